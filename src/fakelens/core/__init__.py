@@ -1,0 +1,1 @@
+"""What every other package stands on: stdlib, numpy and Pillow; `config` alone adds pydantic."""

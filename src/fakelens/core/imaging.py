@@ -1,0 +1,176 @@
+"""Untrusted bytes in; an RGB picture, the stored square and the model's input out.
+
+This is the one code path for prepare, train, evaluate, predict and the app: a detector lives on
+resampling traces, so training and serving must resample with the same code.
+"""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+RefusalReason = Literal[
+    "empty", "unsupported_format", "unreadable", "truncated", "too_small", "too_many_pixels", "too_many_bytes"
+]
+ImageU8 = npt.NDArray[np.uint8]
+ImageF32 = npt.NDArray[np.float32]
+
+# Pillow may open a phone's JPEG as MPO, a JPEG with further pictures behind the first.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF")
+STORED_PX = 256
+INPUT_PX = 224
+MIN_SIDE_PX = 64
+MAX_PIXELS = 64_000_000
+# Before the fine resampling a picture is shrunk by a power of two as long as the short side keeps this
+# many times the wanted one: memory stays bounded, and the bicubic filter still does the last factor.
+_COARSE_MARGIN = 2
+_HIGH_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
+
+
+class ImageRefused(ValueError):  # noqa: N818  a refusal is an answer, not a fault
+    """A picture that cannot be judged: `reason` is for counting, the message for a person."""
+
+    def __init__(self, reason: RefusalReason, message: str) -> None:
+        super().__init__(message)
+        self.reason: RefusalReason = reason
+
+
+@dataclass(frozen=True)
+class Container:
+    """What the file says about itself before any pixel is decoded: the metadata that may leak a label."""
+
+    format: str
+    width_px: int
+    height_px: int
+    num_bytes: int
+
+
+def decode(
+    data: bytes, *, short_side_px: int = STORED_PX, min_side_px: int = MIN_SIDE_PX, max_pixels: int = MAX_PIXELS
+) -> tuple[Image.Image, Container]:
+    """Decode `data` to an upright RGB picture whose short side is exactly `short_side_px`.
+
+    Large pictures are first shrunk by a power of two, JPEG in the DCT domain (`Image.draft`), others by a
+    box filter, which is nearly the same operator; then one bicubic resize with antialiasing. Aspect is kept.
+    Transparency is composited on white, 16-bit is scaled, EXIF orientation applied, only the first frame read.
+
+    Raises:
+        ImageRefused: with one of `RefusalReason`; no other error leaves this function.
+    """
+    if not data:
+        raise ImageRefused("empty", "the file is empty")
+    with _typed_errors():
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        container = Container(_format_of(image), image.width, image.height, len(data))
+        _check_size(container, min_side_px, max_pixels)
+        orientation = image.getexif().get(0x0112, 1)
+        small = _shrunk(image, short_side_px)
+        del image
+        rgb = _resized(_to_rgb(small), short_side_px)
+    return _upright(rgb, orientation), container
+
+
+def to_square(image: Image.Image) -> ImageU8:
+    """Centre crop of an RGB picture to its short side; (S, S, 3) uint8. Never squishes."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return np.array(image.crop((left, top, left + side, top + side)), dtype=np.uint8)
+
+
+def to_model_input(squares_nhwc: ImageU8, input_px: int = INPUT_PX) -> ImageF32:
+    """(N, S, S, 3) uint8 to the detectors' input: centre crop, (N, 3, input_px, input_px) float32 in [0, 1]."""
+    side = squares_nhwc.shape[1]
+    if input_px > side:
+        raise ValueError(f"the model wants {input_px} px but the stored pictures have {side} px")
+    offset = (side - input_px) // 2
+    crop = squares_nhwc[:, offset : offset + input_px, offset : offset + input_px]
+    return np.ascontiguousarray(crop.transpose(0, 3, 1, 2), dtype=np.float32) / np.float32(255)
+
+
+def _format_of(image: Image.Image) -> str:
+    return "JPEG" if image.format == "MPO" else str(image.format)
+
+
+def _check_size(container: Container, min_side_px: int, max_pixels: int) -> None:
+    width, height = container.width_px, container.height_px
+    if width * height > max_pixels:
+        limit = max_pixels // 1_000_000
+        raise ImageRefused("too_many_pixels", f"{width}×{height} px is more than the limit of {limit} megapixels")
+    if min(width, height) < min_side_px:
+        raise ImageRefused("too_small", f"{width}×{height} px is too small: the short side needs {min_side_px} px")
+
+
+def _shrunk(image: Image.Image, short_side_px: int) -> Image.Image:
+    """Load the picture, shrunk by the largest power of two that keeps the coarse margin."""
+    factor = 1
+    while min(image.size) // (factor * 2) >= short_side_px * _COARSE_MARGIN:
+        factor *= 2
+    full_width = image.width
+    if factor > 1 and image.format in ("JPEG", "MPO"):
+        image.draft(None, (image.width // factor, image.height // factor))  # by 8 at most
+        factor //= max(1, round(full_width / image.width))
+    image.load()
+    if factor > 1 and image.mode not in _HIGH_BIT_MODES:
+        image = _direct_colour(image).reduce(factor)
+    return image
+
+
+def _direct_colour(image: Image.Image) -> Image.Image:
+    """A palette, one-bit or key-colour picture as colours, which alone can be averaged."""
+    if "transparency" in image.info or image.mode in ("PA", "La", "RGBa"):
+        return image.convert("RGBA")
+    return image.convert("RGB") if image.mode in ("P", "1") else image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in _HIGH_BIT_MODES:
+        # Pillow's own conversion clips 16-bit values to white instead of scaling them.
+        values = np.asarray(image, dtype=np.float32)
+        full_scale = 255.0 if values.max(initial=0) <= 255 else 65535.0
+        image = Image.fromarray(np.clip(values * (255.0 / full_scale), 0, 255).astype(np.uint8))
+    image = _direct_colour(image)
+    if image.mode in ("RGBA", "LA"):
+        # Dropping alpha would show colours that nobody sees: composite on a background instead.
+        rgba = image.convert("RGBA")
+        background = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(background, rgba)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _resized(image: Image.Image, short_side_px: int) -> Image.Image:
+    scale = short_side_px / min(image.size)
+    size = (max(short_side_px, round(image.width * scale)), max(short_side_px, round(image.height * scale)))
+    return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    if orientation in (0, 1):
+        return image
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    return ImageOps.exif_transpose(image)
+
+
+@contextlib.contextmanager
+def _typed_errors() -> Iterator[None]:
+    """Turn whatever a decoder throws at hostile bytes into `ImageRefused`."""
+    try:
+        with warnings.catch_warnings():
+            # Our own pixel limit is the one that counts; metadata that Pillow grumbles about is dropped anyway.
+            warnings.simplefilter("ignore")
+            yield
+    except ImageRefused:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageRefused("unsupported_format", "not a JPEG, PNG, WebP or AVIF picture") from error
+    except Image.DecompressionBombError as error:
+        raise ImageRefused("too_many_pixels", "the picture has too many pixels to be decoded safely") from error
+    except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error, EOFError …
+        reason: RefusalReason = "truncated" if "truncated" in str(error).lower() else "unreadable"
+        raise ImageRefused(reason, f"the picture cannot be decoded: {error}") from error

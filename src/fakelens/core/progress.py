@@ -1,0 +1,50 @@
+"""How a long piece of work reports: stages speak to a Reporter, and only the command line draws it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Task(Protocol):
+    """One running piece of work with a known length."""
+
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        """`steps` more are done; `note` is a short current figure, such as a loss."""
+        ...
+
+
+class Reporter(Protocol):
+    """Where work tells of itself."""
+
+    def say(self, text: str) -> None:
+        """One line worth keeping."""
+        ...
+
+    def task(self, title: str, total: float) -> "TaskContext":
+        """A progress display of `total` steps that ends with the `with` block."""
+        ...
+
+
+class TaskContext(Protocol):
+    def __enter__(self) -> Task: ...
+    def __exit__(self, *exc: object) -> bool | None: ...
+
+
+class _SilentTask:
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        """Nothing to draw."""
+
+
+class Silent:
+    """A Reporter that says nothing: the default for library use."""
+
+    def say(self, text: str) -> None:
+        """Nothing to say it to."""
+
+    @contextmanager
+    def task(self, title: str, total: float) -> Iterator[Task]:  # noqa: ARG002  the protocol's names
+        """A task that is not drawn."""
+        yield _SilentTask()
+
+
+SILENT = Silent()

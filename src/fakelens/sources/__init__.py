@@ -1,0 +1,1 @@
+"""Where images come from. Only these modules open sockets."""
