@@ -8,12 +8,22 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("numpy", "pillow", "torch", "lightning", "timm", "transformers", "onnx", "onnxruntime", "pyarrow")
+_PACKAGES = (
+    "numpy",
+    "pillow",
+    "torch",
+    "lightning",
+    "timm",
+    "transformers",
+    "onnx",
+    "onnxruntime",
+    "pyarrow",
+)
 
 
 @contextlib.contextmanager
@@ -57,7 +67,9 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise ValueError(f"{path} is missing: run the stage that writes it") from error
     except ValueError as error:
-        raise ValueError(f"{path} is not readable JSON ({error}): run its stage again with --force") from error
+        raise ValueError(
+            f"{path} is not readable JSON ({error}): run its stage again with --force"
+        ) from error
 
 
 def sha256_file(path: Path) -> str:
@@ -100,7 +112,9 @@ class Stage:
     ) -> None:
         self.name, self.folder = name, folder
         self.settings, self.inputs = dict(settings), dict(inputs)
-        self.key = sha256_json({"stage": name, "version": version, "settings": self.settings, "inputs": self.inputs})
+        self.key = sha256_json(
+            {"stage": name, "version": version, "settings": self.settings, "inputs": self.inputs}
+        )
         self._started_s = time.monotonic()
 
     @property
@@ -132,7 +146,9 @@ class Stage:
             results=results,
             environment=environment(),
         )
-        write_json(self.record_path, asdict(record))
+        # Results stand at the top level, where scripts look for them.
+        plain = asdict(record)
+        write_json(self.record_path, plain.pop("results") | plain)
         return record
 
 
@@ -142,10 +158,14 @@ def load_record(path: Path) -> StageRecord:
     Raises:
         ValueError: naming the file and the remedy when it is missing, damaged or of another make.
     """
+    plain = read_json(path)
     try:
-        return StageRecord(**read_json(path))
-    except TypeError as error:
-        raise ValueError(f"{path} is not a stage record of this version: run its stage with --force") from error
+        own = {item.name: plain.pop(item.name) for item in fields(StageRecord) if item.name != "results"}
+        return StageRecord(**own, results=plain)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is not a stage record of this version: run its stage with --force"
+        ) from error
 
 
 def changed_outputs(record_path: Path) -> list[str]:

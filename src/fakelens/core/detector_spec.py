@@ -76,6 +76,10 @@ class DetectorSpec:
     head_prefix: str
     """Parameters whose name starts with this are the head: what phase 1 trains."""
     defaults: TrainingSettings
+    demo: TrainingSettings
+    """Settings for the demonstration: from scratch on small synthetic pictures, minutes on two CPU cores."""
+    runs_by_default: bool = True
+    """Whether `fakelens run` trains it without being asked."""
     weights: str | None = None
     """Repository of the published weights on the Hugging Face hub, None if there are none."""
     licence: str | None = None

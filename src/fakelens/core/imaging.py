@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 RefusalReason = Literal[
     "empty", "unsupported_format", "unreadable", "truncated", "too_small", "too_many_pixels", "too_many_bytes"
@@ -21,8 +21,8 @@ RefusalReason = Literal[
 ImageU8 = npt.NDArray[np.uint8]
 ImageF32 = npt.NDArray[np.float32]
 
-# Pillow may open a phone's JPEG as MPO, a JPEG with further pictures behind the first.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF")
+# A phone's JPEG with further pictures behind the first is opened as "JPEG" and then calls itself MPO.
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF")
 STORED_PX = 256
 INPUT_PX = 224
 MIN_SIDE_PX = 64
@@ -30,6 +30,16 @@ MAX_PIXELS = 64_000_000
 # Before the fine resampling a picture is shrunk by a power of two as long as the short side keeps this
 # many times the wanted one: memory stays bounded, and the bicubic filter still does the last factor.
 _COARSE_MARGIN = 2
+_ORIENTATION_TAG = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _HIGH_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 
 
@@ -52,7 +62,11 @@ class Container:
 
 
 def decode(
-    data: bytes, *, short_side_px: int = STORED_PX, min_side_px: int = MIN_SIDE_PX, max_pixels: int = MAX_PIXELS
+    data: bytes,
+    *,
+    short_side_px: int = STORED_PX,
+    min_side_px: int = MIN_SIDE_PX,
+    max_pixels: int = MAX_PIXELS,
 ) -> tuple[Image.Image, Container]:
     """Decode `data` to an upright RGB picture whose short side is exactly `short_side_px`.
 
@@ -68,12 +82,12 @@ def decode(
     with _typed_errors():
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         container = Container(_format_of(image), image.width, image.height, len(data))
-        _check_size(container, min_side_px, max_pixels)
-        orientation = image.getexif().get(0x0112, 1)
+        _check_size(container, short_side_px, min_side_px, max_pixels)
         small = _shrunk(image, short_side_px)
+        turn = _turn(image)
         del image
         rgb = _resized(_to_rgb(small), short_side_px)
-    return _upright(rgb, orientation), container
+        return (rgb if turn is None else rgb.transpose(turn)), container
 
 
 def to_square(image: Image.Image) -> ImageU8:
@@ -97,13 +111,20 @@ def _format_of(image: Image.Image) -> str:
     return "JPEG" if image.format == "MPO" else str(image.format)
 
 
-def _check_size(container: Container, min_side_px: int, max_pixels: int) -> None:
+def _check_size(container: Container, short_side_px: int, min_side_px: int, max_pixels: int) -> None:
     width, height = container.width_px, container.height_px
     if width * height > max_pixels:
         limit = max_pixels // 1_000_000
-        raise ImageRefused("too_many_pixels", f"{width}×{height} px is more than the limit of {limit} megapixels")
+        raise ImageRefused(
+            "too_many_pixels", f"{width}×{height} px is more than the limit of {limit} megapixels"
+        )
     if min(width, height) < min_side_px:
-        raise ImageRefused("too_small", f"{width}×{height} px is too small: the short side needs {min_side_px} px")
+        raise ImageRefused(
+            "too_small", f"{width}×{height} px is too small: the short side needs {min_side_px} px"
+        )
+    # A strip that is enlarged until its short side fits may need gigabytes, though its file is tiny.
+    if width * height * (short_side_px / min(width, height)) ** 2 > MAX_PIXELS:
+        raise ImageRefused("too_many_pixels", f"{width}×{height} px is too elongated to be resized safely")
 
 
 def _shrunk(image: Image.Image, short_side_px: int) -> Image.Image:
@@ -149,12 +170,14 @@ def _resized(image: Image.Image, short_side_px: int) -> Image.Image:
     return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
 
 
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    if orientation in (0, 1):
-        return image
-    exif = image.getexif()
-    exif[0x0112] = orientation
-    return ImageOps.exif_transpose(image)
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What brings a loaded picture upright, None for nothing; damaged metadata is as good as none."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG)
+    except Exception:  # parsing throws as many things as decoding, and browsers show such pictures
+        return None
+    # Pillow's own `exif_transpose` also rewrites all other tags, which throws on those that are odd.
+    return _TURNS.get(orientation) if isinstance(orientation, int) else None
 
 
 @contextlib.contextmanager
@@ -170,7 +193,9 @@ def _typed_errors() -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise ImageRefused("unsupported_format", "not a JPEG, PNG, WebP or AVIF picture") from error
     except Image.DecompressionBombError as error:
-        raise ImageRefused("too_many_pixels", "the picture has too many pixels to be decoded safely") from error
+        raise ImageRefused(
+            "too_many_pixels", "the picture has too many pixels to be decoded safely"
+        ) from error
     except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error, EOFError …
         reason: RefusalReason = "truncated" if "truncated" in str(error).lower() else "unreadable"
         raise ImageRefused(reason, f"the picture cannot be decoded: {error}") from error

@@ -1,0 +1,184 @@
+"""Exported ONNX files and their figures in; a folder that runs and deploys by itself out."""
+
+import os
+import platform
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from string import Template
+
+from fakelens.app import view
+from fakelens.core.artifacts import sha256_file, write_json
+from fakelens.runtime.bundle import FILE_NAME, FORMAT, BundleAbout, BundledModel, BundleInfo, Figures
+from fakelens.runtime.detector import OnnxDetector
+
+_PACKAGE = Path(__file__).parents[1]
+# What the app imports of ours, and nothing else: no pydantic, no torch.
+_SOURCES = (
+    "__init__.py",
+    "core/__init__.py",
+    "core/artifacts.py",
+    "core/imaging.py",
+    "core/scoring.py",
+    "runtime/__init__.py",
+    "runtime/bundle.py",
+    "runtime/detector.py",
+    "app/__init__.py",
+    "app/view.py",
+)
+_APP_FILES = ("streamlit_app.py", ".streamlit/config.toml")
+_REQUIREMENTS = ("numpy", "onnxruntime", "pillow", "streamlit")
+# Streamlit's own lower bounds admit releases with known CVEs, so these two are pinned beside it.
+_SECURITY_REQUIREMENTS = ("python-multipart", "starlette")
+_SECURITY_COMMENT = (
+    "# Streamlit brings these two, but its lower bounds admit releases with known CVEs:\n"
+    "# never go below starlette 0.47.2 or python-multipart 0.0.27.\n"
+)
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One model to ship; its name, sizes, thresholds and demo flag are read from the ONNX file."""
+
+    onnx_path: Path
+    display_name: str
+    summary: str
+    """One or two sentences for the visitor: what this detector is."""
+    latency_ms: float
+    """One image, CPU."""
+    metrics: Figures
+
+
+def write_bundle(folder: Path, models: Sequence[ModelEntry], about: BundleAbout) -> Path:
+    """Write the deployment folder, replacing an older bundle in one move, and return it.
+
+    Raises:
+        ValueError: with the remedy, when Streamlit is missing, a model not ours, or `folder` no bundle.
+
+    """
+    if folder.exists() and not (folder / FILE_NAME).is_file() and any(folder.iterdir()):
+        raise ValueError(f"{folder} holds something that is not a bundle: choose another folder or empty it")
+    requirements = _requirements()
+    fresh = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        info = _write_files(fresh, models, about, requirements)
+        write_json(fresh / FILE_NAME, {"format": FORMAT, **asdict(info)})
+        _swap(fresh, folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return folder
+
+
+def _write_files(
+    folder: Path, models: Sequence[ModelEntry], about: BundleAbout, requirements: str
+) -> BundleInfo:
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in _SOURCES:
+        _copy(_PACKAGE / name, folder / "fakelens" / name)
+    for name in _APP_FILES:
+        _copy(_PACKAGE / "app" / name, folder / name)
+    detectors = [OnnxDetector(entry.onnx_path) for entry in models]
+    names = [detector.name for detector in detectors]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"a bundle needs at least one model, each with a name of its own, not {names}")
+    bundled = tuple(
+        _add_model(folder, entry, detector) for entry, detector in zip(models, detectors, strict=True)
+    )
+    demo = any(detector.demo for detector in detectors)
+    (folder / "requirements.txt").write_text(requirements, encoding="utf-8")
+    # Trying the app before pushing it leaves compiled files behind.
+    (folder / ".gitignore").write_text("__pycache__/\n", encoding="utf-8")
+    (folder / "README.md").write_text(_readme(bundled, about, demo=demo), encoding="utf-8")
+    files = {
+        path.relative_to(folder).as_posix(): sha256_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    return BundleInfo("fakelens", demo, about, bundled, files)
+
+
+def _add_model(folder: Path, entry: ModelEntry, detector: OnnxDetector) -> BundledModel:
+    file = f"{detector.name}.onnx"
+    _copy(entry.onnx_path, folder / file)
+    return BundledModel(
+        name=detector.name,
+        display_name=entry.display_name,
+        summary=entry.summary,
+        file=file,
+        variant=detector.variant,
+        input_px=detector.input_px,
+        stored_px=detector.stored_px,
+        threshold=detector.threshold,
+        size_bytes=(folder / file).stat().st_size,
+        latency_ms=entry.latency_ms,
+        metrics=entry.metrics,
+    )
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _swap(fresh: Path, folder: Path) -> None:
+    """Put `fresh` where `folder` is; a repository that was started in the old bundle stays."""
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    if (old / ".git").exists():
+        (old / ".git").rename(folder / ".git")
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _requirements() -> str:
+    """Exact pins of what is installed here, which is what the bundle was tried with."""
+    try:
+        pins, security = (
+            [f"{package}=={metadata.version(package)}\n" for package in packages]
+            for packages in (_REQUIREMENTS, _SECURITY_REQUIREMENTS)
+        )
+    except metadata.PackageNotFoundError as error:
+        raise ValueError(
+            f"{error.name} is not installed, so it cannot be pinned: install fakelens[app]"
+        ) from error
+    return "".join([*pins, _SECURITY_COMMENT, *security])
+
+
+def _readme(models: Sequence[BundledModel], about: BundleAbout, *, demo: bool) -> str:
+    template = (Path(__file__).parent / "readme_template.md").read_text(encoding="utf-8")
+    return Template(template).substitute(
+        num_models="one detector" if len(models) == 1 else f"{len(models)} detectors, side by side",
+        demo_note=f"\n> **{view.DEMO_NOTICE}**\n" if demo else "",
+        size=view.size_words(sum(model.size_bytes for model in models)),
+        python=".".join(platform.python_version_tuple()[:2]),
+        table=_table(models),
+        description=about.description,
+        num_images=f"{about.num_images:,}",
+        source=about.source,
+        licence=about.licence,
+        licence_note=_licence_note(about.licence),
+        cannot_tell="\n".join(f"- {sentence}" for sentence in view.CANNOT_TELL),
+    )
+
+
+def _licence_note(licence: str) -> str:
+    """What a licence of the NC kind asks of whoever deploys the models."""
+    if "NC" not in licence.upper().split("-"):
+        return ""
+    return (
+        "The models were trained on it and are passed on under the same terms: name the source,\n"
+        "and do not use them, or an app that serves them, commercially."
+    )
+
+
+def _table(models: Sequence[BundledModel]) -> str:
+    head = ["Detector", *(label for label, _, _ in view.figure_rows(models[0])), "Thresholds"]
+    rows = [head, ["---"] * len(head)]
+    for model in models:
+        figures = [value for _, value, _ in view.figure_rows(model)]
+        thresholds = f"{view.percent(model.threshold.real)}, {view.percent(model.threshold.fake)}"
+        rows.append([f"{model.display_name} (`{model.file}`)", *figures, thresholds])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

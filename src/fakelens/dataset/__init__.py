@@ -1,0 +1,1 @@
+"""From a source to prepared arrays: selection, grouped splits, audit, manifest; and from arrays to batches."""

@@ -1,0 +1,65 @@
+"""Prepared data on disk, opened for reading: the `data/` folder in, arrays and labels out."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fakelens.core.artifacts import StageRecord, changed_outputs, load_record
+from fakelens.core.imaging import ImageU8
+from fakelens.dataset.manifest import ManifestRow, read_manifest
+
+
+@dataclass(frozen=True)
+class SplitData:
+    """One split: (N, S, S, 3) uint8 squares (memory-mapped) and their rows of the manifest."""
+
+    name: str
+    squares: ImageU8
+    rows: tuple[ManifestRow, ...]
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """(N,) 0 real, 1 fake."""
+        return np.array([row.label for row in self.rows], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class PreparedData:
+    """What `prepare` wrote into a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.record: StageRecord = load_record(folder / "prepare.json")
+
+    @property
+    def is_demo(self) -> bool:
+        """True if the images are made up."""
+        return bool(self.record.results["demo"])
+
+    @cached_property
+    def rows(self) -> list[ManifestRow]:
+        """The manifest."""
+        return read_manifest(self.folder / "manifest.parquet")
+
+    def split(self, name: str) -> SplitData:
+        """Open one split; pixels are read as they are used."""
+        squares = np.load(self.folder / f"{name}.npy", mmap_mode="r")
+        return SplitData(name, squares, tuple(row for row in self.rows if row.split == name))
+
+    def verify(self) -> None:
+        """Compare every file with the hash in its record.
+
+        Raises:
+            ValueError: naming each file whose bytes have changed.
+        """
+        changed = changed_outputs(self.folder / "prepare.json")
+        if changed:
+            raise ValueError(
+                f"changed since `prepare` wrote it: {', '.join(changed)} in {self.folder}; "
+                "run `fakelens prepare --force` to make it again"
+            )

@@ -1,0 +1,1 @@
+"""One file a detector; each is found because it exists and exports DETECTOR."""

@@ -1,0 +1,100 @@
+"""A trained detector on disk: weights with everything needed to build, feed and describe it inside one safetensors file."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fakelens.core.artifacts import atomic_path
+from fakelens.core.detector_spec import BuildOptions, DetectorSpec, TrainingSettings
+from fakelens.core.imaging import ImageF32
+from fakelens.detectors.discovery import find
+from fakelens.detectors.wrapping import LogitDetector
+
+_METADATA_KEY = "fakelens"
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What travels with the weights."""
+
+    detector: str
+    settings: TrainingSettings
+    tiny: bool
+    stored_px: int
+    demo: bool
+    data_description: str
+    data_licence: str
+    data_digest: str
+    seed: int
+    epoch: int
+    val_loss: float
+
+
+def build_network(
+    spec: DetectorSpec, settings: TrainingSettings, *, tiny: bool, pretrained: bool
+) -> LogitDetector:
+    """The detector's module as its settings describe it."""
+    options = BuildOptions(pretrained, settings.mean, settings.std, settings.dropout, tiny)
+    network = spec.build(options)
+    assert isinstance(network, LogitDetector)
+    return network
+
+
+def save_checkpoint(path: Path, network: LogitDetector, info: CheckpointInfo) -> None:
+    """Write the weights and `info` atomically."""
+    from safetensors.torch import save_file
+
+    plain = {**info.__dict__, "settings": info.settings.model_dump(mode="json")}
+    # Contiguous copies: channels-last tensors and shared storage are not what safetensors stores.
+    weights = {
+        name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()
+    }
+    with atomic_path(path) as temporary:
+        save_file(weights, temporary, metadata={_METADATA_KEY: json.dumps(plain)})
+
+
+def load_checkpoint(path: Path) -> tuple[LogitDetector, CheckpointInfo]:
+    """Read a checkpoint; the network is in evaluation mode.
+
+    Raises:
+        ValueError: naming the remedy when it is missing, damaged or not one of ours.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            plain = json.loads((file.metadata() or {})[_METADATA_KEY])
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+        info = CheckpointInfo(**{**plain, "settings": TrainingSettings.checked(plain["settings"])})
+        network = build_network(find(info.detector), info.settings, tiny=info.tiny, pretrained=False)
+        network.load_state_dict(weights)
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"{path} is missing: train the detector first (`fakelens train DETECTOR`)"
+        ) from error
+    except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{path} is not a checkpoint of this version of fakelens ({error})") from error
+    return network.eval(), info
+
+
+class TorchScorer:
+    """A checkpoint as a `core.scoring.Scorer`; also gives logits, which calibration needs."""
+
+    def __init__(self, network: LogitDetector, info: CheckpointInfo, device: str | None = None) -> None:
+        self.name, self.input_px = info.detector, info.settings.input_px
+        self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self._network = network.to(self._device).eval()
+
+    def logits(self, images_nchw: ImageF32) -> ImageF32:
+        """(N, 3, S, S) float32 in [0, 1] to (N,) logits, uncalibrated."""
+        with torch.inference_mode():
+            result: Any = self._network(torch.from_numpy(images_nchw).to(self._device)).float().cpu().numpy()
+        return np.asarray(result, dtype=np.float32)
+
+    def score(self, images_nchw: ImageF32) -> ImageF32:
+        """(N, 3, S, S) float32 in [0, 1] to (N,) uncalibrated probabilities that the image is fake."""
+        return 1 / (1 + np.exp(-self.logits(images_nchw)))

@@ -1,0 +1,33 @@
+"""Which detectors there are: the modules of this package that export DETECTOR."""
+
+import importlib
+import pkgutil
+from functools import cache
+
+import fakelens.detectors
+from fakelens.core.detector_spec import DetectorSpec
+
+
+@cache
+def discover() -> dict[str, DetectorSpec]:
+    """All detectors by name, in alphabetical order."""
+    found = {}
+    for module in pkgutil.iter_modules(fakelens.detectors.__path__):
+        spec = getattr(
+            importlib.import_module(f"{fakelens.detectors.__name__}.{module.name}"), "DETECTOR", None
+        )
+        if isinstance(spec, DetectorSpec):
+            found[spec.name] = spec
+    return found
+
+
+def find(name: str) -> DetectorSpec:
+    """The detector of this name.
+
+    Raises:
+        ValueError: naming those that exist.
+    """
+    detectors = discover()
+    if name not in detectors:
+        raise ValueError(f"unknown detector {name!r}: there are {', '.join(detectors)}")
+    return detectors[name]

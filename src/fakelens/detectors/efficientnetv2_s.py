@@ -1,0 +1,56 @@
+"""EfficientNetV2-S (Tan & Le 2021, arXiv 2104.00298) through timm, pretrained on ImageNet-21k."""
+
+from typing import TYPE_CHECKING
+
+from fakelens.core.detector_spec import BuildOptions, DetectorSpec, TrainingSettings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_WEIGHTS = "timm/tf_efficientnetv2_s.in21k"
+_TINY = {"channel_multiplier": 0.05, "depth_multiplier": 0.1}
+
+
+def build(options: BuildOptions) -> "nn.Module":
+    """20.2 M parameters, one logit; the classifier is made anew.
+
+    Raises:
+        ValueError: when the weights cannot be fetched.
+    """
+    from fakelens.detectors.torchvision_operators import ensure_torchvision
+
+    ensure_torchvision()
+    import timm
+
+    from fakelens.detectors.hub_weights import weights_from_hub
+    from fakelens.detectors.wrapping import LogitDetector
+
+    size = _TINY if options.tiny else {}
+    if options.pretrained:
+        with weights_from_hub(_WEIGHTS):
+            network = timm.create_model(
+                f"hf-hub:{_WEIGHTS}", pretrained=True, num_classes=1, drop_rate=options.dropout
+            )
+    else:
+        # ImageNet-21k is only a name here: without `pretrained` nothing of it is loaded.
+        network = timm.create_model(
+            "tf_efficientnetv2_s.in21k", num_classes=1, drop_rate=options.dropout, **size
+        )
+    return LogitDetector(network, options)
+
+
+DETECTOR = DetectorSpec(
+    name="efficientnetv2_s",
+    display_name="EfficientNetV2-S",
+    summary="EfficientNetV2-S, pretrained on ImageNet-21k",
+    build=build,
+    head_prefix="network.classifier.",
+    weights=_WEIGHTS,
+    licence="Apache-2.0",
+    defaults=TrainingSettings(
+        learning_rate=3e-4, batch_size=32, head_epochs=5, epochs=12, label_smoothing=0.1, dropout=0.2
+    ),
+    demo=TrainingSettings(
+        pretrained=False, input_px=96, learning_rate=1e-3, batch_size=16, epochs=5, dropout=0.2
+    ),
+)

@@ -1,0 +1,53 @@
+"""MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381) through transformers, pretrained on ImageNet."""
+
+from typing import TYPE_CHECKING
+
+from fakelens.core.detector_spec import BuildOptions, DetectorSpec, TrainingSettings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_WEIGHTS = "google/mobilenet_v2_1.0_224"
+
+
+def build(options: BuildOptions) -> "nn.Module":
+    """2.2 M parameters, one logit; the classifier is made anew.
+
+    Raises:
+        ValueError: when the weights cannot be fetched.
+    """
+    from fakelens.detectors.torchvision_operators import ensure_torchvision
+
+    ensure_torchvision()
+    from transformers import MobileNetV2Config, MobileNetV2ForImageClassification
+
+    from fakelens.detectors.hub_weights import weights_from_hub
+    from fakelens.detectors.wrapping import LogitDetector
+
+    head = {"num_labels": 1, "classifier_dropout_prob": options.dropout}
+    if options.pretrained:
+        with weights_from_hub(_WEIGHTS):
+            network = MobileNetV2ForImageClassification.from_pretrained(
+                _WEIGHTS, ignore_mismatched_sizes=True, **head
+            )
+    else:
+        size = {"depth_multiplier": 0.15, "min_depth": 4, "finegrained_output": False} if options.tiny else {}
+        network = MobileNetV2ForImageClassification(MobileNetV2Config(tf_padding=True, **head, **size))
+    return LogitDetector(network, options, logits_of=lambda output: output.logits)
+
+
+DETECTOR = DetectorSpec(
+    name="mobilenet_v2",
+    display_name="MobileNetV2",
+    summary="MobileNetV2, pretrained on ImageNet",
+    build=build,
+    head_prefix="network.classifier.",
+    weights=_WEIGHTS,
+    licence="Apache-2.0",
+    defaults=TrainingSettings(
+        learning_rate=5e-4, batch_size=64, head_epochs=5, epochs=12, label_smoothing=0.1, dropout=0.2
+    ),
+    demo=TrainingSettings(
+        pretrained=False, input_px=96, learning_rate=2e-3, batch_size=32, epochs=10, dropout=0.2
+    ),
+)

@@ -1,0 +1,1 @@
+"""From scores to judgement: metrics, calibration, plots and the report."""

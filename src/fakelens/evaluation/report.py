@@ -1,0 +1,316 @@
+"""All detectors side by side: the stages' records in; `report/index.html` (self-contained) and `report.md` out."""
+
+import base64
+import html
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from fakelens.core.artifacts import StageRecord, atomic_path, load_record, read_json, write_text
+from fakelens.core.detector_spec import DetectorSpec
+from fakelens.dataset.audit import WARN_ABOVE
+from fakelens.evaluation.plots import plot_tradeoff
+
+_PLOTS = {
+    "plots/loss.png": "Loss",
+    "plots/accuracy.png": "Accuracy",
+    "plots/learning_rate.png": "Learning rate",
+    "evaluation/plots/confusion_matrix.png": "Confusion matrix, test split",
+    "evaluation/plots/roc.png": "ROC, test split",
+    "evaluation/plots/samples.png": "Sample predictions, test split",
+}
+_DEMO = (
+    "This is a demonstration on synthetic pictures made by fakelens itself. Its figures say that the pipeline works; "
+    "they say nothing about real photographs or real AI-generated images."
+)
+_TEMPLATE = Path(__file__).with_name("report_template.html")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the stages said about one detector."""
+
+    spec: DetectorSpec
+    folder: Path
+    train: StageRecord
+    evaluate: StageRecord
+    export: StageRecord
+    test: dict[str, Any]
+
+    @property
+    def shipped(self) -> dict[str, Any]:
+        """The exported variant that ships."""
+        name = self.export.results["ships"]
+        return next(variant for variant in self.export.results["variants"] if variant["name"] == name)
+
+    @property
+    def start(self) -> str:
+        """What training started from."""
+        return self.train.results["pretrained"] or "from scratch"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table on its way to HTML or Markdown."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def markdown(self) -> str:
+        """GitHub's Markdown table."""
+        lines = [self.head, tuple("---" for _ in self.head), *self.rows]
+        return "\n".join(
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+        )
+
+    def html(self) -> str:
+        """An HTML table; every cell escaped."""
+        head = "".join(f"<th scope=col>{html.escape(cell)}</th>" for cell in self.head)
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in self.rows
+        )
+        return f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+
+
+def write_report(workdir: Path, detectors: Sequence[DetectorSpec], recipe_yaml: str) -> Path:
+    """Write the report of every detector given; returns the page's path.
+
+    Raises:
+        ValueError: naming the stage that is missing.
+    """
+    data = load_record(workdir / "data" / "prepare.json")
+    entries = [_entry(workdir, spec) for spec in detectors]
+    folder = workdir / "report"
+    tradeoff = folder / "plots" / "tradeoff.png"
+    points = [
+        (
+            e.spec.display_name,
+            e.shipped["latency_ms"],
+            e.shipped["metrics"]["accuracy"],
+            e.shipped["size_bytes"] / 1e6,
+        )
+        for e in entries
+    ]
+    plot_tradeoff(tradeoff, points, "What ships: accuracy against time and size")
+    _copy_plots(folder, entries)
+    parts = _parts(data, entries)
+    write_text(folder / "report.md", _markdown(parts, entries, recipe_yaml))
+    page = folder / "index.html"
+    write_text(page, _page(parts, entries, tradeoff, recipe_yaml))
+    return page
+
+
+def _entry(workdir: Path, spec: DetectorSpec) -> Entry:
+    folder = workdir / spec.name
+    return Entry(
+        spec,
+        folder,
+        load_record(folder / "train.json"),
+        load_record(folder / "evaluation" / "evaluate.json"),
+        load_record(folder / "onnx" / "export.json"),
+        read_json(folder / "evaluation" / "metrics.json")["test"],
+    )
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The report's content before it is Markdown or HTML."""
+
+    notices: tuple[str, ...]
+    comparison: Table
+    comparison_notes: tuple[str, ...]
+    exports: Table
+    data: Table
+    environment: Table
+
+
+def _parts(data: StageRecord, entries: Sequence[Entry]) -> _Parts:
+    found = data.results
+    notices = [_DEMO] if found["demo"] else []
+    if found["audit"]["random_split"] > WARN_ABOVE:
+        notices.append(f"The original files leak the label. {found['audit']['sentence']}")
+    return _Parts(
+        notices=tuple(notices),
+        comparison=_comparison(found, entries),
+        comparison_notes=_comparison_notes(data, entries),
+        exports=_exports(entries),
+        data=_data_table(data),
+        environment=_environment(data, entries),
+    )
+
+
+def _comparison(found: Any, entries: Sequence[Entry]) -> Table:
+    head = (
+        "Detector", "Start", "Accuracy", "Precision", "Recall", "F1", "AUC", "Ships as", "Accuracy as shipped",
+        "ONNX size (MB)", "Time per picture (ms)", "Parameters",
+    )  # fmt: skip
+    rows = [
+        (
+            e.spec.display_name, e.start,
+            *(f"{e.test[name]:.3f}" for name in ("accuracy", "precision", "recall", "f1", "auc")),
+            e.export.results["ships"], f"{e.shipped['metrics']['accuracy']:.3f}",
+            f"{e.shipped['size_bytes'] / 1e6:.2f}", f"{e.shipped['latency_ms']:.1f}",
+            f"{e.train.results['num_parameters']:,}",
+        )
+        for e in entries
+    ]  # fmt: skip
+    null = f"{found['audit']['random_split']:.3f} (balanced)"
+    rows.append(("File metadata alone (no pixels)", "—", null, *("—",) * 9))
+    return Table(head, tuple(rows))
+
+
+def _comparison_notes(data: StageRecord, entries: Sequence[Entry]) -> tuple[str, ...]:
+    environment = entries[0].export.environment
+    return (
+        f"Held-out test split, n={entries[0].test['num_images']}, half of them fake, seed {data.settings['seed']}, one run; "
+        f"{data.results['description']}.",
+        f"Time: median of 31 runs, one picture, one thread, onnxruntime on {environment['cpu']}.",
+        data.results["audit"]["sentence"],
+        "Test pictures come from the same generators and sources as the training pictures: on unseen ones expect less.",
+    )
+
+
+def _exports(entries: Sequence[Entry]) -> Table:
+    head = (
+        "Detector",
+        "Variant",
+        "Size (MB)",
+        "Time (ms)",
+        "Accuracy",
+        "AUC",
+        "Same verdicts",
+        "Largest difference",
+        "Gate",
+    )
+    rows = [
+        (
+            e.spec.display_name, v["name"], f"{v['size_bytes'] / 1e6:.2f}", f"{v['latency_ms']:.1f}",
+            f"{v['metrics']['accuracy']:.3f}", f"{v['metrics']['auc']:.3f}", f"{v['agreement']:.1%}",
+            f"{v['max_difference']:.2g}", "passed" if v["passed"] else "refused: " + "; ".join(v["reasons"]),
+        )
+        for e in entries
+        for v in e.export.results["variants"]
+    ]  # fmt: skip
+    return Table(head, tuple(rows))
+
+
+def _data_table(data: StageRecord) -> Table:
+    found = data.results
+    splits = "; ".join(
+        f"{name}: {n['real']} photographs, {n['fake']} fakes" for name, n in found["splits"].items()
+    )
+    refused = ", ".join(f"{count} × {reason}" for reason, count in found["refused"].items()) or "none"
+    generators = ", ".join(f"{name} {count}" for name, count in found["generators"]["fake"].items())
+    origins = ", ".join(f"{name} {count}" for name, count in found["generators"]["real"].items())
+    rows = (
+        ("Source", found["description"]),
+        ("Revision", found["revision"] or "—"),
+        ("Licence", found["licence"]),
+        ("Splits", splits),
+        ("Refused images, replaced by others", refused),
+        ("Near-duplicates kept within one split", str(found["num_near_duplicates"])),
+        ("Generators of the fakes", generators),
+        ("Origins of the photographs", origins),
+    )
+    return Table(("", "Data"), rows)
+
+
+def _environment(data: StageRecord, entries: Sequence[Entry]) -> Table:
+    rows = [("Seed", str(data.settings["seed"]))]
+    for e in entries:
+        where = f"{e.train.results['device']}, {e.train.results['num_threads']} threads"
+        stages = ", ".join(f"{r.stage} {r.seconds:.0f} s" for r in (e.train, e.evaluate, e.export))
+        rows.append(
+            (
+                f"{e.spec.display_name}: stage times",
+                f"{stages}; {e.train.results['num_epochs']} epochs on {where}",
+            )
+        )
+    environment = entries[-1].export.environment
+    rows += [
+        ("prepare", f"{data.seconds:.0f} s"),
+        ("Processor", f"{environment['cpu']}, {environment['num_cpus']} cores"),
+        ("Source revision", str(environment["revision"])),
+        (
+            "Versions",
+            f"python {environment['python']}, "
+            + ", ".join(f"{k} {v}" for k, v in environment["versions"].items()),
+        ),
+    ]
+    return Table(("", "How it was made"), tuple(rows))
+
+
+def _copy_plots(folder: Path, entries: Sequence[Entry]) -> None:
+    for entry in entries:
+        for name in _PLOTS:
+            with atomic_path(folder / "plots" / entry.spec.name / Path(name).name) as temporary:
+                shutil.copyfile(entry.folder / name, temporary)
+
+
+def _markdown(parts: _Parts, entries: Sequence[Entry], recipe_yaml: str) -> str:
+    lines = ["# fakelens report", ""]
+    lines += [f"> **{notice}**\n" for notice in parts.notices]
+    lines += [
+        "## Comparison",
+        "",
+        parts.comparison.markdown(),
+        "",
+        *(f"- {note}" for note in parts.comparison_notes),
+        "",
+    ]
+    lines += [
+        "![accuracy against time and size](plots/tradeoff.png)",
+        "",
+        "## Exported files",
+        "",
+        parts.exports.markdown(),
+        "",
+    ]
+    for entry in entries:
+        lines += [f"## {entry.spec.display_name}", "", entry.export.results["why"] + ".", ""]
+        lines += [
+            f"![{words}](plots/{entry.spec.name}/{Path(name).name})\n" for name, words in _PLOTS.items()
+        ]
+    lines += [
+        "## Data",
+        "",
+        parts.data.markdown(),
+        "",
+        "## How it was made",
+        "",
+        parts.environment.markdown(),
+        "",
+    ]
+    lines += ["## Recipe", "", "```yaml", recipe_yaml, "```", ""]
+    return "\n".join(lines)
+
+
+def _page(parts: _Parts, entries: Sequence[Entry], tradeoff: Path, recipe_yaml: str) -> str:
+    sections = []
+    for entry in entries:
+        pictures = "".join(
+            _figure(entry.folder / name, f"{entry.spec.display_name}: {w}") for name, w in _PLOTS.items()
+        )
+        why = html.escape(entry.export.results["why"])
+        sections.append(
+            f"<h2>{html.escape(entry.spec.display_name)}</h2><p>{why}.</p><div class=plots>{pictures}</div>"
+        )
+    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        notices="".join(f"<p class=notice role=note>{html.escape(notice)}</p>" for notice in parts.notices),
+        comparison=parts.comparison.html(),
+        notes="".join(f"<li>{html.escape(note)}</li>" for note in parts.comparison_notes),
+        tradeoff=_figure(tradeoff, "Accuracy against time and size of what ships"),
+        exports=parts.exports.html(),
+        detectors="".join(sections),
+        data=parts.data.html(),
+        environment=parts.environment.html(),
+        recipe=html.escape(recipe_yaml),
+    )
+
+
+def _figure(path: Path, words: str) -> str:
+    encoded = base64.b64encode(path.read_bytes()).decode()
+    return f'<img src="data:image/png;base64,{encoded}" alt="{html.escape(words)}">'

@@ -1,0 +1,96 @@
+"""A checkpoint as an ONNX file: network, temperature and metadata in; opset 14, free batch axis, probability out."""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from fakelens.core.artifacts import atomic_path
+from fakelens.core.scoring import Threshold
+from fakelens.detectors.checkpoint import CheckpointInfo
+from fakelens.detectors.wrapping import LogitDetector
+
+OPSET = 14
+
+
+class _Calibrated(nn.Module):
+    """(N, 3, S, S) RGB in [0, 1] to (N,) calibrated probabilities."""
+
+    def __init__(self, network: LogitDetector, temperature: float) -> None:
+        super().__init__()
+        self._network, self._temperature = network, temperature
+
+    def forward(self, images_nchw: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(self._network(images_nchw) / self._temperature)
+
+
+def export_onnx(path: Path, network: LogitDetector, input_px: int, temperature: float) -> None:
+    """Write the fp32 ONNX file: input `image` (N, 3, S, S), output `probability` (N,).
+
+    Raises:
+        ValueError: when the file does not have the opset asked for.
+    """
+    import onnx
+    import onnxslim
+
+    module = _Calibrated(network, temperature).eval()
+    dummy = torch.zeros(1, 3, input_px, input_px)
+    with atomic_path(path) as temporary, torch.no_grad(), warnings.catch_warnings():
+        # The exporter warns that it is the older one, and of shapes that become constants: both are meant.
+        # dynamo=True silently writes opset 18 when asked for 14.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            (dummy,),
+            temporary,
+            opset_version=OPSET,
+            dynamo=False,
+            input_names=["image"],
+            output_names=["probability"],
+            dynamic_axes={"image": {0: "batch"}, "probability": {0: "batch"}},
+        )
+        onnx.save(onnxslim.slim(str(temporary)), temporary)
+    check_opset(path)
+
+
+def check_opset(path: Path) -> None:
+    """Read the opset out of the file itself.
+
+    Raises:
+        ValueError: when it is another than 14.
+    """
+    import onnx
+
+    found = {item.version for item in onnx.load(path).opset_import if item.domain in ("", "ai.onnx")}
+    if found != {OPSET}:
+        raise ValueError(f"{path} has opset {sorted(found)} instead of {OPSET}")
+
+
+def write_metadata(path: Path, metadata: Mapping[str, str]) -> None:
+    """Put what the runtime must know into the file itself."""
+    import onnx
+
+    model = onnx.load(path)
+    del model.metadata_props[:]
+    for key, value in sorted(metadata.items()):
+        model.metadata_props.add(key=key, value=value)
+    with atomic_path(path) as temporary:
+        onnx.save(model, temporary)
+
+
+def describe(info: CheckpointInfo, variant: str, threshold: Threshold, temperature: float) -> dict[str, str]:
+    """The metadata of one exported file, as the runtime reads it."""
+    plain = {
+        "name": info.detector,
+        "variant": variant,
+        "input_px": info.settings.input_px,
+        "stored_px": info.stored_px,
+        "threshold_real": threshold.real,
+        "threshold_fake": threshold.fake,
+        "temperature": temperature,
+        "demo": str(info.demo).lower(),
+        "licence": info.data_licence,
+    }
+    return {f"fakelens.{key}": str(value) for key, value in plain.items()}

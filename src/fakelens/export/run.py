@@ -1,0 +1,143 @@
+"""The export stage: a judged checkpoint in; verified ONNX variants and the choice of the one that ships out."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from fakelens.core.artifacts import Stage, StageRecord, load_record
+from fakelens.core.config import Settings
+from fakelens.core.detector_spec import DetectorSpec
+from fakelens.core.imaging import to_model_input
+from fakelens.core.progress import SILENT, Reporter
+from fakelens.core.scoring import Threshold
+from fakelens.dataset.prepared import PreparedData
+from fakelens.detectors.checkpoint import load_checkpoint
+from fakelens.evaluation.calibration import calibrated
+from fakelens.evaluation.scores import read_scores, run_scorer
+from fakelens.export.benchmark import median_latencies_ms
+from fakelens.export.onnx import check_opset, describe, export_onnx, write_metadata
+from fakelens.export.parity import BATCHES, GateResult, GateSettings, batch_difference, judge
+from fakelens.export.quantize import calibration_images, quantize_dynamic, quantize_static
+from fakelens.runtime.detector import OnnxDetector
+
+_VERSION = 1
+FP32, DYNAMIC, STATIC = "fp32", "int8-dynamic", "int8-static"
+
+
+class ExportSettings(Settings):
+    """How ONNX files are made and what they may lose."""
+
+    calibration_images: int = Field(256, ge=2)
+    """Training pictures on which static quantisation measures its ranges."""
+    calibration_method: Literal["MinMax", "Percentile", "Entropy"] = "MinMax"
+    """How a range is taken from what was measured."""
+    reduce_range: bool = True
+    """7-bit weights: exact on CPUs without VNNI, where 8-bit products can saturate."""
+    gate: GateSettings = GateSettings()
+    """The limits of what a file may lose; a file beyond them does not ship."""
+
+
+def export_stage(workdir: Path, spec: DetectorSpec, settings: ExportSettings) -> Stage:
+    """The stage's folder, key and record."""
+    folder = workdir / spec.name
+    return Stage(
+        "export",
+        folder / "onnx",
+        version=_VERSION,
+        settings=settings.model_dump(mode="json"),
+        inputs={
+            "train": load_record(folder / "train.json").digest,
+            "evaluate": load_record(folder / "evaluation" / "evaluate.json").digest,
+        },
+    )
+
+
+def export(
+    workdir: Path,
+    spec: DetectorSpec,
+    settings: ExportSettings,
+    *,
+    force: bool = False,
+    reporter: Reporter = SILENT,
+) -> StageRecord:
+    """Write `fp32.onnx`, `int8-dynamic.onnx`, `int8-static.onnx` and `export.json`, each file verified.
+
+    The static INT8 file ships; where it fails its gate, fp32 does, and the record says why.
+
+    Raises:
+        ValueError: when an input is missing, or the fp32 file itself does not agree with the checkpoint.
+    """
+    stage = export_stage(workdir, spec, settings)
+    if not force and (record := stage.finished()):
+        return record
+    network, info = load_checkpoint(workdir / spec.name / "best.safetensors")
+    judged = load_record(workdir / spec.name / "evaluation" / "evaluate.json").results
+    data = PreparedData(workdir / "data")
+    stage.begin()
+    paths = {name: stage.folder / f"{name}.onnx" for name in (FP32, DYNAMIC, STATIC)}
+    with reporter.task(f"Exporting {spec.display_name}", len(paths)) as task:
+        export_onnx(paths[FP32], network.cpu(), info.settings.input_px, judged["temperature"])
+        task.advance(1, "fp32")
+        quantize_dynamic(paths[FP32], paths[DYNAMIC])
+        task.advance(1, "dynamic INT8")
+        train = data.split("train")
+        images = calibration_images(
+            train.squares, train.labels, info.settings.input_px, settings.calibration_images, info.seed
+        )
+        quantize_static(
+            paths[FP32], paths[STATIC], images,
+            method=settings.calibration_method, reduce_range=settings.reduce_range, float_ops=spec.float_ops,
+        )  # fmt: skip
+        task.advance(1, "static INT8")
+    for name, path in paths.items():
+        write_metadata(path, describe(info, name, Threshold(**judged["threshold"]), judged["temperature"]))
+        check_opset(path)
+    results = _verify(workdir, spec, paths, judged["temperature"], data, settings.gate, reporter)
+    return stage.finish(list(paths.values()), results)
+
+
+def _verify(
+    workdir: Path,
+    spec: DetectorSpec,
+    paths: dict[str, Path],
+    temperature: float,
+    data: PreparedData,
+    gate: GateSettings,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """Load every file anew, compare it with the checkpoint's scores, time it, and choose what ships."""
+    test = data.split("test")
+    scores = read_scores(workdir / spec.name / "evaluation" / "scores.parquet").of("test")
+    expected = calibrated(scores.logit, temperature)
+    detectors = {name: OnnxDetector(path) for name, path in paths.items()}
+    results: dict[str, GateResult] = {}
+    for name, detector in detectors.items():
+        found = run_scorer(detector.score, test, detector.input_px, f"Verifying {name}", reporter)
+        first = to_model_input(np.asarray(test.squares[: max(BATCHES)]), detector.input_px)
+        difference = batch_difference(detector.score, first)
+        results[name] = judge(expected, found, scores.label, difference, gate, exact=name == FP32)
+    if not results[FP32].passed:
+        raise ValueError(
+            f"the exported {spec.name} does not agree with its checkpoint: {'; '.join(results[FP32].reasons)}"
+        )
+    latencies = median_latencies_ms({name: OnnxDetector(path, num_threads=1) for name, path in paths.items()})
+    ships = STATIC if results[STATIC].passed else FP32
+    refused = "; ".join(results[STATIC].reasons)
+    return {
+        "ships": ships,
+        "why": "static INT8 passed its gate" if ships == STATIC else f"static INT8 was refused: {refused}",
+        "variants": [
+            {
+                "name": name,
+                "file": path.name,
+                "size_bytes": path.stat().st_size,
+                "latency_ms": latencies[name],
+                "passed": results[name].passed,
+                **asdict(results[name]),
+            }
+            for name, path in paths.items()
+        ],
+    }

@@ -1,0 +1,142 @@
+"""`fakelens run`: the stages in order. Reads as the story of the project."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fakelens.core.artifacts import StageRecord, load_record, read_json
+from fakelens.core.detector_spec import DetectorSpec
+from fakelens.core.progress import SILENT, Reporter
+from fakelens.recipes import Recipe, training_settings
+
+
+def run(
+    workdir: Path,
+    recipe: Recipe,
+    detectors: Sequence[DetectorSpec],
+    *,
+    force: bool = False,
+    reporter: Reporter = SILENT,
+) -> Path:
+    """Prepare, then train, evaluate and export each detector, then bundle and report; returns the report's page.
+
+    A stage that is complete and whose inputs are unchanged is left as it is; `force` does all of them again.
+    """
+    prepare(workdir, recipe, force=force, reporter=reporter)
+    for spec in detectors:
+        train(workdir, recipe, spec, force=force, reporter=reporter)
+        evaluate(workdir, recipe, spec, force=force, reporter=reporter)
+        export(workdir, recipe, spec, force=force, reporter=reporter)
+    bundle(workdir, detectors, reporter=reporter)
+    return report(workdir, recipe, detectors, reporter=reporter)
+
+
+def prepare(
+    workdir: Path, recipe: Recipe, *, force: bool = False, reporter: Reporter = SILENT
+) -> StageRecord:
+    """Write `data/`."""
+    from fakelens.dataset.audit import WARN_ABOVE
+    from fakelens.dataset.prepare import prepare
+
+    record = prepare(workdir, recipe.data, force=force, reporter=reporter)
+    audit = record.results["audit"]
+    reporter.say(
+        f"prepare: {record.results['num_images']} images in {workdir / 'data'} ({record.seconds:.0f} s)"
+    )
+    if audit["random_split"] > WARN_ABOVE:
+        reporter.say(f"audit: {audit['sentence']}")
+    return record
+
+
+def train(
+    workdir: Path, recipe: Recipe, spec: DetectorSpec, *, force: bool = False, reporter: Reporter = SILENT
+) -> StageRecord:
+    """Write `DETECTOR/best.safetensors` and what belongs to it."""
+    from fakelens.training.run import train
+
+    settings = training_settings(spec, recipe)
+    record = train(
+        workdir, spec, settings, recipe.train, seed=recipe.data.seed, force=force, reporter=reporter
+    )
+    found, best = record.results, record.results["best"]
+    start = f"from {found['pretrained']}" if found["pretrained"] else "from scratch"
+    reporter.say(
+        f"train {spec.name}: {found['num_parameters']:,} parameters, {start}, {found['num_epochs']} epochs, "
+        f"best validation AUC {best['val_auc']:.3f} in epoch {best['epoch'] + 1} ({record.seconds:.0f} s)"
+    )
+    return record
+
+
+def evaluate(
+    workdir: Path, recipe: Recipe, spec: DetectorSpec, *, force: bool = False, reporter: Reporter = SILENT
+) -> StageRecord:
+    """Write `DETECTOR/evaluation/`."""
+    from fakelens.evaluation.evaluate import evaluate
+
+    record = evaluate(workdir, spec, recipe.evaluate, force=force, reporter=reporter)
+    test = read_json(workdir / spec.name / "evaluation" / "metrics.json")["test"]
+    reporter.say(
+        f"evaluate {spec.name}: test accuracy {test['accuracy']:.3f}, F1 {test['f1']:.3f}, AUC {test['auc']:.3f}, "
+        f"n={test['num_images']} ({record.seconds:.0f} s)"
+    )
+    return record
+
+
+def export(
+    workdir: Path, recipe: Recipe, spec: DetectorSpec, *, force: bool = False, reporter: Reporter = SILENT
+) -> StageRecord:
+    """Write `DETECTOR/onnx/`."""
+    from fakelens.export.run import export
+
+    record = export(workdir, spec, recipe.export, force=force, reporter=reporter)
+    shipped = shipped_variant(record)
+    reporter.say(
+        f"export {spec.name}: {shipped['name']} ships, {shipped['size_bytes'] / 1e6:.1f} MB, "
+        f"{shipped['latency_ms']:.1f} ms; {record.results['why']} ({record.seconds:.0f} s)"
+    )
+    return record
+
+
+def bundle(workdir: Path, detectors: Sequence[DetectorSpec], *, reporter: Reporter = SILENT) -> Path:
+    """Write `bundle/`, the deployment folder, out of the shipped ONNX files."""
+    from fakelens.bundle.writer import ModelEntry, write_bundle
+    from fakelens.runtime.bundle import BundleAbout, Figures
+
+    entries = []
+    for spec in detectors:
+        folder = workdir / spec.name / "onnx"
+        shipped = shipped_variant(load_record(folder / "export.json"))
+        trained = load_record(workdir / spec.name / "train.json").results
+        summary = (
+            spec.summary
+            if trained["pretrained"] or not spec.weights
+            else f"{spec.display_name}, trained from scratch"
+        )
+        figures = Figures.from_json(shipped["metrics"])
+        entries.append(
+            ModelEntry(folder / shipped["file"], spec.display_name, summary, shipped["latency_ms"], figures)
+        )
+    data = load_record(workdir / "data" / "prepare.json").results
+    about = BundleAbout(data["description"], data["licence"], data["num_images"], data["source"])
+    folder = write_bundle(workdir / "bundle", entries, about)
+    size = sum(entry.onnx_path.stat().st_size for entry in entries) / 1e6
+    reporter.say(f"bundle: {folder} ({len(entries)} models, {size:.1f} MB together)")
+    return folder
+
+
+def report(
+    workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, reporter: Reporter = SILENT
+) -> Path:
+    """Write `report/index.html` and `report/report.md`."""
+    from fakelens.core.config import to_commented_yaml
+    from fakelens.evaluation.report import write_report
+
+    page = write_report(workdir, detectors, to_commented_yaml(recipe))
+    reporter.say(f"report: {page}")
+    return page
+
+
+def shipped_variant(record: StageRecord) -> dict[str, Any]:
+    """The entry of `export.json` that ships."""
+    ships = record.results["ships"]
+    return next(variant for variant in record.results["variants"] if variant["name"] == ships)

@@ -1,0 +1,95 @@
+"""Named, complete configurations of a run: `openfake` (the default), `demo` and `smoke`, or a file of one's own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import model_validator
+
+from fakelens.core.config import Settings, load_yaml, with_overrides
+from fakelens.core.detector_spec import DetectorSpec, TrainingSettings
+from fakelens.dataset.prepare import DataSettings
+from fakelens.detectors.discovery import find
+from fakelens.evaluation.evaluate import EvaluationSettings
+from fakelens.export.run import ExportSettings
+from fakelens.training.run import EngineSettings
+
+
+class Recipe(Settings):
+    """Everything that decides the outcome of a run."""
+
+    name: str = "openfake"
+    """Names the default working folder, runs/NAME."""
+    data: DataSettings = DataSettings()
+    """Which images."""
+    base: Literal["defaults", "demo"] = "defaults"
+    """Which of each detector's own settings to start from: for real data, or for the demonstration."""
+    train: EngineSettings = EngineSettings()
+    """How training runs."""
+    detectors: dict[str, dict[str, Any]] = {}
+    """Per detector, settings over its own: detectors.NAME.KEY; `fakelens detectors NAME` lists the keys."""
+    evaluate: EvaluationSettings = EvaluationSettings()
+    """How scores become verdicts."""
+    export: ExportSettings = ExportSettings()
+    """How ONNX files are made."""
+
+    @model_validator(mode="after")
+    def _detector_settings_fit(self) -> Self:
+        for name, values in self.detectors.items():
+            _merged(find(name), self, values)
+        return self
+
+
+RECIPES = {
+    "openfake": Recipe(),
+    "demo": Recipe(
+        name="demo",
+        base="demo",
+        data=DataSettings(
+            source="synthetic", num_images=920, stored_px=128, synthetic_px=128, min_side_px=64
+        ),
+    ),
+    "smoke": Recipe(
+        name="smoke",
+        base="demo",
+        data=DataSettings(source="synthetic", num_images=80, stored_px=80, synthetic_px=80, min_side_px=64),
+        train=EngineSettings(tiny=True, max_epochs=2, input_px=64),
+        # A detector that has seen 56 pictures has no opinion that quantisation could keep.
+        export=ExportSettings.checked(
+            {
+                "calibration_images": 16,
+                "gate": {"max_accuracy_drop": 1, "max_auc_drop": 1, "min_agreement": 0},
+            }
+        ),
+    ),
+}
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A named recipe or a YAML file, with `a.b=c` overrides applied.
+
+    Raises:
+        ValueError: for an unknown name, an unreadable file, or settings that do not fit.
+    """
+    if name_or_path in RECIPES:
+        recipe = RECIPES[name_or_path]
+    elif name_or_path.endswith((".yaml", ".yml")):
+        recipe = load_yaml(Path(name_or_path), Recipe)
+    else:
+        raise ValueError(
+            f"unknown recipe {name_or_path!r}: there are {', '.join(RECIPES)}, or give a file.yaml"
+        )
+    return with_overrides(recipe, overrides)
+
+
+def training_settings(spec: DetectorSpec, recipe: Recipe) -> TrainingSettings:
+    """One detector's settings: its own, below what the recipe says for all, below what it says for this one."""
+    return _merged(spec, recipe, recipe.detectors.get(spec.name, {}))
+
+
+def _merged(spec: DetectorSpec, recipe: Recipe, values: dict[str, Any]) -> TrainingSettings:
+    own = spec.defaults if recipe.base == "defaults" else spec.demo
+    common: dict[str, Any] = {} if recipe.train.input_px is None else {"input_px": recipe.train.input_px}
+    if not recipe.train.pretrained or recipe.train.tiny or spec.weights is None:
+        common["pretrained"] = False
+    return TrainingSettings.checked({**own.model_dump(), **common, **values})

@@ -1,0 +1,1 @@
+"""Judging pictures with exported files: numpy, Pillow and onnxruntime; never torch, never pydantic."""

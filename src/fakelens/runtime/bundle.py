@@ -1,0 +1,201 @@
+"""A deployment folder in; its models, checked against `bundle.json` and loaded when asked for, out."""
+
+import hashlib
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from fakelens.core.artifacts import read_json
+from fakelens.core.scoring import Threshold
+from fakelens.runtime.detector import OnnxDetector
+
+FORMAT = 1
+FILE_NAME = "bundle.json"
+_REMEDY = "write it again with `fakelens bundle`"
+_T = TypeVar("_T")
+
+
+class BundleDamaged(ValueError):  # noqa: N818  says what is wrong, as `ImageRefused` does
+    """The folder's files are not those that its `bundle.json` describes."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one model measured on its test images."""
+
+    accuracy: float
+    precision: float
+    recall: float
+    f1: float
+    auc: float
+    num_images: int
+    confusion_matrix: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def from_json(cls, block: Any, where: str = "metrics") -> "Figures":
+        """Read them from a block of `metrics.json` or `bundle.json`; further keys are left alone.
+
+        Raises:
+            ValueError: naming `where` and the key that is missing or of the wrong type.
+
+        """
+        rows = _value(block, "confusion_matrix", list, where)
+        return _read(cls, block, where, confusion_matrix=tuple(tuple(row) for row in rows))
+
+
+@dataclass(frozen=True)
+class BundledModel:
+    """One detector of a bundle, as the file says it."""
+
+    name: str
+    display_name: str
+    summary: str
+    file: str
+    variant: str
+    input_px: int
+    stored_px: int
+    threshold: Threshold
+    size_bytes: int
+    latency_ms: float
+    metrics: Figures
+
+
+@dataclass(frozen=True)
+class BundleAbout:
+    """What the models were trained on."""
+
+    description: str
+    licence: str
+    num_images: int
+    source: str
+
+
+@dataclass(frozen=True)
+class BundleInfo:
+    """The content of `bundle.json`."""
+
+    name: str
+    demo: bool
+    data: BundleAbout
+    models: tuple[BundledModel, ...]
+    files: Mapping[str, str]
+    """Path relative to the folder -> SHA-256, of every file but `bundle.json`."""
+
+
+class Bundle:
+    """An opened deployment folder. Safe to share between threads."""
+
+    def __init__(self, folder: Path, info: BundleInfo) -> None:
+        self.folder, self.info = folder, info
+        self._detectors: dict[str, OnnxDetector] = {}
+        self._loading = threading.Lock()
+
+    @classmethod
+    def open(cls, folder: Path) -> "Bundle":
+        """Read and check `folder/bundle.json`; no model is loaded yet.
+
+        Raises:
+            ValueError: naming the file, the fault and the remedy.
+
+        """
+        path = folder / FILE_NAME
+        if not path.is_file():
+            raise ValueError(f"{folder} is not a bundle, it has no {FILE_NAME}: {_REMEDY}")
+        try:
+            return cls(folder, _parse(read_json(path)))
+        except ValueError as error:
+            raise BundleDamaged(f"{path} cannot be used ({error}): {_REMEDY}") from error
+
+    @property
+    def demo(self) -> bool:
+        """Whether the models were trained on synthetic pictures only."""
+        return self.info.demo
+
+    @property
+    def models(self) -> tuple[BundledModel, ...]:
+        return self.info.models
+
+    def model(self, name: str) -> BundledModel:
+        """The model of this name.
+
+        Raises:
+            ValueError: listing the names there are.
+
+        """
+        for model in self.models:
+            if model.name == name:
+                return model
+        names = ", ".join(model.name for model in self.models)
+        raise ValueError(f"the bundle has no detector {name!r}; it has {names}")
+
+    def detector(self, name: str) -> OnnxDetector:
+        """The loaded detector of this name; loaded at the first call.
+
+        Raises:
+            ValueError: when there is no such detector.
+            BundleDamaged: when its file is not the one that `bundle.json` describes.
+
+        """
+        model = self.model(name)
+        with self._loading:
+            if name not in self._detectors:
+                self._detectors[name] = self._load(model)
+            return self._detectors[name]
+
+    def _load(self, model: BundledModel) -> OnnxDetector:
+        path = self.folder / model.file
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise BundleDamaged(f"{path} cannot be read ({error.strerror}): {_REMEDY}") from error
+        # The very bytes that were hashed are loaded: a file that changes in between cannot slip through.
+        if hashlib.sha256(data).hexdigest() != self.info.files[model.file]:
+            raise BundleDamaged(f"{path} is damaged, its SHA-256 is not the one in {FILE_NAME}: {_REMEDY}")
+        detector = OnnxDetector(data)
+        same = ("name", "input_px", "stored_px", "threshold", "variant")
+        if any(getattr(detector, key) != getattr(model, key) for key in same):
+            raise BundleDamaged(f"{FILE_NAME} and the metadata of {path} disagree: {_REMEDY}")
+        return detector
+
+
+def _parse(content: Any) -> BundleInfo:
+    found = _value(content, "format", int, FILE_NAME)
+    if found != FORMAT:
+        raise ValueError(f"its format is {found}, this program reads {FORMAT}")
+    files = _value(content, "files", dict, FILE_NAME)
+    blocks = _value(content, "models", list, FILE_NAME)
+    models = tuple(_parse_model(block, f"models[{index}]") for index, block in enumerate(blocks))
+    if not models or len({model.name for model in models}) < len(models):
+        raise ValueError("models: at least one is needed, each with a name of its own")
+    for model in models:
+        # A listed path is one that the writer chose; `..` or an absolute path never is.
+        if model.file not in files or Path(model.file).name != model.file:
+            raise ValueError(
+                f"{model.name}: files does not list {model.file!r} as a file of the bundle's own folder"
+            )
+    about = _read(BundleAbout, _value(content, "data", dict, FILE_NAME), "data")
+    return _read(BundleInfo, content, FILE_NAME, data=about, models=models, files=files)
+
+
+def _parse_model(block: Any, where: str) -> BundledModel:
+    threshold = _read(Threshold, _value(block, "threshold", dict, where), f"{where}.threshold")
+    metrics = Figures.from_json(_value(block, "metrics", dict, where), f"{where}.metrics")
+    return _read(BundledModel, block, where, threshold=threshold, metrics=metrics)
+
+
+def _read(cls: type[_T], block: Any, where: str, **given: Any) -> _T:
+    """A dataclass out of a JSON object: its plain fields checked by type, the others `given`."""
+    hints = get_type_hints(cls)
+    names = [field.name for field in fields(cls) if field.name not in given]  # type: ignore[arg-type]  # a dataclass
+    return cls(**{name: _value(block, name, hints[name], where) for name in names}, **given)
+
+
+def _value(block: Any, key: str, kind: type[_T], where: str) -> _T:
+    value = block.get(key) if isinstance(block, Mapping) else None
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise ValueError(f"{where}: {key} should be of type {kind.__name__}, not {value!r}")
+    return value

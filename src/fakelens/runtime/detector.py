@@ -1,0 +1,121 @@
+"""One exported ONNX file in; probabilities and verdicts on pictures out."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from PIL import Image
+
+from fakelens.core import imaging
+from fakelens.core.imaging import Container, ImageF32
+from fakelens.core.scoring import Threshold, Verdict
+
+INPUT, OUTPUT = "image", "probability"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a detector says about one picture."""
+
+    probability: float
+    verdict: Verdict
+    container: Container
+    seconds: float
+    """Decoding and scoring together."""
+
+
+class OnnxDetector:
+    """A `core.scoring.Scorer` over one ONNX file; what it needs to know travels in the file's metadata."""
+
+    def __init__(self, model: bytes | Path, *, num_threads: int = 2) -> None:
+        """Load a file that `fakelens export` wrote, or its bytes.
+
+        Raises:
+            ValueError: naming the remedy, when it is no such file.
+
+        """
+        label = "the model" if isinstance(model, bytes) else str(model)
+        self._session = _open_session(_model_bytes(model), label, num_threads)
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        try:
+            self.name = self.metadata["fakelens.name"]
+            self.input_px = int(self.metadata["fakelens.input_px"])
+            self.stored_px = int(self.metadata["fakelens.stored_px"])
+            self.threshold = Threshold(
+                float(self.metadata["fakelens.threshold_real"]),
+                float(self.metadata["fakelens.threshold_fake"]),
+            )
+            self.temperature = float(self.metadata["fakelens.temperature"])
+            self.variant = self.metadata["fakelens.variant"]
+            self.demo = {"true": True, "false": False}[self.metadata["fakelens.demo"]]
+            self.licence = self.metadata["fakelens.licence"]
+        except (KeyError, ValueError) as error:
+            raise ValueError(
+                f"{label} is not of this version of `fakelens export` (metadata: {error}): export it again"
+            ) from error
+
+    def score(self, images_nchw: ImageF32) -> ImageF32:
+        """(N, 3, input_px, input_px) float32 RGB in [0, 1] to (N,) probabilities that the image is fake."""
+        # Outputs are asked for by name: a file may have more of them.
+        (probability,) = self._session.run([OUTPUT], {INPUT: images_nchw})
+        return np.asarray(probability, dtype=np.float32)
+
+    def decode(self, data: bytes) -> tuple[Image.Image, Container]:
+        """Untrusted bytes to the upright RGB picture (short side `stored_px`) that `probability` takes.
+
+        Raises:
+            ImageRefused: when the bytes are no picture that can be judged.
+
+        """
+        return imaging.decode(data, short_side_px=self.stored_px)
+
+    def probability(self, picture: Image.Image) -> float:
+        """The probability that a decoded picture is AI-generated."""
+        squares_nhwc = imaging.to_square(picture)[None]
+        return float(self.score(imaging.to_model_input(squares_nhwc, self.input_px))[0])
+
+    def predict(self, data: bytes) -> Prediction:
+        """Judge the untrusted bytes of one picture.
+
+        Raises:
+            ImageRefused: when the bytes are no picture that can be judged.
+
+        """
+        started_s = time.perf_counter()
+        picture, container = self.decode(data)
+        probability = self.probability(picture)
+        seconds = time.perf_counter() - started_s
+        return Prediction(probability, self.threshold.verdict(probability), container, seconds)
+
+
+def _model_bytes(model: bytes | Path) -> bytes:
+    if isinstance(model, bytes):
+        return model
+    try:
+        return model.read_bytes()
+    except OSError as error:
+        raise ValueError(f"the model {model} cannot be read ({error.strerror}): export it first") from error
+
+
+def _open_session(data: bytes, label: str, num_threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.inter_op_num_threads = 1
+    # The arena and the memory pattern hold on to memory for a speed that one picture at a time cannot use.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    options.log_severity_level = 3
+    try:
+        session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has a dozen unrelated exception types for a bad file
+        raise ValueError(f"onnxruntime cannot load {label} ({error}): export it again") from error
+    inputs = {value.name for value in session.get_inputs()}
+    outputs = {value.name for value in session.get_outputs()}
+    if inputs != {INPUT} or OUTPUT not in outputs:
+        raise ValueError(
+            f"{label} is not a fakelens detector: it maps {sorted(inputs)} to {sorted(outputs)} instead of "
+            f"{INPUT!r} to {OUTPUT!r}; use a file that `fakelens export` wrote"
+        )
+    return session

@@ -1,0 +1,71 @@
+"""The phases of fine-tuning: what trains, for how long and at which learning rate."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+from fakelens.core.detector_spec import TrainingSettings
+
+_FINAL_FRACTION = 0.01
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A run of epochs with one set of trainable parameters."""
+
+    name: str
+    head_only: bool
+    first_epoch: int
+    num_epochs: int
+    learning_rate: float
+    warmup_fraction: float
+
+
+def plan_phases(settings: TrainingSettings, max_epochs: int | None = None) -> list[Phase]:
+    """Head first, then all layers; without pretrained weights there is nothing to protect and the head phase falls away.
+
+    `max_epochs` caps the sum; of a capped sum the head gets at most a third.
+    """
+    head = settings.head_epochs if settings.pretrained else 0
+    everything = settings.epochs
+    if max_epochs is not None and head + everything > max_epochs:
+        head = min(head, max_epochs // 3)
+        everything = min(everything, max_epochs - head)
+    phases = []
+    if head:
+        phases.append(Phase("head", True, 0, head, settings.head_learning_rate, 0.0))
+    phases.append(Phase("all", False, head, everything, settings.learning_rate, settings.warmup_fraction))
+    return phases
+
+
+def learning_rate_factor(step: int, num_steps: int, phase: Phase, scheduler: str) -> float:
+    """Fraction of the phase's peak rate at optimiser step `step`: linear warm-up, then cosine down to 1 %."""
+    warmup = round(num_steps * phase.warmup_fraction)
+    if step < warmup:
+        return (step + 1) / warmup
+    if scheduler == "constant":
+        return 1.0
+    progress = min(1.0, (step - warmup) / max(1, num_steps - warmup))
+    return _FINAL_FRACTION + (1 - _FINAL_FRACTION) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def freeze(network: nn.Module, head_prefix: str, phase: Phase) -> None:
+    """Set which parameters train in this phase."""
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad = not phase.head_only or name.startswith(head_prefix)
+
+
+def set_modes(network: nn.Module, head_prefix: str, phase: Phase) -> None:
+    """Training mode for what trains; a frozen backbone stays in evaluation mode, so that its BatchNorm statistics rest."""
+    network.train()
+    if phase.head_only:
+        for name, module in network.named_modules():
+            if not f"{name}.".startswith(head_prefix):
+                module.training = False
+
+
+def trainable(network: nn.Module) -> Iterator[nn.Parameter]:
+    """The parameters that an optimiser should see."""
+    return (parameter for parameter in network.parameters() if parameter.requires_grad)

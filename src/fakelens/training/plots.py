@@ -1,0 +1,52 @@
+"""Training plots: history in; loss, accuracy and learning-rate pictures out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fakelens.core.artifacts import atomic_path
+from fakelens.training.history import EpochRow
+
+DEMO_NOTE = "demonstration on synthetic pictures"
+
+
+def plot_history(folder: Path, history: Sequence[EpochRow], title: str, *, demo: bool) -> list[Path]:
+    """Write `loss.png`, `accuracy.png` and `learning_rate.png`; returns their paths."""
+    curves = {
+        "loss": ("Loss (binary cross-entropy)", {"training": "train_loss", "validation": "val_loss"}),
+        "accuracy": ("Accuracy", {"training": "train_accuracy", "validation": "val_accuracy"}),
+        "learning_rate": ("Learning rate", {"": "learning_rate"}),
+    }
+    paths = []
+    for name, (label, series) in curves.items():
+        path = folder / f"{name}.png"
+        _plot(path, history, label, series, f"{title} ({DEMO_NOTE})" if demo else title)
+        paths.append(path)
+    return paths
+
+
+def _plot(path: Path, history: Sequence[EpochRow], label: str, series: dict[str, str], title: str) -> None:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    axes = figure.subplots()
+    epochs = [row.epoch + 1 for row in history]
+    for name, column in series.items():
+        axes.plot(
+            epochs, [getattr(row, column) for row in history], marker="o", markersize=3, label=name or None
+        )
+    if label == "Learning rate":
+        axes.set_yscale("log")
+    else:
+        best = min(history, key=lambda row: row.val_loss)
+        axes.axvline(best.epoch + 1, color="0.6", linestyle=":", label=f"kept: epoch {best.epoch + 1}")
+        axes.legend(frameon=False)
+    first_of_all = next((row.epoch for row in history if row.phase == "all"), 0)
+    if first_of_all:
+        axes.axvspan(0.5, first_of_all + 0.5, color="0.93", zorder=0)
+        axes.text(0.6, 1.0, " head only", transform=axes.get_xaxis_transform(), va="top", color="0.4")
+    axes.set(xlabel="Epoch", ylabel=label, title=title, xlim=(0.5, len(history) + 0.5))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")

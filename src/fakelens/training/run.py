@@ -1,0 +1,255 @@
+"""The train stage: prepared data and one detector in; best and last checkpoint, history, plots and a record out."""
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from pydantic import Field
+
+from fakelens.core.artifacts import Stage, StageRecord
+from fakelens.core.config import Settings
+from fakelens.core.detector_spec import DetectorSpec, TrainingSettings
+from fakelens.core.progress import SILENT, Reporter, Task
+from fakelens.dataset.augmentation import AugmentationSettings
+from fakelens.dataset.loader import EpochSampler, PlainImages, TrainingImages, make_loader
+from fakelens.dataset.prepared import PreparedData
+from fakelens.detectors.checkpoint import CheckpointInfo, build_network, load_checkpoint
+from fakelens.detectors.wrapping import LogitDetector
+from fakelens.training.callbacks import (
+    BEST,
+    HISTORY,
+    LAST,
+    EpochKeeper,
+    ProgressCallback,
+    Progressed,
+    read_progress,
+)
+from fakelens.training.module import DetectorModule
+from fakelens.training.phases import Phase, plan_phases
+from fakelens.training.plots import plot_history
+
+_VERSION = 1
+
+
+class EngineSettings(Settings):
+    """How training runs, whatever the detector; the first three stand over every detector's own settings."""
+
+    max_epochs: int | None = Field(None, ge=1)
+    """Most epochs of a detector over both phases."""
+    pretrained: bool = True
+    """False trains every detector from scratch."""
+    input_px: int | None = Field(None, ge=32, le=1024)
+    """Input side of every detector in pixels; null keeps each detector's own."""
+    tiny: bool = False
+    """Build the detectors' tiny versions: the same code path, for tests."""
+    num_workers: int | None = Field(None, ge=0)
+    """Processes that load and augment images; null is 0 on a CPU (which trains meanwhile) and up to 8 beside a GPU."""
+    num_threads: int | None = Field(None, ge=1)
+    """CPU threads of torch; null leaves torch's choice. Another number changes results in the last digits."""
+    accelerator: str = "auto"
+    """Lightning's accelerator: auto, cpu, gpu, mps."""
+    devices: int | None = Field(None, ge=1)
+    """Devices (processes) a machine; null is one on a CPU, all that there are otherwise."""
+    num_nodes: int = Field(1, ge=1)
+    """Machines; start one process each through torchrun."""
+    augmentation: AugmentationSettings = AugmentationSettings()
+    """How training images are varied."""
+
+
+def train_stage(
+    workdir: Path, data: PreparedData, spec: DetectorSpec, settings: TrainingSettings, engine: EngineSettings
+) -> Stage:
+    """The stage's folder, key and record; how many workers, threads or devices there are does not make another run."""
+    matters = engine.model_dump(mode="json", include={"max_epochs", "tiny", "augmentation"})
+    return Stage(
+        "train",
+        workdir / spec.name,
+        version=_VERSION,
+        settings={"detector": spec.name, **settings.model_dump(mode="json"), "engine": matters},
+        inputs={"data": data.record.digest},
+    )
+
+
+def train(
+    workdir: Path,
+    spec: DetectorSpec,
+    settings: TrainingSettings,
+    engine: EngineSettings,
+    *,
+    seed: int,
+    force: bool = False,
+    reporter: Reporter = SILENT,
+) -> StageRecord:
+    """Train one detector on `workdir/data`; goes on from the last whole epoch of an interrupted run.
+
+    Writes `best.safetensors` (lowest validation loss), `last.ckpt`, `history.csv`, `plots/` and `train.json`.
+
+    Raises:
+        ValueError: for missing or changed data, weights that cannot be had, or a diverged loss.
+    """
+    data = PreparedData(workdir / "data")
+    stage = train_stage(workdir, data, spec, settings, engine)
+    if not force and (record := stage.finished()):
+        return record
+    data.verify()
+    stage.begin()
+    state = Progressed(stage.key) if force else read_progress(stage.folder, stage.key)
+    if state.history:
+        reporter.say(f"{spec.display_name}: going on after epoch {state.history[-1].epoch}")
+    if engine.num_threads:
+        torch.set_num_threads(engine.num_threads)
+    info = _info(spec, settings, engine, data, seed)
+    phases = plan_phases(settings, engine.max_epochs)
+    with (
+        _quiet_lightning(),
+        reporter.task(spec.display_name, sum(phase.num_epochs for phase in phases)) as task,
+    ):
+        task.advance(len(state.history))
+        state = _run_phases(stage, spec, info, engine, phases, data, state, task)
+    plots = plot_history(stage.folder / "plots", state.history, spec.display_name, demo=data.is_demo)
+    network, _ = load_checkpoint(stage.folder / BEST)
+    outputs = [stage.folder / BEST, stage.folder / HISTORY, *plots]
+    return stage.finish(outputs, _results(spec, network, state, info))
+
+
+def _run_phases(
+    stage: Stage,
+    spec: DetectorSpec,
+    info: CheckpointInfo,
+    engine: EngineSettings,
+    phases: list[Phase],
+    data: PreparedData,
+    state: Progressed,
+    task: Task,
+) -> Progressed:
+    network: LogitDetector | None = None
+    for number, phase in enumerate(phases):
+        if number < state.phase or (number == state.phase and state.phase_done):
+            continue
+        resume = stage.folder / LAST if number == state.phase and state.history else None
+        if number > 0 or resume:
+            network, _ = load_checkpoint(stage.folder / BEST)  # overwritten by `resume`, if there is one
+        elif network is None:
+            torch.manual_seed(info.seed)
+            network = build_network(spec, info.settings, tiny=info.tiny, pretrained=info.settings.pretrained)
+        keeper = EpochKeeper(stage.folder, info, phase, replace(state, phase=number, phase_done=False))
+        module = DetectorModule(
+            network.to(memory_format=torch.channels_last), info.settings, phase, spec.head_prefix, info.seed
+        )
+        trainer = _trainer(info.settings, engine, phase, [keeper, ProgressCallback(task, phase)])
+        _fit(trainer, module, _loaders(data, info, engine, trainer), resume)
+        state = keeper.state
+    return state
+
+
+def _fit(trainer: L.Trainer, module: DetectorModule, loaders: tuple[Any, Any], resume: Path | None) -> None:
+    trainer.fit(module, *loaders, ckpt_path=resume, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def _trainer(
+    settings: TrainingSettings, engine: EngineSettings, phase: Phase, callbacks: list[L.Callback]
+) -> L.Trainer:
+    on_gpu = engine.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    precision = ("16-mixed" if on_gpu else "32-true") if settings.precision == "auto" else settings.precision
+    if not phase.head_only:
+        callbacks = [EarlyStopping("val_loss", patience=settings.patience, check_finite=False), *callbacks]
+    return L.Trainer(
+        accelerator=engine.accelerator,
+        devices=engine.devices or ("auto" if on_gpu else 1),
+        num_nodes=engine.num_nodes,
+        precision=precision,
+        max_epochs=phase.num_epochs,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=True,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # the samplers know rank and epoch themselves
+        gradient_clip_val=1.0,
+    )
+
+
+def _loaders(
+    data: PreparedData, info: CheckpointInfo, engine: EngineSettings, trainer: L.Trainer
+) -> tuple[Any, Any]:
+    settings, px = info.settings, info.settings.input_px
+    train, val = data.split("train"), data.split("val")
+    share = {"rank": trainer.global_rank, "num_processes": trainer.world_size}
+    workers = engine.num_workers
+    if workers is None:
+        workers = min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0
+    batch = min(settings.batch_size, len(train))
+    training = TrainingImages(train, px, engine.augmentation, info.seed)
+    return (
+        # BatchNorm cannot take a last batch of one image: an incomplete batch is left to the next epoch's order.
+        make_loader(
+            training,
+            batch,
+            EpochSampler(len(train), info.seed, shuffle=True, **share),
+            workers,
+            drop_last=True,
+        ),
+        make_loader(
+            PlainImages(val, px),
+            2 * batch,
+            EpochSampler(len(val), info.seed, shuffle=False, **share),
+            workers,
+        ),
+    )
+
+
+def _info(
+    spec: DetectorSpec, settings: TrainingSettings, engine: EngineSettings, data: PreparedData, seed: int
+) -> CheckpointInfo:
+    results = data.record.results
+    return CheckpointInfo(
+        detector=spec.name, settings=settings, tiny=engine.tiny, stored_px=data.record.settings["stored_px"],
+        demo=data.is_demo, data_description=results["description"], data_licence=results["licence"],
+        data_digest=data.record.digest, seed=seed, epoch=-1, val_loss=float("inf"),
+    )  # fmt: skip
+
+
+def _results(
+    spec: DetectorSpec, network: LogitDetector, state: Progressed, info: CheckpointInfo
+) -> dict[str, Any]:
+    assert state.best is not None
+    return {
+        "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "num_epochs": len(state.history),
+        "best": asdict(state.best),
+        "training_seconds": round(sum(row.seconds for row in state.history), 1),
+        "pretrained": spec.weights if info.settings.pretrained else None,
+        "num_threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+    }
+
+
+@contextlib.contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's advertisements and its advice about workers out of our output; its errors still come through."""
+    logger = logging.getLogger("lightning.pytorch")
+    rank_logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    levels = logger.level, rank_logger.level
+    logger.setLevel(logging.ERROR)
+    rank_logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # lightning 2.6 on torch 2.13
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*number of training batches.*")
+            warnings.filterwarnings("ignore", message=".*modules in eval mode at the start of training.*")
+            yield
+    finally:
+        logger.setLevel(levels[0])
+        rank_logger.setLevel(levels[1])

@@ -1,0 +1,95 @@
+"""Tiny ONNX detectors, pictures and bundles for the tests of runtime, app and bundle."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper
+from PIL import Image
+
+from fakelens.bundle.writer import ModelEntry, write_bundle
+from fakelens.runtime.bundle import BundleAbout, Figures
+
+METADATA = {
+    "fakelens.name": "tiny",
+    "fakelens.input_px": "224",
+    "fakelens.stored_px": "256",
+    "fakelens.threshold_real": "0.4",
+    "fakelens.threshold_fake": "0.6",
+    "fakelens.temperature": "1.0",
+    "fakelens.variant": "fp32",
+    "fakelens.demo": "false",
+    "fakelens.licence": "CC-BY-NC-4.0",
+}
+FIGURES = Figures(
+    accuracy=0.913,
+    precision=0.9274,
+    recall=0.8961,
+    f1=0.9115,
+    auc=0.9702,
+    num_images=1800,
+    confusion_matrix=((837, 63), (94, 806)),
+)
+ABOUT = BundleAbout(
+    description="balanced sample of OpenFake",
+    licence="CC-BY-NC-4.0",
+    num_images=12000,
+    source="ComplexDataLab/OpenFake",
+)
+# name -> what the visitor reads
+DETECTORS = {
+    "custom_cnn": ("Custom CNN", "A small network of four blocks, trained from nothing."),
+    "efficientnetv2_s": ("EfficientNetV2-S", "The largest of the three, and the slowest."),
+    "mobilenet_v2": ("MobileNetV2", "Small and quick: made for telephones."),
+}
+
+
+def onnx_bytes(metadata: Mapping[str, str | None] | None = None, *, output: str = "probability") -> bytes:
+    """A detector that says sigmoid(12 · (mean - 0.5)); a metadata value of None leaves its key out."""
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, 224, 224])
+    probability = helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N"])
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Sub", ["mean", "half"], ["centred"]),
+        helper.make_node("Mul", ["centred", "gain"], ["logit"]),
+        helper.make_node("Sigmoid", ["logit"], [output]),
+    ]
+    constants = [
+        helper.make_tensor("half", TensorProto.FLOAT, [], [0.5]),
+        helper.make_tensor("gain", TensorProto.FLOAT, [], [12.0]),
+    ]
+    graph = helper.make_graph(nodes, "tiny", [image], [probability], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+    merged = {**METADATA, **(metadata or {})}
+    helper.set_model_props(model, {key: value for key, value in merged.items() if value is not None})
+    onnx.checker.check_model(model)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def flat_picture(level: int, size: tuple[int, int] = (320, 240), format: str = "PNG") -> bytes:
+    """A one-colour picture: white is fake to the tiny detectors, black is real, grey 127 uncertain."""
+    return encoded(Image.new("RGB", size, (level, level, level)), format)
+
+
+def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def noise(height_px: int = 240, width_px: int = 320, seed: int = 0) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (height_px, width_px, 3), dtype=np.uint8)
+
+
+def make_bundle(folder: Path, *, demo: bool = False) -> Path:
+    """A bundle of three tiny detectors at `folder`; their ONNX files lie beside it."""
+    entries = []
+    for name, (display_name, summary) in DETECTORS.items():
+        path = folder.with_name(f"{name}-source.onnx")
+        path.write_bytes(onnx_bytes({"fakelens.name": name, "fakelens.demo": str(demo).lower()}))
+        entries.append(ModelEntry(path, display_name, summary, 3.6, FIGURES))
+    return write_bundle(folder, entries, ABOUT)

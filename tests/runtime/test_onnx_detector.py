@@ -1,0 +1,96 @@
+"""The detector reads everything from the file, refuses foreign files and scores through the one code path."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fakelens.core import imaging
+from fakelens.core.imaging import ImageRefused
+from fakelens.core.scoring import Scorer, Threshold, Verdict
+from fakelens.runtime.detector import OnnxDetector
+from onnx_models import encoded, flat_picture, noise, onnx_bytes
+
+
+def test_what_it_knows_comes_from_the_file() -> None:
+    detector = OnnxDetector(onnx_bytes({"fakelens.name": "other", "fakelens.threshold_fake": "0.75"}))
+    scorer: Scorer = detector
+    assert (scorer.name, scorer.input_px, detector.stored_px) == ("other", 224, 256)
+    assert detector.threshold == Threshold(0.4, 0.75)
+    assert (detector.variant, detector.demo, detector.licence) == ("fp32", False, "CC-BY-NC-4.0")
+    assert detector.metadata["fakelens.temperature"] == "1.0"
+
+
+@pytest.mark.parametrize("num_images", [1, 3, 5])
+def test_scores_are_one_float_an_image(num_images: int) -> None:
+    images_nchw = np.random.default_rng(0).random((num_images, 3, 224, 224), dtype=np.float32)
+    scores = OnnxDetector(onnx_bytes()).score(images_nchw)
+    expected = 1 / (1 + np.exp(-12 * (images_nchw.mean(axis=(1, 2, 3)) - 0.5)))
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("level", "verdict"), [(0, Verdict.REAL), (127, Verdict.UNCERTAIN), (255, Verdict.FAKE)]
+)
+def test_predict_says_verdict_and_container(level: int, verdict: Verdict) -> None:
+    prediction = OnnxDetector(onnx_bytes()).predict(flat_picture(level, format="JPEG"))
+    assert prediction.verdict is verdict
+    assert (prediction.container.format, prediction.container.width_px) == ("JPEG", 320)
+    assert prediction.seconds > 0
+
+
+def test_predict_is_the_training_preprocessing_to_the_bit() -> None:
+    detector, data = OnnxDetector(onnx_bytes()), encoded(Image.fromarray(noise(500, 700)), "JPEG")
+    picture, _ = imaging.decode(data, short_side_px=256)
+    images_nchw = imaging.to_model_input(imaging.to_square(picture)[None], 224)
+    assert detector.predict(data).probability == float(detector.score(images_nchw)[0])
+
+
+def test_predict_refuses_what_is_no_picture() -> None:
+    with pytest.raises(ImageRefused):
+        OnnxDetector(onnx_bytes()).predict(b"not a picture")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("fakelens.name", None),
+        ("fakelens.threshold_fake", None),
+        ("fakelens.input_px", "wide"),
+        ("fakelens.demo", "maybe"),
+        ("fakelens.threshold_real", "0.9"),
+    ],
+)
+def test_a_file_without_our_metadata_is_refused_with_the_remedy(key: str, value: str | None) -> None:
+    with pytest.raises(ValueError, match="export it again"):
+        OnnxDetector(onnx_bytes({key: value}))
+
+
+def test_a_foreign_graph_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"not a fakelens detector.*logits"):
+        OnnxDetector(onnx_bytes(output="logits"))
+
+
+def test_bytes_that_are_no_model_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(b"\x00 no model")
+    with pytest.raises(ValueError, match=r"cannot load .*broken\.onnx"):
+        OnnxDetector(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"absent\.onnx cannot be read"):
+        OnnxDetector(tmp_path / "absent.onnx")
+
+
+def test_neither_torch_nor_pydantic_is_imported() -> None:
+    code = (
+        "import sys, fakelens.runtime.bundle, fakelens.app.view;"
+        "print(sorted({'torch', 'pydantic', 'streamlit', 'onnx'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

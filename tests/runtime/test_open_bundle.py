@@ -1,0 +1,126 @@
+"""A bundle opens when it is whole; whatever is wrong is named before onnxruntime sees a byte."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakelens.core.scoring import Threshold, Verdict
+from fakelens.runtime import bundle as bundle_module
+from fakelens.runtime.bundle import Bundle, BundleDamaged, Figures
+from onnx_models import ABOUT, FIGURES, flat_picture, make_bundle
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_bundle(tmp_path / "bundle")
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = folder / "bundle.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_reads_back_what_was_written(folder: Path) -> None:
+    bundle = Bundle.open(folder)
+    assert [model.name for model in bundle.models] == ["custom_cnn", "efficientnetv2_s", "mobilenet_v2"]
+    model = bundle.model("mobilenet_v2")
+    assert (model.file, model.variant, model.input_px, model.stored_px) == (
+        "mobilenet_v2.onnx",
+        "fp32",
+        224,
+        256,
+    )
+    assert model.threshold == Threshold(0.4, 0.6)
+    assert model.metrics == FIGURES
+    assert (bundle.demo, bundle.info.data) == (False, ABOUT)
+
+
+def test_a_detector_is_loaded_once_and_judges(folder: Path) -> None:
+    bundle = Bundle.open(folder)
+    detector = bundle.detector("custom_cnn")
+    assert bundle.detector("custom_cnn") is detector
+    assert detector.predict(flat_picture(255)).verdict is Verdict.FAKE
+
+
+def test_an_unknown_detector_is_answered_with_those_there_are(folder: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"no detector 'resnet'; it has custom_cnn, efficientnetv2_s, mobilenet_v2"
+    ):
+        Bundle.open(folder).detector("resnet")
+
+
+@pytest.mark.parametrize("position", [0, 0.5, -1])
+def test_one_flipped_byte_is_refused_before_onnxruntime_sees_it(
+    folder: Path, position: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder / "custom_cnn.onnx"
+    data = bytearray(path.read_bytes())
+    data[int(position * len(data)) if position > 0 else int(position)] ^= 1
+    path.write_bytes(data)
+    monkeypatch.setattr(bundle_module, "OnnxDetector", lambda _: pytest.fail("onnxruntime saw damaged bytes"))
+    with pytest.raises(BundleDamaged, match=r"custom_cnn\.onnx is damaged.*fakelens bundle"):
+        Bundle.open(folder).detector("custom_cnn")
+
+
+def test_a_missing_model_is_named(folder: Path) -> None:
+    (folder / "custom_cnn.onnx").unlink()
+    with pytest.raises(BundleDamaged, match=r"custom_cnn\.onnx cannot be read"):
+        Bundle.open(folder).detector("custom_cnn")
+
+
+def test_a_threshold_edited_by_hand_is_refused(folder: Path) -> None:
+    edit(folder, lambda content: content["models"][0]["threshold"].update(fake=0.99))
+    with pytest.raises(BundleDamaged, match="disagree"):
+        Bundle.open(folder).detector("custom_cnn")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.update(format=2), "format is 2, this program reads 1"),
+        (lambda c: c.pop("format"), "format should be of type int, not None"),
+        (lambda c: c.pop("models"), "models should be of type list"),
+        (lambda c: c.update(models=[]), "at least one is needed"),
+        (lambda c: c["models"].append(c["models"][0]), "a name of its own"),
+        (lambda c: c["models"][1].pop("summary"), r"models\[1\]: summary should be of type str"),
+        (lambda c: c["models"][0].update(file="../evil.onnx"), r"does not list '\.\./evil\.onnx'"),
+        (
+            lambda c: (c["files"].update({"../x": ""}), c["models"][0].update(file="../x")),
+            r"does not list '\.\./x'",
+        ),
+        (lambda c: c["models"][0]["threshold"].update(real=0.9), "real <= fake"),
+        (
+            lambda c: c["models"][0]["metrics"].update(auc="good"),
+            r"models\[0\].metrics: auc should be of type float",
+        ),
+        (lambda c: c["data"].pop("licence"), "data: licence"),
+    ],
+)
+def test_a_wrong_description_is_named(
+    folder: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    edit(folder, change)
+    with pytest.raises(BundleDamaged, match=rf"(?s)bundle\.json.*{message}.*fakelens bundle"):
+        Bundle.open(folder)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"format": 1', "\x00"])
+def test_what_is_no_description_is_refused(folder: Path, text: str) -> None:
+    (folder / "bundle.json").write_text(text)
+    with pytest.raises(BundleDamaged, match="fakelens bundle"):
+        Bundle.open(folder)
+
+
+def test_a_folder_that_is_no_bundle_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"is not a bundle, it has no bundle\.json"):
+        Bundle.open(tmp_path)
+
+
+def test_figures_take_a_metrics_block_with_more_in_it() -> None:
+    block = {**vars(FIGURES), "confusion_matrix": [[837, 63], [94, 806]], "brier": 0.1, "auc": 1}
+    assert Figures.from_json(block).auc == 1.0
