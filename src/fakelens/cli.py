@@ -36,15 +36,9 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Do it again even if 
 NoPretrainedOption = Annotated[
     bool, typer.Option("--no-pretrained", help="Train from scratch, without the hub's weights.")
 ]
-DetectorsOption = Annotated[
-    str | None, typer.Option(help="Comma-separated names; `fakelens detectors` lists them.")
-]
-DetectorArgument = Annotated[
-    str, typer.Argument(metavar="DETECTOR", help="A name from `fakelens detectors`.")
-]
-BundleOption = Annotated[
-    Path | None, typer.Option(help="Deployment folder (default: the newest runs/*/bundle).")
-]
+DetectorsOption = Annotated[str | None, typer.Option(help="Comma-separated names; `fakelens detectors` lists them.")]
+DetectorArgument = Annotated[str, typer.Argument(metavar="DETECTOR", help="A name from `fakelens detectors`.")]
+BundleOption = Annotated[Path | None, typer.Option(help="Deployment folder (default: the newest runs/*/bundle).")]
 
 
 def main() -> None:
@@ -198,9 +192,7 @@ def audit(recipe: RecipeOption = "openfake", workdir: WorkdirOption = None, set_
 def predict(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Pictures, folders or globs.")],
     bundle: BundleOption = None,
-    detector: Annotated[
-        str | None, typer.Option(help="Detector of the bundle (default: its most accurate).")
-    ] = None,
+    detector: Annotated[str | None, typer.Option(help="Detector of the bundle (default: its most accurate).")] = None,
     json_: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     csv_: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a CSV file.")] = None,
 ) -> None:
@@ -232,9 +224,7 @@ def predict(
 
 
 @app.command("app")
-def serve(
-    bundle: BundleOption = None, port: Annotated[int, typer.Option(help="Port of the page.")] = 8501
-) -> None:
+def serve(bundle: BundleOption = None, port: Annotated[int, typer.Option(help="Port of the page.")] = 8501) -> None:
     """Start the app of a bundle on this machine."""
     from fakelens.runtime.bundle import Bundle
 
@@ -262,9 +252,7 @@ def benchmark(
         for path in sorted((folder / spec.name / "onnx").glob("*.onnx"))
     }
     if not files:
-        raise ValueError(
-            f"nothing is exported in {folder}: run `fakelens run` or `fakelens export DETECTOR` first"
-        )
+        raise ValueError(f"nothing is exported in {folder}: run `fakelens run` or `fakelens export DETECTOR` first")
     latencies = median_latencies_ms({name: OnnxDetector(path, num_threads=1) for name, path in files.items()})
     rows = [(name, f"{files[name].stat().st_size / 1e6:.2f}", f"{ms:.2f}") for name, ms in latencies.items()]
     _print_table(("File", "Size (MB)", "Median time (ms)"), rows)
@@ -281,9 +269,7 @@ def detectors(
     if name:
         print(to_commented_yaml(find(name).defaults))
         return
-    rows = [
-        (spec.name, spec.display_name, spec.weights or "none", spec.summary) for spec in discover().values()
-    ]
+    rows = [(spec.name, spec.display_name, spec.weights or "none", spec.summary) for spec in discover().values()]
     _print_table(("Name", "", "Pretrained weights", ""), rows)
 
 
@@ -317,9 +303,7 @@ def _specs(names: str | None) -> "list[DetectorSpec]":
 def _newest_bundle() -> Path:
     found = sorted(Path("runs").glob("*/bundle/bundle.json"), key=lambda path: path.stat().st_mtime)
     if not found:
-        raise ValueError(
-            "no bundle found in runs/*/bundle: give one with --bundle, or make one with `fakelens run`"
-        )
+        raise ValueError("no bundle found in runs/*/bundle: give one with --bundle, or make one with `fakelens run`")
     return found[-1].parent
 
 
@@ -413,9 +397,7 @@ def _write_csv(path: Path, judged: list[Any]) -> None:
     from fakelens.core.artifacts import write_text
 
     text = io.StringIO()
-    writer = csv.DictWriter(
-        text, ["path", "detector", "probability", "verdict", "error"], lineterminator="\n"
-    )
+    writer = csv.DictWriter(text, ["path", "detector", "probability", "verdict", "error"], lineterminator="\n")
     writer.writeheader()
     writer.writerows(judgement.as_dict() for judgement in judged)
     write_text(path, text.getvalue())

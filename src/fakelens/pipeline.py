@@ -31,18 +31,14 @@ def run(
     return report(workdir, recipe, detectors, reporter=reporter)
 
 
-def prepare(
-    workdir: Path, recipe: Recipe, *, force: bool = False, reporter: Reporter = SILENT
-) -> StageRecord:
+def prepare(workdir: Path, recipe: Recipe, *, force: bool = False, reporter: Reporter = SILENT) -> StageRecord:
     """Write `data/`."""
     from fakelens.dataset.audit import WARN_ABOVE
     from fakelens.dataset.prepare import prepare
 
     record = prepare(workdir, recipe.data, force=force, reporter=reporter)
     audit = record.results["audit"]
-    reporter.say(
-        f"prepare: {record.results['num_images']} images in {workdir / 'data'} ({record.seconds:.0f} s)"
-    )
+    reporter.say(f"prepare: {record.results['num_images']} images in {workdir / 'data'} ({record.seconds:.0f} s)")
     if audit["random_split"] > WARN_ABOVE:
         reporter.say(f"audit: {audit['sentence']}")
     return record
@@ -55,9 +51,7 @@ def train(
     from fakelens.training.run import train
 
     settings = training_settings(spec, recipe)
-    record = train(
-        workdir, spec, settings, recipe.train, seed=recipe.data.seed, force=force, reporter=reporter
-    )
+    record = train(workdir, spec, settings, recipe.train, seed=recipe.data.seed, force=force, reporter=reporter)
     found, best = record.results, record.results["best"]
     start = f"from {found['pretrained']}" if found["pretrained"] else "from scratch"
     reporter.say(
@@ -108,14 +102,10 @@ def bundle(workdir: Path, detectors: Sequence[DetectorSpec], *, reporter: Report
         shipped = shipped_variant(load_record(folder / "export.json"))
         trained = load_record(workdir / spec.name / "train.json").results
         summary = (
-            spec.summary
-            if trained["pretrained"] or not spec.weights
-            else f"{spec.display_name}, trained from scratch"
+            spec.summary if trained["pretrained"] or not spec.weights else f"{spec.display_name}, trained from scratch"
         )
         figures = Figures.from_json(shipped["metrics"])
-        entries.append(
-            ModelEntry(folder / shipped["file"], spec.display_name, summary, shipped["latency_ms"], figures)
-        )
+        entries.append(ModelEntry(folder / shipped["file"], spec.display_name, summary, shipped["latency_ms"], figures))
     data = load_record(workdir / "data" / "prepare.json").results
     about = BundleAbout(data["description"], data["licence"], data["num_images"], data["source"])
     folder = write_bundle(workdir / "bundle", entries, about)
@@ -124,9 +114,7 @@ def bundle(workdir: Path, detectors: Sequence[DetectorSpec], *, reporter: Report
     return folder
 
 
-def report(
-    workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, reporter: Reporter = SILENT
-) -> Path:
+def report(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, reporter: Reporter = SILENT) -> Path:
     """Write `report/index.html` and `report/report.md`."""
     from fakelens.core.config import to_commented_yaml
     from fakelens.evaluation.report import write_report

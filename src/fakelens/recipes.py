@@ -45,9 +45,7 @@ RECIPES = {
     "demo": Recipe(
         name="demo",
         base="demo",
-        data=DataSettings(
-            source="synthetic", num_images=920, stored_px=128, synthetic_px=128, min_side_px=64
-        ),
+        data=DataSettings(source="synthetic", num_images=920, stored_px=128, synthetic_px=128, min_side_px=64),
     ),
     "smoke": Recipe(
         name="smoke",
@@ -76,9 +74,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     elif name_or_path.endswith((".yaml", ".yml")):
         recipe = load_yaml(Path(name_or_path), Recipe)
     else:
-        raise ValueError(
-            f"unknown recipe {name_or_path!r}: there are {', '.join(RECIPES)}, or give a file.yaml"
-        )
+        raise ValueError(f"unknown recipe {name_or_path!r}: there are {', '.join(RECIPES)}, or give a file.yaml")
     return with_overrides(recipe, overrides)
 
 

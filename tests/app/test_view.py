@@ -40,9 +40,7 @@ def judged(detector: OnnxDetector, data: bytes) -> view.PictureView:
         ),
     ],
 )
-def test_a_verdict_in_words(
-    detector: OnnxDetector, level: int, verdict: Verdict, words: str, sentence: str
-) -> None:
+def test_a_verdict_in_words(detector: OnnxDetector, level: int, verdict: Verdict, words: str, sentence: str) -> None:
     shown = judged(detector, flat_picture(level))
     assert (shown.name, shown.verdict, shown.words) == ("picture", verdict, words)
     assert sentence in shown.sentence
@@ -64,9 +62,7 @@ def test_a_picture_on_its_side_is_shown_upright(detector: OnnxDetector) -> None:
     shown = judged(detector, encoded(Image.fromarray(pixels), "JPEG", exif=exif, quality=95))
     with Image.open(BytesIO(shown.thumbnail_png)) as thumbnail:
         assert thumbnail.width < thumbnail.height
-        assert (
-            thumbnail.getpixel((100, 20))[0] > 200 > 100 > thumbnail.getpixel((100, thumbnail.height - 20))[0]
-        )
+        assert thumbnail.getpixel((100, 20))[0] > 200 > 100 > thumbnail.getpixel((100, thumbnail.height - 20))[0]
 
 
 def test_transparent_pixels_count_as_white(detector: OnnxDetector) -> None:
@@ -99,9 +95,7 @@ def png_promising(width_px: int, height_px: int) -> bytes:
         b"IHDR" + struct.pack(">IIBBBBB", width_px, height_px, 8, 2, 0, 0, 0),
         b"IDAT" + zlib.compress(bytes(9)),
     ]
-    framed = [
-        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks
-    ]
+    framed = [struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks]
     return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
 
 
@@ -121,9 +115,7 @@ def png_promising(width_px: int, height_px: int) -> bytes:
         (bytes(10 * 2**20 + 1), "10.5 MB; the limit is 10 MB"),
     ],
 )
-def test_a_file_that_cannot_be_judged_gets_a_sentence(
-    detector: OnnxDetector, data: bytes, message: str
-) -> None:
+def test_a_file_that_cannot_be_judged_gets_a_sentence(detector: OnnxDetector, data: bytes, message: str) -> None:
     shown = view.judge(detector, "bad.png", data)
     assert isinstance(shown, view.RefusedView)
     assert shown.name == "bad.png"
@@ -158,9 +150,7 @@ def test_the_bar_marks_both_thresholds() -> None:
 
 
 def test_the_figures_are_the_models_own() -> None:
-    model = BundledModel(
-        "tiny", "Tiny", "", "tiny.onnx", "int8-static", 224, 256, Threshold(), 2_590_000, 3.6, FIGURES
-    )
+    model = BundledModel("tiny", "Tiny", "", "tiny.onnx", "int8-static", 224, 256, Threshold(), 2_590_000, 3.6, FIGURES)
     rows = {label: value for label, value, _ in view.figure_rows(model)}
     assert rows == {
         "Accuracy": "91.3 %",
@@ -173,6 +163,5 @@ def test_the_figures_are_the_models_own() -> None:
         "Time": "3.6 ms",
     }
     assert dict(rows, Accuracy="100 %") == {
-        label: value
-        for label, value, _ in view.figure_rows(replace(model, metrics=replace(FIGURES, accuracy=1.0)))
+        label: value for label, value, _ in view.figure_rows(replace(model, metrics=replace(FIGURES, accuracy=1.0)))
     }

@@ -144,9 +144,7 @@ def test_another_folder_is_left_alone(tmp_path: Path) -> None:
     ("left_out", "count", "message"),
     [("fakelens.name", 1, "export it again"), ("", 2, "a name of its own"), ("", 0, "at least one model")],
 )
-def test_a_failed_write_leaves_the_older_bundle(
-    tmp_path: Path, left_out: str, count: int, message: str
-) -> None:
+def test_a_failed_write_leaves_the_older_bundle(tmp_path: Path, left_out: str, count: int, message: str) -> None:
     folder = make_bundle(tmp_path / "bundle")
     before = sha256_file(folder / "bundle.json")
     with pytest.raises(ValueError, match=message):

@@ -290,9 +290,7 @@ class TestOrientation:
 
 
 class TestResizing:
-    @pytest.mark.parametrize(
-        "size", [(256, 256), (257, 300), (64, 301), (1000, 333), (1025, 2051), (1024, 700)]
-    )
+    @pytest.mark.parametrize("size", [(256, 256), (257, 300), (64, 301), (1000, 333), (1025, 2051), (1024, 700)])
     @pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
     def test_short_side_is_exact_and_aspect_kept(self, size: tuple[int, int], file_format: str) -> None:
         for short_side_px in (96, 256):
@@ -312,9 +310,7 @@ class TestResizing:
         rng = np.random.default_rng(0)
         noise = Image.fromarray(rng.integers(0, 256, (500, 667, 3), dtype=np.uint8))
         image = Image.blend(picture(*size), noise.resize(size), 0.3)
-        data = encoded(
-            image, file_format, **({"quality": 92} if file_format == "JPEG" else {"compress_level": 1})
-        )
+        data = encoded(image, file_format, **({"quality": 92} if file_format == "JPEG" else {"compress_level": 1}))
         with Image.open(io.BytesIO(data)) as full:
             expected = np.asarray(full.convert("RGB").resize((341, 256), Image.Resampling.BICUBIC))
         assert difference(pixels(data), expected) < 1.5
@@ -322,9 +318,7 @@ class TestResizing:
     def test_large_jpeg_is_shrunk_while_decoding(self, monkeypatch: pytest.MonkeyPatch) -> None:
         sizes = []
         resized = imaging._resized
-        monkeypatch.setattr(
-            imaging, "_resized", lambda image, px: sizes.append(image.size) or resized(image, px)
-        )
+        monkeypatch.setattr(imaging, "_resized", lambda image, px: sizes.append(image.size) or resized(image, px))
         decode(encoded(picture(4000, 3000), "JPEG"))
         decode(encoded(picture(2000, 1500), "PNG", compress_level=1))
         decode(encoded(picture(1022, 1022), "JPEG"))
@@ -342,9 +336,7 @@ class TestResizing:
 
 
 class TestSquare:
-    @pytest.mark.parametrize(
-        ("size", "left", "top"), [((341, 256), 42, 0), ((256, 400), 0, 72), ((256, 256), 0, 0)]
-    )
+    @pytest.mark.parametrize(("size", "left", "top"), [((341, 256), 42, 0), ((256, 400), 0, 72), ((256, 256), 0, 0)])
     def test_is_the_centre(self, size: tuple[int, int], left: int, top: int) -> None:
         image = picture(*size)
         square = to_square(image)
@@ -416,9 +408,7 @@ def test_random_bytes(data: bytes, prefix: bytes) -> None:
 @FUZZ
 @given(
     sample=st.sampled_from(SAMPLES),
-    changes=st.lists(
-        st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=12
-    ),
+    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=12),
     kept=st.floats(0.2, 1),
 )
 def test_mutated_pictures(sample: bytes, changes: list[tuple[float, int]], kept: float) -> None:

@@ -33,9 +33,7 @@ def test_scores_are_one_float_an_image(num_images: int) -> None:
     np.testing.assert_allclose(scores, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("level", "verdict"), [(0, Verdict.REAL), (127, Verdict.UNCERTAIN), (255, Verdict.FAKE)]
-)
+@pytest.mark.parametrize(("level", "verdict"), [(0, Verdict.REAL), (127, Verdict.UNCERTAIN), (255, Verdict.FAKE)])
 def test_predict_says_verdict_and_container(level: int, verdict: Verdict) -> None:
     prediction = OnnxDetector(onnx_bytes()).predict(flat_picture(level, format="JPEG"))
     assert prediction.verdict is verdict

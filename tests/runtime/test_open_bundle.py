@@ -48,9 +48,7 @@ def test_a_detector_is_loaded_once_and_judges(folder: Path) -> None:
 
 
 def test_an_unknown_detector_is_answered_with_those_there_are(folder: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"no detector 'resnet'; it has custom_cnn, efficientnetv2_s, mobilenet_v2"
-    ):
+    with pytest.raises(ValueError, match=r"no detector 'resnet'; it has custom_cnn, efficientnetv2_s, mobilenet_v2"):
         Bundle.open(folder).detector("resnet")
 
 
@@ -101,9 +99,7 @@ def test_a_threshold_edited_by_hand_is_refused(folder: Path) -> None:
         (lambda c: c["data"].pop("licence"), "data: licence"),
     ],
 )
-def test_a_wrong_description_is_named(
-    folder: Path, change: Callable[[dict[str, Any]], object], message: str
-) -> None:
+def test_a_wrong_description_is_named(folder: Path, change: Callable[[dict[str, Any]], object], message: str) -> None:
     edit(folder, change)
     with pytest.raises(BundleDamaged, match=rf"(?s)bundle\.json.*{message}.*fakelens bundle"):
         Bundle.open(folder)

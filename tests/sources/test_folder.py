@@ -47,9 +47,7 @@ def test_fulfils_the_contract(folder: Path) -> None:
 
 
 def test_generator_is_the_first_folder(folder: Path) -> None:
-    found = {
-        candidate.key: (candidate.label, candidate.generator) for candidate in opened(folder).catalogue()
-    }
+    found = {candidate.key: (candidate.label, candidate.generator) for candidate in opened(folder).catalogue()}
     assert found == {
         "real/a.jpg": (REAL, "unknown"),
         "real/camera/b.PNG": (REAL, "camera"),

@@ -56,9 +56,7 @@ def test_catalogue_alternates_labels_and_shares_out_generators() -> None:
     assert candidates == sorted(candidates)
     for label, generators in synthetic._GENERATORS.items():
         named = [candidate.generator for candidate in candidates[:600] if candidate.label == label]
-        assert {generator: named.count(generator) for generator in generators} == dict.fromkeys(
-            generators, 100
-        )
+        assert {generator: named.count(generator) for generator in generators} == dict.fromkeys(generators, 100)
 
 
 def test_a_picture_depends_on_seed_and_number_alone() -> None:

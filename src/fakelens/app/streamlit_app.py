@@ -15,9 +15,7 @@ def main() -> None:
     """Draw the page once; Streamlit calls it again after every interaction."""
     st.set_page_config(page_title="fakelens", page_icon="🔎", layout="centered")
     st.title("fakelens", anchor=False)
-    st.markdown(
-        "Was this picture taken by a camera, or made by an AI? Choose a detector and give it pictures."
-    )
+    st.markdown("Was this picture taken by a camera, or made by an AI? Choose a detector and give it pictures.")
     try:
         bundle = open_bundle(bundle_folder())
         if bundle.demo:
@@ -34,9 +32,7 @@ def bundle_folder() -> Path:
     if (own / FILE_NAME).is_file():
         return own
     if "FAKELENS_BUNDLE" not in os.environ:
-        raise ValueError(
-            "There is no bundle: set FAKELENS_BUNDLE to the folder that `fakelens bundle` wrote."
-        )
+        raise ValueError("There is no bundle: set FAKELENS_BUNDLE to the folder that `fakelens bundle` wrote.")
     return Path(os.environ["FAKELENS_BUNDLE"])
 
 

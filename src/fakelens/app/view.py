@@ -62,9 +62,7 @@ class RefusedView:
 def judge(detector: OnnxDetector, name: str, data: bytes) -> PictureView | RefusedView:
     """Judge the untrusted bytes of the uploaded file `name`; one call at a time in the whole process."""
     if len(data) > MAX_FILE_MB * 2**20:
-        return RefusedView(
-            name, f"The file has {size_words(len(data))}; the limit is {MAX_FILE_MB} MB a file."
-        )
+        return RefusedView(name, f"The file has {size_words(len(data))}; the limit is {MAX_FILE_MB} MB a file.")
     try:
         with _ONE_AT_A_TIME:
             picture, container = detector.decode(data)

@@ -71,9 +71,7 @@ def write_bundle(folder: Path, models: Sequence[ModelEntry], about: BundleAbout)
     return folder
 
 
-def _write_files(
-    folder: Path, models: Sequence[ModelEntry], about: BundleAbout, requirements: str
-) -> BundleInfo:
+def _write_files(folder: Path, models: Sequence[ModelEntry], about: BundleAbout, requirements: str) -> BundleInfo:
     shutil.rmtree(folder, ignore_errors=True)
     for name in _SOURCES:
         _copy(_PACKAGE / name, folder / "fakelens" / name)
@@ -83,18 +81,14 @@ def _write_files(
     names = [detector.name for detector in detectors]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"a bundle needs at least one model, each with a name of its own, not {names}")
-    bundled = tuple(
-        _add_model(folder, entry, detector) for entry, detector in zip(models, detectors, strict=True)
-    )
+    bundled = tuple(_add_model(folder, entry, detector) for entry, detector in zip(models, detectors, strict=True))
     demo = any(detector.demo for detector in detectors)
     (folder / "requirements.txt").write_text(requirements, encoding="utf-8")
     # Trying the app before pushing it leaves compiled files behind.
     (folder / ".gitignore").write_text("__pycache__/\n", encoding="utf-8")
     (folder / "README.md").write_text(_readme(bundled, about, demo=demo), encoding="utf-8")
     files = {
-        path.relative_to(folder).as_posix(): sha256_file(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(folder.rglob("*")) if path.is_file()
     }
     return BundleInfo("fakelens", demo, about, bundled, files)
 
@@ -141,9 +135,7 @@ def _requirements() -> str:
             for packages in (_REQUIREMENTS, _SECURITY_REQUIREMENTS)
         )
     except metadata.PackageNotFoundError as error:
-        raise ValueError(
-            f"{error.name} is not installed, so it cannot be pinned: install fakelens[app]"
-        ) from error
+        raise ValueError(f"{error.name} is not installed, so it cannot be pinned: install fakelens[app]") from error
     return "".join([*pins, _SECURITY_COMMENT, *security])
 
 

@@ -67,9 +67,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise ValueError(f"{path} is missing: run the stage that writes it") from error
     except ValueError as error:
-        raise ValueError(
-            f"{path} is not readable JSON ({error}): run its stage again with --force"
-        ) from error
+        raise ValueError(f"{path} is not readable JSON ({error}): run its stage again with --force") from error
 
 
 def sha256_file(path: Path) -> str:
@@ -112,9 +110,7 @@ class Stage:
     ) -> None:
         self.name, self.folder = name, folder
         self.settings, self.inputs = dict(settings), dict(inputs)
-        self.key = sha256_json(
-            {"stage": name, "version": version, "settings": self.settings, "inputs": self.inputs}
-        )
+        self.key = sha256_json({"stage": name, "version": version, "settings": self.settings, "inputs": self.inputs})
         self._started_s = time.monotonic()
 
     @property
@@ -163,9 +159,7 @@ def load_record(path: Path) -> StageRecord:
         own = {item.name: plain.pop(item.name) for item in fields(StageRecord) if item.name != "results"}
         return StageRecord(**own, results=plain)
     except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} is not a stage record of this version: run its stage with --force"
-        ) from error
+        raise ValueError(f"{path} is not a stage record of this version: run its stage with --force") from error
 
 
 def changed_outputs(record_path: Path) -> list[str]:

@@ -11,9 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 class Settings(BaseModel):
     """Strict and immutable; the sentence beneath each field is its documentation."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
 
     @classmethod
     def checked(cls, values: Mapping[str, Any]) -> Self:
@@ -60,9 +58,7 @@ def load_yaml(path: Path, cls: type[SettingsT]) -> SettingsT:
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {error}") from error
     if not isinstance(values, dict):
-        raise ValueError(
-            f"{path} must hold settings (key: value lines); `fakelens config` prints a complete example"
-        )
+        raise ValueError(f"{path} must hold settings (key: value lines); `fakelens config` prints a complete example")
     return cls.checked(values)
 
 
@@ -81,9 +77,7 @@ def to_commented_yaml(settings: Settings, indent: int = 0) -> str:
                 lines += [f"{pad}  {key}:", to_commented_yaml(item, indent + 2)]
         else:
             plain = settings.model_dump(mode="json", include={name})
-            lines.append(
-                f"{pad}{_yaml().safe_dump(plain, default_flow_style=True, width=10_000).strip()[1:-1]}"
-            )
+            lines.append(f"{pad}{_yaml().safe_dump(plain, default_flow_style=True, width=10_000).strip()[1:-1]}")
     return "\n".join(lines)
 
 
@@ -109,9 +103,7 @@ def _explain(cls: type[Settings], problem: Any) -> str:
 def _known_keys(cls: type[Settings], path: list[str]) -> list[str]:
     owner: Any = cls
     for step in path:
-        field = (
-            owner.model_fields.get(step) if isinstance(owner, type) and issubclass(owner, Settings) else None
-        )
+        field = owner.model_fields.get(step) if isinstance(owner, type) and issubclass(owner, Settings) else None
         owner = field.annotation if field else None
     if isinstance(owner, type) and issubclass(owner, Settings):
         return list(owner.model_fields)

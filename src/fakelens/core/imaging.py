@@ -115,13 +115,9 @@ def _check_size(container: Container, short_side_px: int, min_side_px: int, max_
     width, height = container.width_px, container.height_px
     if width * height > max_pixels:
         limit = max_pixels // 1_000_000
-        raise ImageRefused(
-            "too_many_pixels", f"{width}×{height} px is more than the limit of {limit} megapixels"
-        )
+        raise ImageRefused("too_many_pixels", f"{width}×{height} px is more than the limit of {limit} megapixels")
     if min(width, height) < min_side_px:
-        raise ImageRefused(
-            "too_small", f"{width}×{height} px is too small: the short side needs {min_side_px} px"
-        )
+        raise ImageRefused("too_small", f"{width}×{height} px is too small: the short side needs {min_side_px} px")
     # A strip that is enlarged until its short side fits may need gigabytes, though its file is tiny.
     if width * height * (short_side_px / min(width, height)) ** 2 > MAX_PIXELS:
         raise ImageRefused("too_many_pixels", f"{width}×{height} px is too elongated to be resized safely")
@@ -193,9 +189,7 @@ def _typed_errors() -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise ImageRefused("unsupported_format", "not a JPEG, PNG, WebP or AVIF picture") from error
     except Image.DecompressionBombError as error:
-        raise ImageRefused(
-            "too_many_pixels", "the picture has too many pixels to be decoded safely"
-        ) from error
+        raise ImageRefused("too_many_pixels", "the picture has too many pixels to be decoded safely") from error
     except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error, EOFError …
         reason: RefusalReason = "truncated" if "truncated" in str(error).lower() else "unreadable"
         raise ImageRefused(reason, f"the picture cannot be decoded: {error}") from error

@@ -23,9 +23,7 @@ class Audit:
     @property
     def sentence(self) -> str:
         """For a newcomer: what the figure means."""
-        unseen = (
-            f"; {self.grouped_by_source:.2f} on sources it has not seen" if self.grouped_by_source else ""
-        )
+        unseen = f"; {self.grouped_by_source:.2f} on sources it has not seen" if self.grouped_by_source else ""
         return (
             f"File format, size and byte count of the original files alone tell fakes from photographs with "
             f"{self.random_split:.2f} balanced accuracy (0.50 is chance{unseen}; n={self.num_images}). "
@@ -51,9 +49,7 @@ def audit_container(columns: Mapping[str, Sequence[Any]], seed: int = 0) -> Audi
     grouped = None
     if num_sources > 1:
         group_folds = GroupKFold(min(_MAX_FOLDS, num_sources), shuffle=True, random_state=seed)
-        grouped = _balanced_accuracy(
-            features, labels, list(group_folds.split(features, labels, sources)), seed
-        )
+        grouped = _balanced_accuracy(features, labels, list(group_folds.split(features, labels, sources)), seed)
     return Audit(
         random_split=_balanced_accuracy(features, labels, list(random_folds.split(features, labels)), seed),
         grouped_by_source=grouped,
@@ -80,9 +76,7 @@ def _balanced_accuracy(features: Any, labels: Any, folds: list[tuple[Any, Any]],
 
     predicted, truth = [], []
     for train, test in folds:
-        tree = DecisionTreeClassifier(
-            max_depth=6, min_samples_leaf=5, class_weight="balanced", random_state=seed
-        )
+        tree = DecisionTreeClassifier(max_depth=6, min_samples_leaf=5, class_weight="balanced", random_state=seed)
         predicted.append(tree.fit(features[train], labels[train]).predict(features[test]))
         truth.append(labels[test])
     return round(float(balanced_accuracy_score(np.concatenate(truth), np.concatenate(predicted))), 4)

@@ -29,9 +29,7 @@ class AugmentationSettings(Settings):
     """Lowest and highest quality of either codec."""
 
 
-def augment(
-    square: ImageU8, crop_px: int, settings: AugmentationSettings, rng: np.random.Generator
-) -> ImageU8:
+def augment(square: ImageU8, crop_px: int, settings: AugmentationSettings, rng: np.random.Generator) -> ImageU8:
     """Random crop, flip and recompression; (S, S, 3) uint8 to (crop_px, crop_px, 3) uint8."""
     top, left = rng.integers(0, square.shape[0] - crop_px + 1, size=2)
     crop = square[top : top + crop_px, left : left + crop_px]

@@ -20,9 +20,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
     The epoch travels with the index, so that workers started long ago still augment by the right epoch.
     """
 
-    def __init__(
-        self, num_images: int, seed: int, *, shuffle: bool, rank: int = 0, num_processes: int = 1
-    ) -> None:
+    def __init__(self, num_images: int, seed: int, *, shuffle: bool, rank: int = 0, num_processes: int = 1) -> None:
         self._num_images, self._seed, self._shuffle = num_images, seed, shuffle
         self._rank, self._num_processes = rank, num_processes
         self._epoch = 0

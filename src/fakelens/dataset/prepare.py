@@ -65,9 +65,7 @@ def prepare_stage(workdir: Path, settings: DataSettings) -> Stage:
     )
 
 
-def prepare(
-    workdir: Path, settings: DataSettings, *, force: bool = False, reporter: Reporter = SILENT
-) -> StageRecord:
+def prepare(workdir: Path, settings: DataSettings, *, force: bool = False, reporter: Reporter = SILENT) -> StageRecord:
     """Write `data/{train,val,test}.npy` (uint8, N × S × S × 3), `data/manifest.parquet` and `data/prepare.json`.
 
     Raises:
@@ -95,9 +93,7 @@ def prepare(
         pool_path.unlink(missing_ok=True)
     manifest = stage.folder / "manifest.parquet"
     write_manifest(manifest, [row for row, _ in rows])
-    return stage.finish(
-        [*outputs, manifest], _results(source, [row for row, _ in rows], refused, settings.seed)
-    )
+    return stage.finish([*outputs, manifest], _results(source, [row for row, _ in rows], refused, settings.seed))
 
 
 def _folder_state(settings: DataSettings) -> dict[str, str]:
@@ -106,8 +102,7 @@ def _folder_state(settings: DataSettings) -> dict[str, str]:
         return {}
     files = sorted(path for path in Path(settings.path).rglob("*") if path.is_file())
     return {
-        path.relative_to(settings.path).as_posix(): f"{path.stat().st_size}-{path.stat().st_mtime_ns}"
-        for path in files
+        path.relative_to(settings.path).as_posix(): f"{path.stat().st_size}-{path.stat().st_mtime_ns}" for path in files
     }
 
 
@@ -148,9 +143,7 @@ def _decoded(source: Source, drawn: Sequence[Candidate], settings: DataSettings)
         candidate, data = item
         digest = hashlib.sha256(data).hexdigest()
         try:
-            picture, container = decode(
-                data, short_side_px=settings.stored_px, min_side_px=settings.min_side_px
-            )
+            picture, container = decode(data, short_side_px=settings.stored_px, min_side_px=settings.min_side_px)
         except ImageRefused as refusal:
             return _Decoded(candidate, None, None, digest, 0, refusal.reason)
         square = to_square(picture)

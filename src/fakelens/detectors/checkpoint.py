@@ -34,9 +34,7 @@ class CheckpointInfo:
     val_loss: float
 
 
-def build_network(
-    spec: DetectorSpec, settings: TrainingSettings, *, tiny: bool, pretrained: bool
-) -> LogitDetector:
+def build_network(spec: DetectorSpec, settings: TrainingSettings, *, tiny: bool, pretrained: bool) -> LogitDetector:
     """The detector's module as its settings describe it."""
     options = BuildOptions(pretrained, settings.mean, settings.std, settings.dropout, tiny)
     network = spec.build(options)
@@ -50,9 +48,7 @@ def save_checkpoint(path: Path, network: LogitDetector, info: CheckpointInfo) ->
 
     plain = {**info.__dict__, "settings": info.settings.model_dump(mode="json")}
     # Contiguous copies: channels-last tensors and shared storage are not what safetensors stores.
-    weights = {
-        name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()
-    }
+    weights = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
     with atomic_path(path) as temporary:
         save_file(weights, temporary, metadata={_METADATA_KEY: json.dumps(plain)})
 
@@ -73,9 +69,7 @@ def load_checkpoint(path: Path) -> tuple[LogitDetector, CheckpointInfo]:
         network = build_network(find(info.detector), info.settings, tiny=info.tiny, pretrained=False)
         network.load_state_dict(weights)
     except FileNotFoundError as error:
-        raise ValueError(
-            f"{path} is missing: train the detector first (`fakelens train DETECTOR`)"
-        ) from error
+        raise ValueError(f"{path} is missing: train the detector first (`fakelens train DETECTOR`)") from error
     except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
         raise ValueError(f"{path} is not a checkpoint of this version of fakelens ({error})") from error
     return network.eval(), info

@@ -13,9 +13,7 @@ def discover() -> dict[str, DetectorSpec]:
     """All detectors by name, in alphabetical order."""
     found = {}
     for module in pkgutil.iter_modules(fakelens.detectors.__path__):
-        spec = getattr(
-            importlib.import_module(f"{fakelens.detectors.__name__}.{module.name}"), "DETECTOR", None
-        )
+        spec = getattr(importlib.import_module(f"{fakelens.detectors.__name__}.{module.name}"), "DETECTOR", None)
         if isinstance(spec, DetectorSpec):
             found[spec.name] = spec
     return found

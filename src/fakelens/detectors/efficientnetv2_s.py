@@ -28,14 +28,10 @@ def build(options: BuildOptions) -> "nn.Module":
     size = _TINY if options.tiny else {}
     if options.pretrained:
         with weights_from_hub(_WEIGHTS):
-            network = timm.create_model(
-                f"hf-hub:{_WEIGHTS}", pretrained=True, num_classes=1, drop_rate=options.dropout
-            )
+            network = timm.create_model(f"hf-hub:{_WEIGHTS}", pretrained=True, num_classes=1, drop_rate=options.dropout)
     else:
         # ImageNet-21k is only a name here: without `pretrained` nothing of it is loaded.
-        network = timm.create_model(
-            "tf_efficientnetv2_s.in21k", num_classes=1, drop_rate=options.dropout, **size
-        )
+        network = timm.create_model("tf_efficientnetv2_s.in21k", num_classes=1, drop_rate=options.dropout, **size)
     return LogitDetector(network, options)
 
 
@@ -50,7 +46,5 @@ DETECTOR = DetectorSpec(
     defaults=TrainingSettings(
         learning_rate=3e-4, batch_size=32, head_epochs=5, epochs=12, label_smoothing=0.1, dropout=0.2
     ),
-    demo=TrainingSettings(
-        pretrained=False, input_px=96, learning_rate=1e-3, batch_size=16, epochs=5, dropout=0.2
-    ),
+    demo=TrainingSettings(pretrained=False, input_px=96, learning_rate=1e-3, batch_size=16, epochs=5, dropout=0.2),
 )

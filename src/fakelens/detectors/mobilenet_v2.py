@@ -27,9 +27,7 @@ def build(options: BuildOptions) -> "nn.Module":
     head = {"num_labels": 1, "classifier_dropout_prob": options.dropout}
     if options.pretrained:
         with weights_from_hub(_WEIGHTS):
-            network = MobileNetV2ForImageClassification.from_pretrained(
-                _WEIGHTS, ignore_mismatched_sizes=True, **head
-            )
+            network = MobileNetV2ForImageClassification.from_pretrained(_WEIGHTS, ignore_mismatched_sizes=True, **head)
     else:
         size = {"depth_multiplier": 0.15, "min_depth": 4, "finegrained_output": False} if options.tiny else {}
         network = MobileNetV2ForImageClassification(MobileNetV2Config(tf_padding=True, **head, **size))
@@ -47,7 +45,5 @@ DETECTOR = DetectorSpec(
     defaults=TrainingSettings(
         learning_rate=5e-4, batch_size=64, head_epochs=5, epochs=12, label_smoothing=0.1, dropout=0.2
     ),
-    demo=TrainingSettings(
-        pretrained=False, input_px=96, learning_rate=2e-3, batch_size=32, epochs=10, dropout=0.2
-    ),
+    demo=TrainingSettings(pretrained=False, input_px=96, learning_rate=2e-3, batch_size=32, epochs=10, dropout=0.2),
 )

@@ -32,7 +32,6 @@ def expected_calibration_error(
     """Mean distance between stated probability and observed share of fakes, over equal-width bins."""
     bins = np.minimum((probabilities * num_bins).astype(int), num_bins - 1)
     gaps = [
-        np.sum(bins == b) * abs(np.mean(probabilities[bins == b]) - np.mean(labels[bins == b]))
-        for b in np.unique(bins)
+        np.sum(bins == b) * abs(np.mean(probabilities[bins == b]) - np.mean(labels[bins == b])) for b in np.unique(bins)
     ]
     return float(np.sum(gaps) / len(labels))

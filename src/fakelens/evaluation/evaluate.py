@@ -70,9 +70,7 @@ def evaluate(
     scorer = TorchScorer(network, info)
     splits = [data.split(name) for name in ("val", *TEST_SETS)]
     parts = [
-        score_split(
-            split, run_scorer(scorer.logits, split, scorer.input_px, f"Scoring {split.name}", reporter)
-        )
+        score_split(split, run_scorer(scorer.logits, split, scorer.input_px, f"Scoring {split.name}", reporter))
         for split in splits
     ]
     scores = joined(parts)
@@ -103,9 +101,7 @@ def _calibration_errors(scores: Scores, temperature: float) -> dict[str, float]:
     }
 
 
-def _plots(
-    folder: Path, test: Scores, temperature: float, data: PreparedData, title: str, seed: int
-) -> list[Path]:
+def _plots(folder: Path, test: Scores, temperature: float, data: PreparedData, title: str, seed: int) -> list[Path]:
     labels, probabilities = _judged(test, temperature)
     return [
         plot_confusion_matrix(folder / "confusion_matrix.png", compute_metrics(labels, probabilities), title),

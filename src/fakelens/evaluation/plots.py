@@ -85,9 +85,7 @@ def plot_tradeoff(path: Path, points: Sequence[tuple[str, float, float, float]],
     figure, axes = _figure(6.4, 4.0)
     for name, latency_ms, accuracy, size_mb in points:
         axes.scatter(latency_ms, accuracy, s=20 + 12 * size_mb, alpha=0.6)
-        axes.annotate(
-            f"{name}\n{size_mb:.1f} MB", (latency_ms, accuracy), textcoords="offset points", xytext=(9, -4)
-        )
+        axes.annotate(f"{name}\n{size_mb:.1f} MB", (latency_ms, accuracy), textcoords="offset points", xytext=(9, -4))
     axes.set(xlabel="Time per picture, one CPU thread (ms)", ylabel="Test accuracy", title=title)
     axes.margins(0.25)
     axes.grid(alpha=0.3)

@@ -62,16 +62,12 @@ class Table:
     def markdown(self) -> str:
         """GitHub's Markdown table."""
         lines = [self.head, tuple("---" for _ in self.head), *self.rows]
-        return "\n".join(
-            "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
-        )
+        return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
     def html(self) -> str:
         """An HTML table; every cell escaped."""
         head = "".join(f"<th scope=col>{html.escape(cell)}</th>" for cell in self.head)
-        rows = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in self.rows
-        )
+        rows = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in self.rows)
         return f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
 
 
@@ -199,9 +195,7 @@ def _exports(entries: Sequence[Entry]) -> Table:
 
 def _data_table(data: StageRecord) -> Table:
     found = data.results
-    splits = "; ".join(
-        f"{name}: {n['real']} photographs, {n['fake']} fakes" for name, n in found["splits"].items()
-    )
+    splits = "; ".join(f"{name}: {n['real']} photographs, {n['fake']} fakes" for name, n in found["splits"].items())
     refused = ", ".join(f"{count} × {reason}" for reason, count in found["refused"].items()) or "none"
     generators = ", ".join(f"{name} {count}" for name, count in found["generators"]["fake"].items())
     origins = ", ".join(f"{name} {count}" for name, count in found["generators"]["real"].items())
@@ -236,8 +230,7 @@ def _environment(data: StageRecord, entries: Sequence[Entry]) -> Table:
         ("Source revision", str(environment["revision"])),
         (
             "Versions",
-            f"python {environment['python']}, "
-            + ", ".join(f"{k} {v}" for k, v in environment["versions"].items()),
+            f"python {environment['python']}, " + ", ".join(f"{k} {v}" for k, v in environment["versions"].items()),
         ),
     ]
     return Table(("", "How it was made"), tuple(rows))
@@ -271,9 +264,7 @@ def _markdown(parts: _Parts, entries: Sequence[Entry], recipe_yaml: str) -> str:
     ]
     for entry in entries:
         lines += [f"## {entry.spec.display_name}", "", entry.export.results["why"] + ".", ""]
-        lines += [
-            f"![{words}](plots/{entry.spec.name}/{Path(name).name})\n" for name, words in _PLOTS.items()
-        ]
+        lines += [f"![{words}](plots/{entry.spec.name}/{Path(name).name})\n" for name, words in _PLOTS.items()]
     lines += [
         "## Data",
         "",

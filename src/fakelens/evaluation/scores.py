@@ -64,9 +64,7 @@ def score_split(data: SplitData, logits: npt.NDArray[np.float32]) -> Scores:
 
 def joined(parts: list[Scores]) -> Scores:
     """Several tables as one."""
-    return Scores(
-        *(np.concatenate(columns) for columns in zip(*(p.__dict__.values() for p in parts), strict=True))
-    )
+    return Scores(*(np.concatenate(columns) for columns in zip(*(p.__dict__.values() for p in parts), strict=True)))
 
 
 def write_scores(path: Path, scores: Scores) -> None:
@@ -92,7 +90,5 @@ def read_scores(path: Path) -> Scores:
         table = pq.read_table(path)
         columns = {name: np.array(table[name].to_pylist()) for name in Scores.__dataclass_fields__}
     except (OSError, KeyError) as error:
-        raise ValueError(
-            f"cannot read {path} ({error}): run `fakelens evaluate` for this detector"
-        ) from error
+        raise ValueError(f"cannot read {path} ({error}): run `fakelens evaluate` for this detector") from error
     return Scores(**{**columns, "logit": columns["logit"].astype(np.float32)})

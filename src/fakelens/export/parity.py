@@ -70,11 +70,7 @@ def judge(
         checks += [("max_difference", settings.max_difference)]
     else:
         checks += [("accuracy_drop", settings.max_accuracy_drop), ("auc_drop", settings.max_auc_drop)]
-    reasons = [
-        f"{name} {figures[name]:.4g} is above {limit:g}"
-        for name, limit in checks
-        if not figures[name] <= limit
-    ]
+    reasons = [f"{name} {figures[name]:.4g} is above {limit:g}" for name, limit in checks if not figures[name] <= limit]
     if not exact and figures["agreement"] < settings.min_agreement:
         reasons.append(f"agreement {figures['agreement']:.4f} is below {settings.min_agreement:g}")
     return GateResult(**figures, metrics=metrics, reasons=tuple(reasons))

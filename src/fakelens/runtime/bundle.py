@@ -172,9 +172,7 @@ def _parse(content: Any) -> BundleInfo:
     for model in models:
         # A listed path is one that the writer chose; `..` or an absolute path never is.
         if model.file not in files or Path(model.file).name != model.file:
-            raise ValueError(
-                f"{model.name}: files does not list {model.file!r} as a file of the bundle's own folder"
-            )
+            raise ValueError(f"{model.name}: files does not list {model.file!r} as a file of the bundle's own folder")
     about = _read(BundleAbout, _value(content, "data", dict, FILE_NAME), "data")
     return _read(BundleInfo, content, FILE_NAME, data=about, models=models, files=files)
 

@@ -39,13 +39,9 @@ def picture_files(paths: Sequence[Path]) -> list[Path]:
         if path.is_dir():
             found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
         elif glob.has_magic(str(path)) and not path.exists():
-            found = sorted(
-                Path(match) for match in glob.glob(str(path), recursive=True) if Path(match).is_file()
-            )  # noqa: PTH207  absolute globs
+            found = sorted(Path(match) for match in glob.glob(str(path), recursive=True) if Path(match).is_file())  # noqa: PTH207  absolute globs
         else:
-            found = [
-                path
-            ]  # a missing file becomes a judgement with an error, so that the others are not lost
+            found = [path]  # a missing file becomes a judgement with an error, so that the others are not lost
         if not found:
             raise ValueError(f"no pictures in {path}: expected files ending in {', '.join(sorted(SUFFIXES))}")
         files += found

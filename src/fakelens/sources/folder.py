@@ -53,9 +53,7 @@ def _existing_folder(path: str | None) -> Path:
         raise ValueError("the folder source needs to know its folder: --set data.path=FOLDER")
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        raise ValueError(
-            f"{path} is not a folder: name one that holds real/ and fake/ with --set data.path=FOLDER"
-        )
+        raise ValueError(f"{path} is not a folder: name one that holds real/ and fake/ with --set data.path=FOLDER")
     return folder
 
 
@@ -66,9 +64,7 @@ def _picture_keys(root: Path, label: str) -> list[str]:
         ValueError: when there is no such folder, or no picture in it.
     """
     if not (root / label).is_dir():
-        raise ValueError(
-            f"{root} has no folder {label}/: the folder source wants real/ and fake/ in data.path"
-        )
+        raise ValueError(f"{root} has no folder {label}/: the folder source wants real/ and fake/ in data.path")
     pictures = filter(_is_picture, _visible_files(root / label))
     keys = sorted(path.relative_to(root).as_posix() for path in pictures)
     if not keys:

@@ -28,7 +28,9 @@ class OpenFakeSource:
     def __init__(self, settings: SourceSettings) -> None:
         self._settings = settings
         self.revision: str | None = settings.revision
-        self.description = f"images of {settings.repository}, {settings.config}/{settings.split}, revision {settings.revision[:12]}"
+        self.description = (
+            f"images of {settings.repository}, {settings.config}/{settings.split}, revision {settings.revision[:12]}"
+        )
 
     def catalogue(self) -> list[Candidate]:
         """Labels and generators of the seed's choice of shards; blocks are row groups in the seed's order.
@@ -41,11 +43,7 @@ class OpenFakeSource:
         chosen = [shards[i] for i in sorted(rng.permutation(len(shards))[: self._settings.num_shards])]
         with ThreadPoolExecutor(_LISTING_THREADS) as pool:
             tables = list(pool.map(self._row_groups, chosen))
-        groups = [
-            (shard, number, rows)
-            for shard, table in zip(chosen, tables, strict=True)
-            for number, rows in table
-        ]
+        groups = [(shard, number, rows) for shard, table in zip(chosen, tables, strict=True) for number, rows in table]
         ranks = rng.permutation(len(groups))
         return [
             Candidate(int(rank), f"{shard}#{number}:{row}", LABELS.index(label), generator)
@@ -56,9 +54,7 @@ class OpenFakeSource:
 
     def fetch(self, candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, bytes]]:
         """Encoded bytes in the order given; candidates of one row group should stand together."""
-        blocks = [
-            list(block) for _, block in itertools.groupby(candidates, key=lambda c: c.key.rsplit(":", 1)[0])
-        ]
+        blocks = [list(block) for _, block in itertools.groupby(candidates, key=lambda c: c.key.rsplit(":", 1)[0])]
         in_flight: deque[Future[list[bytes]]] = deque()
         with ThreadPoolExecutor(_BLOCKS_IN_FLIGHT) as pool:
             try:
@@ -74,9 +70,7 @@ class OpenFakeSource:
 
         settings = self._settings
         with _hub_errors(settings):
-            files = HfApi().list_repo_files(
-                settings.repository, repo_type="dataset", revision=settings.revision
-            )
+            files = HfApi().list_repo_files(settings.repository, repo_type="dataset", revision=settings.revision)
         # v2 keeps a folder per configuration; v1.0 has one configuration, in `data/`.
         for folder in (f"{settings.config}/", "data/", ""):
             shards = sorted(name for name in files if fnmatch(name, f"{folder}{settings.split}-*.parquet"))
@@ -109,10 +103,7 @@ class OpenFakeSource:
                 groups.append(
                     (
                         number,
-                        [
-                            (label or "", model or "unknown")
-                            for label, model in zip(labels, models, strict=True)
-                        ],
+                        [(label or "", model or "unknown") for label, model in zip(labels, models, strict=True)],
                     )
                 )
             return groups

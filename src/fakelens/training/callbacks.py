@@ -109,9 +109,7 @@ class ProgressCallback(L.Callback):
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         measured = trainer.callback_metrics
         if "val_auc" in measured:
-            self._note = (
-                f"{self._phase.name}, val loss {measured['val_loss']:.3f}, AUC {measured['val_auc']:.3f}"
-            )
+            self._note = f"{self._phase.name}, val loss {measured['val_loss']:.3f}, AUC {measured['val_auc']:.3f}"
 
 
 def read_progress(folder: Path, key: str) -> Progressed:

@@ -44,7 +44,4 @@ def read_history(path: Path) -> list[EpochRow]:
     """Read `history.csv`."""
     kinds = {field.name: field.type for field in fields(EpochRow)}
     with path.open(newline="", encoding="utf-8") as file:
-        return [
-            EpochRow(**{name: kinds[name](text) for name, text in row.items()})
-            for row in csv.DictReader(file)
-        ]  # type: ignore[operator]
+        return [EpochRow(**{name: kinds[name](text) for name, text in row.items()}) for row in csv.DictReader(file)]  # type: ignore[operator]

@@ -32,9 +32,7 @@ def _plot(path: Path, history: Sequence[EpochRow], label: str, series: dict[str,
     axes = figure.subplots()
     epochs = [row.epoch + 1 for row in history]
     for name, column in series.items():
-        axes.plot(
-            epochs, [getattr(row, column) for row in history], marker="o", markersize=3, label=name or None
-        )
+        axes.plot(epochs, [getattr(row, column) for row in history], marker="o", markersize=3, label=name or None)
     if label == "Learning rate":
         axes.set_yscale("log")
     else:

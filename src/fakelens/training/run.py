@@ -180,9 +180,7 @@ def _trainer(
     )
 
 
-def _loaders(
-    data: PreparedData, info: CheckpointInfo, engine: EngineSettings, trainer: L.Trainer
-) -> tuple[Any, Any]:
+def _loaders(data: PreparedData, info: CheckpointInfo, engine: EngineSettings, trainer: L.Trainer) -> tuple[Any, Any]:
     settings, px = info.settings, info.settings.input_px
     train, val = data.split("train"), data.split("val")
     share = {"rank": trainer.global_rank, "num_processes": trainer.world_size}
@@ -220,9 +218,7 @@ def _info(
     )  # fmt: skip
 
 
-def _results(
-    spec: DetectorSpec, network: LogitDetector, state: Progressed, info: CheckpointInfo
-) -> dict[str, Any]:
+def _results(spec: DetectorSpec, network: LogitDetector, state: Progressed, info: CheckpointInfo) -> dict[str, Any]:
     assert state.best is not None
     return {
         "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
