@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -79,17 +79,19 @@ def run(
     """Everything, in order: prepare, train, evaluate, export, bundle, report."""
     from fakelens import pipeline
 
+    from fakelens.evaluation.report import comparison
+
     chosen, folder = _setup(recipe, set_, workdir, no_pretrained)
+    specs = _specs(detectors)
     with _reporter() as reporter:
-        page = pipeline.run(folder, chosen, _specs(detectors), force=force, reporter=reporter)
-    print(
-        f"\n{(folder / 'report' / 'report.md').read_text(encoding='utf-8').split('## Comparison')[1].split('- Held-out')[0].strip()}"
-    )
+        page = pipeline.run(folder, chosen, specs, force=force, reporter=reporter)
+    table = comparison(folder, specs)
+    head, *rows = zip(table.head, *table.rows, strict=True)  # a column for each detector fits a terminal
+    _print_table(head, rows)
     if chosen.data.source == "synthetic":
-        print("\nThis was a demonstration on synthetic pictures: the figures say nothing about real images.")
-    print(
-        f"\nReport:  {page}\nBundle:  {folder / 'bundle'}\nApp:     {_own_command()} app --bundle {folder / 'bundle'}"
-    )
+        print("This was a demonstration on synthetic pictures: the figures say nothing about real images.")
+    target = folder / "bundle"
+    print(f"\nReport:         {page}\nBundle:         {target}\nStart the app:  {_own_command()} app --bundle {target}")
 
 
 @app.command()
@@ -367,7 +369,7 @@ class _RichTask:
 _reporter = _RichReporter
 
 
-def _print_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from fakelens.core.config import Settings, load_yaml, with_overrides
 from fakelens.core.detector_spec import DetectorSpec, TrainingSettings
@@ -26,7 +26,7 @@ class Recipe(Settings):
     """Which of each detector's own settings to start from: for real data, or for the demonstration."""
     train: EngineSettings = EngineSettings()
     """How training runs."""
-    detectors: dict[str, dict[str, Any]] = {}
+    detectors: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Per detector, settings over its own: detectors.NAME.KEY; `fakelens detectors NAME` lists the keys."""
     evaluate: EvaluationSettings = EvaluationSettings()
     """How scores become verdicts."""

@@ -1,7 +1,7 @@
 """How a long piece of work reports: stages speak to a Reporter, and only the command line draws it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -20,14 +20,9 @@ class Reporter(Protocol):
         """One line worth keeping."""
         ...
 
-    def task(self, title: str, total: float) -> "TaskContext":
+    def task(self, title: str, total: float) -> AbstractContextManager[Task]:
         """A progress display of `total` steps that ends with the `with` block."""
         ...
-
-
-class TaskContext(Protocol):
-    def __enter__(self) -> Task: ...
-    def __exit__(self, *exc: object) -> bool | None: ...
 
 
 class _SilentTask:

@@ -1,5 +1,7 @@
 """Near-duplicates: 64-bit perceptual hashes in, a group number for each picture out."""
 
+import itertools
+
 import numpy as np
 import numpy.typing as npt
 
@@ -28,7 +30,7 @@ def group_near_duplicates(
     parent = np.arange(len(hashes))
     num_bands = max_distance_bits + 1
     edges = [64 * band // num_bands for band in range(num_bands + 1)]
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         band = (hashes >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
         order = np.argsort(band, kind="stable")
         starts = np.flatnonzero(np.diff(band[order], prepend=band[order[:1]] + np.uint64(1)))

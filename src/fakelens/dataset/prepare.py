@@ -122,7 +122,7 @@ def _collect(
             drawn = pool.draw(wanted, accepted)
             missing = {label: count - sum(c.label == label for c in drawn) for label, count in wanted.items()}
             if any(missing.values()):
-                raise ValueError(_not_enough(accepted, wanted, missing, refused, settings))
+                raise ValueError(_not_enough(missing, refused, settings))
             for image in _decoded(source, drawn, settings):
                 reason = image.refused or ("exact_duplicate" if image.sha256 in seen else None)
                 if reason or image.square is None:
@@ -171,13 +171,7 @@ def _without_pixels(image: _Decoded) -> _Decoded:
     return _Decoded(image.candidate, None, image.container, image.sha256, image.phash)
 
 
-def _not_enough(
-    accepted: dict[int, Counter[str]],
-    wanted: dict[int, int],
-    missing: dict[int, int],
-    refused: Counter[str],
-    settings: DataSettings,
-) -> str:
+def _not_enough(missing: dict[int, int], refused: Counter[str], settings: DataSettings) -> str:
     has = {label: settings.num_images // 2 - missing.get(label, 0) for label in (REAL, FAKE)}
     told = "; ".join(f"{count} refused as {reason}" for reason, count in refused.most_common())
     most = 2 * min(has.values())

@@ -1,4 +1,4 @@
-"""A trained detector on disk: weights with everything needed to build, feed and describe it inside one safetensors file."""
+"""A trained detector on disk: one safetensors file with the weights and all that is needed to build and feed it."""
 
 import json
 from dataclasses import dataclass
@@ -91,4 +91,4 @@ class TorchScorer:
 
     def score(self, images_nchw: ImageF32) -> ImageF32:
         """(N, 3, S, S) float32 in [0, 1] to (N,) uncalibrated probabilities that the image is fake."""
-        return 1 / (1 + np.exp(-self.logits(images_nchw)))
+        return np.asarray(1 / (1 + np.exp(-self.logits(images_nchw))), dtype=np.float32)

@@ -1,6 +1,6 @@
 """EfficientNetV2-S (Tan & Le 2021, arXiv 2104.00298) through timm, pretrained on ImageNet-21k."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fakelens.core.detector_spec import BuildOptions, DetectorSpec, TrainingSettings
 
@@ -25,7 +25,7 @@ def build(options: BuildOptions) -> "nn.Module":
     from fakelens.detectors.hub_weights import weights_from_hub
     from fakelens.detectors.wrapping import LogitDetector
 
-    size = _TINY if options.tiny else {}
+    size: dict[str, Any] = _TINY if options.tiny else {}
     if options.pretrained:
         with weights_from_hub(_WEIGHTS):
             network = timm.create_model(f"hf-hub:{_WEIGHTS}", pretrained=True, num_classes=1, drop_rate=options.dropout)

@@ -1,6 +1,8 @@
 """MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381) through transformers, pretrained on ImageNet."""
 
-from typing import TYPE_CHECKING
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from fakelens.core.detector_spec import BuildOptions, DetectorSpec, TrainingSettings
 
@@ -24,14 +26,29 @@ def build(options: BuildOptions) -> "nn.Module":
     from fakelens.detectors.hub_weights import weights_from_hub
     from fakelens.detectors.wrapping import LogitDetector
 
-    head = {"num_labels": 1, "classifier_dropout_prob": options.dropout}
+    head: dict[str, Any] = {"num_labels": 1, "classifier_dropout_prob": options.dropout}
     if options.pretrained:
-        with weights_from_hub(_WEIGHTS):
+        with weights_from_hub(_WEIGHTS), _without_load_report():
             network = MobileNetV2ForImageClassification.from_pretrained(_WEIGHTS, ignore_mismatched_sizes=True, **head)
     else:
-        size = {"depth_multiplier": 0.15, "min_depth": 4, "finegrained_output": False} if options.tiny else {}
+        size: dict[str, Any] = (
+            {"depth_multiplier": 0.15, "min_depth": 4, "finegrained_output": False} if options.tiny else {}
+        )
         network = MobileNetV2ForImageClassification(MobileNetV2Config(tf_padding=True, **head, **size))
     return LogitDetector(network, options, logits_of=lambda output: output.logits)
+
+
+@contextlib.contextmanager
+def _without_load_report() -> Iterator[None]:
+    """transformers reports that the classifier's shape differs: it does, a new one is meant."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
 
 
 DETECTOR = DetectorSpec(

@@ -99,6 +99,12 @@ def write_report(workdir: Path, detectors: Sequence[DetectorSpec], recipe_yaml: 
     return page
 
 
+def comparison(workdir: Path, detectors: Sequence[DetectorSpec]) -> Table:
+    """The report's first table: every detector's figures, and what the files' metadata alone would score."""
+    found = load_record(workdir / "data" / "prepare.json").results
+    return _comparison(found, [_entry(workdir, spec) for spec in detectors])
+
+
 def _entry(workdir: Path, spec: DetectorSpec) -> Entry:
     folder = workdir / spec.name
     return Entry(
@@ -161,8 +167,8 @@ def _comparison(found: Any, entries: Sequence[Entry]) -> Table:
 def _comparison_notes(data: StageRecord, entries: Sequence[Entry]) -> tuple[str, ...]:
     environment = entries[0].export.environment
     return (
-        f"Held-out test split, n={entries[0].test['num_images']}, half of them fake, seed {data.settings['seed']}, one run; "
-        f"{data.results['description']}.",
+        f"Held-out test split, n={entries[0].test['num_images']}, half of them fake, "
+        f"seed {data.settings['seed']}, one run; {data.results['description']}.",
         f"Time: median of 31 runs, one picture, one thread, onnxruntime on {environment['cpu']}.",
         data.results["audit"]["sentence"],
         "Test pictures come from the same generators and sources as the training pictures: on unseen ones expect less.",

@@ -1,4 +1,4 @@
-"""Scores of a data set by one detector: pictures in, `scores.parquet` out; everything else is computed from it alone."""
+"""Scores of a data set by one detector: pictures in, `scores.parquet` out; all else follows from it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -19,7 +19,7 @@ _LISTING_THREADS = 8
 
 
 class OpenFakeSource:
-    """Images of `ComplexDataLab/OpenFake` (v2 and v1.0) at a pinned revision; honours HF_ENDPOINT, HF_HOME, HF_TOKEN."""
+    """`ComplexDataLab/OpenFake` (v2 and v1.0) at a pinned revision; honours HF_ENDPOINT, HF_HOME and HF_TOKEN."""
 
     name = "openfake"
     is_demo = False

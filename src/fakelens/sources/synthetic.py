@@ -77,11 +77,12 @@ _CAMERAS = {
     "camera-b": _Camera(("BG", "GR"), (4e-4, 3e-3), 0.007, vignette=0.10, tone=0.20),
     "camera-c": _Camera(("GR", "BG"), (1e-4, 1e-3), 0.003, vignette=0.40, tone=0.50),
 }
+# Strong enough that a large network learns them from a few hundred pictures.
 _DECODERS = {
-    "nearest-decoder": _Decoder((-0.15, 1.15, 1.15, -0.15), 1, perturbation=0.0, detail=(0.005, 0.02)),
+    "nearest-decoder": _Decoder((-0.2, 1.2, 1.2, -0.2), 1, perturbation=0.06, detail=(0.005, 0.02)),
     # Three taps at stride 2 overlap on every second pixel only: the checkerboard of Odena et al. 2016.
-    "transposed-decoder": _Decoder((0.56, 1.0, 0.56), 1, perturbation=0.03, detail=(0.005, 0.02)),
-    "deep-transposed-decoder": _Decoder((0.25, 0.75, 0.75, 0.25), 2, perturbation=0.03, detail=(0.005, 0.02)),
+    "transposed-decoder": _Decoder((0.65, 1.0, 0.65), 1, perturbation=0.06, detail=(0.005, 0.02)),
+    "deep-transposed-decoder": _Decoder((0.3, 0.7, 0.7, 0.3), 2, perturbation=0.06, detail=(0.005, 0.02)),
 }
 _GENERATORS = {REAL: tuple(_CAMERAS), FAKE: tuple(_DECODERS)}
 

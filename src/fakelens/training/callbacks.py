@@ -69,9 +69,9 @@ class EpochKeeper(Checkpoint):
 
     def on_save_checkpoint(
         self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        checkpoint: dict[str, Any],  # noqa: ARG002
+        trainer: L.Trainer,  # noqa: ARG002
+        pl_module: L.LightningModule,  # noqa: ARG002
+        checkpoint: dict[str, Any],
     ) -> None:
         plain = asdict(self.state)
         checkpoint["fakelens"] = {**plain, "history": [asdict(row) for row in self.state.history]}

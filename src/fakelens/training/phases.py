@@ -24,7 +24,7 @@ class Phase:
 
 
 def plan_phases(settings: TrainingSettings, max_epochs: int | None = None) -> list[Phase]:
-    """Head first, then all layers; without pretrained weights there is nothing to protect and the head phase falls away.
+    """Head first, then all layers; without pretrained weights there is nothing to protect, and no head phase.
 
     `max_epochs` caps the sum; of a capped sum the head gets at most a third.
     """
@@ -58,7 +58,7 @@ def freeze(network: nn.Module, head_prefix: str, phase: Phase) -> None:
 
 
 def set_modes(network: nn.Module, head_prefix: str, phase: Phase) -> None:
-    """Training mode for what trains; a frozen backbone stays in evaluation mode, so that its BatchNorm statistics rest."""
+    """Training mode for what trains; a frozen backbone stays in evaluation mode: its BatchNorm statistics rest."""
     network.train()
     if phase.head_only:
         for name, module in network.named_modules():

@@ -142,7 +142,11 @@ def _run_phases(
             network = build_network(spec, info.settings, tiny=info.tiny, pretrained=info.settings.pretrained)
         keeper = EpochKeeper(stage.folder, info, phase, replace(state, phase=number, phase_done=False))
         module = DetectorModule(
-            network.to(memory_format=torch.channels_last), info.settings, phase, spec.head_prefix, info.seed
+            network.to(memory_format=torch.channels_last),  # type: ignore[call-overload]  # torch documents it
+            info.settings,
+            phase,
+            spec.head_prefix,
+            info.seed,
         )
         trainer = _trainer(info.settings, engine, phase, [keeper, ProgressCallback(task, phase)])
         _fit(trainer, module, _loaders(data, info, engine, trainer), resume)
