@@ -78,7 +78,6 @@ def run(
 ) -> None:
     """Everything, in order: prepare, train, evaluate, export, bundle, report."""
     from fakelens import pipeline
-
     from fakelens.evaluation.report import comparison
 
     chosen, folder = _setup(recipe, set_, workdir, no_pretrained)

@@ -1,6 +1,7 @@
 """MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381) through transformers, pretrained on ImageNet."""
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -40,15 +41,15 @@ def build(options: BuildOptions) -> "nn.Module":
 
 @contextlib.contextmanager
 def _without_load_report() -> Iterator[None]:
-    """transformers reports that the classifier's shape differs: it does, a new one is meant."""
-    from transformers.utils import logging
+    """Transformers reports that the classifier's shape differs: it does, a new one is meant."""
+    from transformers.utils import logging as hub_logging
 
-    level = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
+    level = hub_logging.get_verbosity()
+    hub_logging.set_verbosity(logging.ERROR)
     try:
         yield
     finally:
-        logging.set_verbosity(level)
+        hub_logging.set_verbosity(level)
 
 
 DETECTOR = DetectorSpec(

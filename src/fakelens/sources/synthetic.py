@@ -24,7 +24,7 @@ _KEY_PREFIX = "picture-"
 # One range for both classes, so that neither the codec nor its strength tells the label.
 _JPEG_QUALITY = (85, 96)
 _RADIUS = (0.03, 0.45)  # of the leaves, in picture sides
-_NUM_LEAVES = (25, 70)
+_NUM_LEAVES = (12, 80)
 _MAX_BLUR = 0.02  # of the focus, in picture sides
 
 
@@ -73,16 +73,16 @@ class _Decoder:
 
 
 _CAMERAS = {
-    "camera-a": _Camera(("RG", "GB"), (2e-4, 2e-3), 0.004, vignette=0.25, tone=0.35),
-    "camera-b": _Camera(("BG", "GR"), (4e-4, 3e-3), 0.007, vignette=0.10, tone=0.20),
-    "camera-c": _Camera(("GR", "BG"), (1e-4, 1e-3), 0.003, vignette=0.40, tone=0.50),
+    "camera-a": _Camera(("RG", "GB"), (4e-4, 6e-3), 0.006, vignette=0.25, tone=0.35),
+    "camera-b": _Camera(("BG", "GR"), (6e-4, 9e-3), 0.009, vignette=0.10, tone=0.20),
+    "camera-c": _Camera(("GR", "BG"), (2e-4, 4e-3), 0.005, vignette=0.40, tone=0.50),
 }
 # Strong enough that a large network learns them from a few hundred pictures.
 _DECODERS = {
-    "nearest-decoder": _Decoder((-0.2, 1.2, 1.2, -0.2), 1, perturbation=0.06, detail=(0.005, 0.02)),
+    "nearest-decoder": _Decoder((-0.2, 1.2, 1.2, -0.2), 1, perturbation=0.06, detail=(0.002, 0.012)),
     # Three taps at stride 2 overlap on every second pixel only: the checkerboard of Odena et al. 2016.
-    "transposed-decoder": _Decoder((0.65, 1.0, 0.65), 1, perturbation=0.06, detail=(0.005, 0.02)),
-    "deep-transposed-decoder": _Decoder((0.3, 0.7, 0.7, 0.3), 2, perturbation=0.06, detail=(0.005, 0.02)),
+    "transposed-decoder": _Decoder((0.65, 1.0, 0.65), 1, perturbation=0.06, detail=(0.002, 0.012)),
+    "deep-transposed-decoder": _Decoder((0.3, 0.7, 0.7, 0.3), 2, perturbation=0.06, detail=(0.002, 0.012)),
 }
 _GENERATORS = {REAL: tuple(_CAMERAS), FAKE: tuple(_DECODERS)}
 

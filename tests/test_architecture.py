@@ -1,0 +1,98 @@
+"""The design's import table and house rules, held by reading the source."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fakelens.detectors.discovery import discover
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "fakelens"
+ALL = {"core", "sources", "detectors", "runtime", "dataset", "training", "evaluation", "export", "app", "bundle"}
+MAY_IMPORT = {
+    "core": set(),
+    "sources": {"core"},
+    "detectors": {"core"},
+    "runtime": {"core"},
+    "dataset": {"core", "sources"},
+    "training": {"core", "dataset", "detectors"},
+    "evaluation": {"core", "dataset", "detectors", "runtime"},
+    "export": {"core", "dataset", "detectors", "evaluation", "runtime"},
+    "app": {"core", "runtime"},
+    "bundle": {"core", "runtime", "app"},
+}
+FILES = sorted(SOURCE.rglob("*.py"))
+FILE_IDS = [path.relative_to(SOURCE).as_posix() for path in FILES]
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Every module that a file imports, at whatever depth of its code."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            found |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_the_table_covers_every_package() -> None:
+    assert {path.parent.name for path in SOURCE.glob("*/__init__.py")} == ALL == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("path", FILES, ids=FILE_IDS)
+def test_imports_follow_the_table(path: Path) -> None:
+    package = path.relative_to(SOURCE).parts[0]
+    if package not in MAY_IMPORT:
+        return  # pipeline, recipes and cli may import everything
+    ours = {name.split(".")[1] for name in imported_modules(path) if name.startswith("fakelens.")}
+    assert ours & ALL <= MAY_IMPORT[package] | {package}
+
+
+@pytest.mark.parametrize("path", FILES, ids=FILE_IDS)
+def test_a_file_is_at_most_400_lines(path: Path) -> None:
+    assert len([line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]) <= 400
+
+
+def test_only_config_and_settings_use_pydantic_in_core() -> None:
+    users = {path.name for path in (SOURCE / "core").glob("*.py") if "pydantic" in imported_modules(path)}
+    assert users <= {"config.py", "detector_spec.py"}
+
+
+def test_only_the_command_line_prints() -> None:
+    printers = {
+        path.name
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    }
+    assert printers <= {"cli.py"}
+
+
+def test_no_detector_is_named_outside_its_file() -> None:
+    named = {
+        (path.name, name)
+        for path in [*FILES, *(ROOT / "tests").rglob("*.py")]
+        for name in discover()
+        if path.parent.name != "detectors" and name in path.read_text(encoding="utf-8")
+    }
+    assert not named
+
+
+@pytest.mark.parametrize(
+    ("imported", "forbidden"),
+    [
+        ("fakelens.runtime.bundle, fakelens.runtime.detector, fakelens.app.view", "torch pydantic lightning"),
+        ("fakelens.cli", "torch pydantic numpy onnxruntime"),
+        ("fakelens.core.imaging", "torch pydantic"),
+        ("fakelens.detectors.discovery", "torch timm transformers"),
+    ],
+)
+def test_importing_stays_light(imported: str, forbidden: str) -> None:
+    code = f"import sys, {imported}; print([name for name in {forbidden.split()} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,126 @@
+"""The command line as a script sees it: output, exit status, and one line instead of a trace."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fakelens.detectors.discovery import discover
+
+
+def fakelens(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-m", "fakelens", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    (folder / "deeper").mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "a.jpg")
+    Image.fromarray(pixels).save(folder / "deeper" / "b.webp")
+    (folder / "broken.png").write_bytes(b"not a picture")
+    return folder
+
+
+def test_help_lists_every_stage() -> None:
+    result = fakelens("--help")
+    assert result.returncode == 0
+    for command in ("run", "prepare", "train", "evaluate", "export", "bundle", "report", "predict", "app", "config"):
+        assert command in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["run", "--recipe", "opnfake"], 1, "there are openfake, demo, smoke"),
+        (["run", "--recipe", "missing.yaml"], 1, "cannot read the recipe missing.yaml"),
+        (["config", "--set", "data.num_imges=3000"], 1, "did you mean 'num_images'?"),
+        (["config", "--set", "data.num_images"], 1, "KEY=VALUE"),
+        (["config", "--set", "data.num_images=many"], 1, "data.num_images"),
+        (["train", "resnet"], 1, "unknown detector 'resnet'"),
+        (["predict", "x.jpg", "--bundle", "nowhere"], 1, "nowhere is not a bundle"),
+        (["prepare", "--recipe", "smoke", "--set", "data.num_images=7"], 1, "num_images"),
+        (["prepare", "--recipe", "smoke", "--set", "data.source=folder"], 1, "data.path"),
+        (["evaluate", next(iter(discover())), "--workdir", "nowhere"], 1, "train.json is missing"),
+        (["report", "--nonsense"], 2, "--nonsense"),
+        (["nonsense"], 2, "nonsense"),
+    ],
+)
+def test_a_mistake_is_one_message_and_a_status(arguments: list[str], status: int, message: str, tmp_path: Path) -> None:
+    result = fakelens(*arguments, cwd=tmp_path)
+    assert result.returncode == status
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_config_prints_a_recipe_that_can_be_given_back(tmp_path: Path) -> None:
+    printed = fakelens("config", "--recipe", "demo", "--set", "data.seed=5", "--set", "export.calibration_images=32").stdout
+    assert "# " in printed
+    (tmp_path / "own.yaml").write_text(printed)
+    assert fakelens("config", "--recipe", tmp_path / "own.yaml").stdout == printed
+
+
+def test_detector_settings_can_be_set() -> None:
+    name = next(iter(discover()))
+    assert fakelens("config", "--set", f"detectors.{name}.epochs=3").returncode == 0
+    wrong = fakelens("config", "--set", f"detectors.{name}.epoch=3")
+    assert wrong.returncode == 1
+    assert "did you mean 'epochs'?" in wrong.stderr
+
+
+def test_predict_judges_folders_and_reports_a_bad_file(finished_run: Path, pictures: Path) -> None:
+    result = fakelens("predict", pictures, "--bundle", finished_run / "bundle", "--json")
+    lines = {Path(line["path"]).name: line for line in map(json.loads, result.stdout.splitlines())}
+    assert result.returncode == 1
+    assert set(lines) == {"a.jpg", "b.webp", "broken.png"}
+    assert set(lines["a.jpg"]) == {"path", "detector", "probability", "verdict", "error"}
+    assert lines["a.jpg"]["verdict"] in ("fake", "real", "uncertain")
+    assert 0 <= lines["a.jpg"]["probability"] <= 1
+    assert lines["broken.png"]["probability"] is None
+    assert "not a JPEG" in lines["broken.png"]["error"]
+    assert "synthetic" in result.stderr
+
+
+def test_predict_writes_csv_and_a_table(finished_run: Path, pictures: Path, tmp_path: Path) -> None:
+    name = list(discover())[-1]
+    options = ("--bundle", finished_run / "bundle", "--detector", name)
+    assert fakelens("predict", pictures / "a.jpg", *options, "--csv", tmp_path / "out.csv").returncode == 0
+    with (tmp_path / "out.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["detector"] == name
+    table = fakelens("predict", str(pictures / "*.jpg"), *options)
+    assert table.returncode == 0
+    assert "a.jpg" in table.stdout
+
+
+def test_predict_names_what_is_missing(finished_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    empty = fakelens("predict", tmp_path / "empty", "--bundle", finished_run / "bundle")
+    assert (empty.returncode, "no pictures in" in empty.stderr) == (1, True)
+    missing = fakelens("predict", tmp_path / "no.jpg", "--bundle", finished_run / "bundle", "--json")
+    assert missing.returncode == 1
+    assert json.loads(missing.stdout)["error"] == "No such file or directory"
+
+
+def test_verify_and_audit(own_run: Path) -> None:
+    assert fakelens("prepare", "--verify", "--workdir", own_run).returncode == 0
+    assert "balanced accuracy" in fakelens("audit", "--workdir", own_run).stdout
+    with (own_run / "data" / "val.npy").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x00" if file.read(1) != b"\x00" else b"\x01")
+    result = fakelens("prepare", "--verify", "--workdir", own_run)
+    assert result.returncode == 1
+    assert "val.npy" in result.stderr
+
+
+def test_benchmark_times_every_file(finished_run: Path) -> None:
+    result = fakelens("benchmark", "--workdir", finished_run)
+    assert result.returncode == 0
+    assert all(f"{name}/int8-static" in result.stdout for name in discover())

@@ -1,0 +1,37 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fakelens.core.detector_spec import TrainingSettings
+from fakelens.training.phases import Phase, learning_rate_factor, plan_phases
+
+
+def test_two_phases_with_pretrained_weights() -> None:
+    head, everything = plan_phases(TrainingSettings(pretrained=True, head_epochs=5, epochs=12))
+    assert (head.name, head.head_only, head.first_epoch, head.num_epochs) == ("head", True, 0, 5)
+    assert (everything.name, everything.head_only, everything.first_epoch, everything.num_epochs) == ("all", False, 5, 12)
+
+
+def test_one_phase_from_scratch() -> None:
+    (phase,) = plan_phases(TrainingSettings(pretrained=False, head_epochs=5, epochs=12))
+    assert (phase.name, phase.first_epoch, phase.num_epochs) == ("all", 0, 12)
+
+
+@given(st.booleans(), st.integers(0, 9), st.integers(1, 20), st.integers(1, 40))
+def test_a_cap_bounds_the_sum_and_leaves_the_whole_network_an_epoch(
+    pretrained: bool, head: int, everything: int, cap: int
+) -> None:
+    phases = plan_phases(TrainingSettings(pretrained=pretrained, head_epochs=head, epochs=everything), cap)
+    assert sum(phase.num_epochs for phase in phases) <= cap
+    assert phases[-1].name == "all"
+    assert all(phase.num_epochs >= 1 for phase in phases)
+
+
+@pytest.mark.parametrize("scheduler", ["cosine", "constant"])
+def test_the_learning_rate_warms_up_to_its_peak(scheduler: str) -> None:
+    phase = Phase("all", False, 0, 10, 1e-3, warmup_fraction=0.1)
+    factors = [learning_rate_factor(step, 100, phase, scheduler) for step in range(100)]
+    assert factors[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert max(factors) == 1.0
+    assert factors[-1] == pytest.approx(1.0 if scheduler == "constant" else 0.01, abs=2e-3)
+    assert factors[10:] == sorted(factors[10:], reverse=True)
