@@ -103,9 +103,9 @@ def _reader(images_nchw: ImageF32) -> Any:
 def _op_types(path: Path) -> set[str]:
     """Operator types that onnxruntime can quantise and that the model has."""
     import onnx
-    from onnxruntime.quantization.registry import QDQRegistry
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
-    return {node.op_type for node in onnx.load(path).graph.node} & set(QDQRegistry)
+    return {node.op_type for node in onnx.load(path).graph.node} & {*QDQRegistry, *QLinearOpsRegistry}
 
 
 def _tail(path: Path) -> list[str]:
