@@ -41,9 +41,9 @@ ABOUT = BundleAbout(
 )
 # name -> what the visitor reads
 DETECTORS = {
-    "custom_cnn": ("Custom CNN", "A small network of four blocks, trained from nothing."),
-    "efficientnetv2_s": ("EfficientNetV2-S", "The largest of the three, and the slowest."),
-    "mobilenet_v2": ("MobileNetV2", "Small and quick: made for telephones."),
+    "small_net": ("Custom CNN", "A small network of four blocks, trained from nothing."),
+    "large_net": ("EfficientNetV2-S", "The largest of the three, and the slowest."),
+    "mobile_net": ("MobileNetV2", "Small and quick: made for telephones."),
 }
 
 

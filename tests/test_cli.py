@@ -61,7 +61,9 @@ def test_a_mistake_is_one_message_and_a_status(arguments: list[str], status: int
 
 
 def test_config_prints_a_recipe_that_can_be_given_back(tmp_path: Path) -> None:
-    printed = fakelens("config", "--recipe", "demo", "--set", "data.seed=5", "--set", "export.calibration_images=32").stdout
+    printed = fakelens(
+        "config", "--recipe", "demo", "--set", "data.seed=5", "--set", "export.calibration_images=32"
+    ).stdout
     assert "# " in printed
     (tmp_path / "own.yaml").write_text(printed)
     assert fakelens("config", "--recipe", tmp_path / "own.yaml").stdout == printed

@@ -56,9 +56,9 @@ def test_normalisation_is_inside(spec: DetectorSpec) -> None:
     options = BuildOptions(False, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), spec.defaults.dropout, tiny=True)
     bare = spec.build(options)
     bare.load_state_dict({**network.state_dict(), "mean": bare.mean, "std": bare.std})
-    normalised = (images - torch.tensor(spec.defaults.mean).view(1, 3, 1, 1)) / torch.tensor(
-        spec.defaults.std
-    ).view(1, 3, 1, 1)
+    normalised = (images - torch.tensor(spec.defaults.mean).view(1, 3, 1, 1)) / torch.tensor(spec.defaults.std).view(
+        1, 3, 1, 1
+    )
     torch.testing.assert_close(network(images), bare.eval()(normalised))
 
 

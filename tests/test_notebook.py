@@ -31,6 +31,8 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("FAKELENS_RECIPE", "smoke")
     monkeypatch.setenv("FAKELENS_WORKDIR", str(tmp_path / "run"))
     notebook = nbformat.read(NOTEBOOK, 4)
-    NotebookClient(notebook, timeout=200, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    NotebookClient(
+        notebook, timeout=200, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
     assert (tmp_path / "run" / "bundle" / "bundle.json").is_file()
     assert any(output.output_type == "display_data" for cell in notebook.cells for output in cell.get("outputs", []))

@@ -9,7 +9,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = [line.split("#")[0].strip() for block in re.findall(r"```(?:sh|bash)\n(.*?)```", README, re.S) for line in block.splitlines()]
+COMMANDS = [
+    line.split("#")[0].strip()
+    for block in re.findall(r"```(?:sh|bash)\n(.*?)```", README, re.S)
+    for line in block.splitlines()
+]
 
 
 def test_there_are_commands_to_check() -> None:
@@ -22,7 +26,9 @@ def test_make_targets_exist(target: str) -> None:
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("line", sorted({c for c in COMMANDS if "fakelens " in c and not c.startswith(("git", "cd", "pip"))}))
+@pytest.mark.parametrize(
+    "line", sorted({c for c in COMMANDS if "fakelens " in c and not c.startswith(("git", "cd", "pip"))})
+)
 def test_fakelens_commands_and_options_exist(line: str) -> None:
     words = line.split()[line.split().index(next(w for w in line.split() if w.endswith("fakelens"))) + 1 :]
     result = subprocess.run([sys.executable, "-m", "fakelens", words[0], "--help"], capture_output=True, text=True)

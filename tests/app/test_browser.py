@@ -76,7 +76,7 @@ def test_an_uploaded_picture_is_judged(url: str) -> None:
         page.get_by_role("heading", name="Likely AI-generated").wait_for()
         page.get_by_text("This file cannot be judged").wait_for()
         page.get_by_role("tab", name=labels[2]).click()
-        page.get_by_text(DETECTORS["mobilenet_v2"][1]).wait_for()
+        page.get_by_text(DETECTORS["mobile_net"][1]).wait_for()
         page.get_by_role("heading", name="Likely AI-generated").wait_for()
         page.set_viewport_size({"width": 390, "height": 844})  # a telephone: nothing may stick out
         assert page.evaluate("document.documentElement.scrollWidth") <= 390

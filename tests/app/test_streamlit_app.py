@@ -61,7 +61,7 @@ def test_the_pictures_stay_when_another_detector_is_chosen(folder: Path) -> None
     app.session_state["detector"] = LABELS[2]
     checked(app.run())
     assert words(app) == ["Likely AI-generated"]
-    assert {name for name, _ in app.session_state["views"]} == {"custom_cnn", "mobilenet_v2"}
+    assert {name for name, _ in app.session_state["views"]} == {"small_net", "mobile_net"}
 
 
 def test_a_removed_picture_is_forgotten(folder: Path) -> None:
@@ -86,11 +86,11 @@ def test_too_many_pictures_are_said_so(folder: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_damaged_model_is_one_clear_page(folder: Path) -> None:
-    path = folder / "custom_cnn.onnx"
+    path = folder / "small_net.onnx"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     app = page(folder)
     assert len(app.error) == 1
-    assert "custom_cnn.onnx is damaged" in app.error[0].value
+    assert "small_net.onnx is damaged" in app.error[0].value
     assert not app.file_uploader
 
 

@@ -22,8 +22,8 @@ FILES = {
     ".streamlit/config.toml",
     "README.md",
     "bundle.json",
-    "custom_cnn.onnx",
-    "efficientnetv2_s.onnx",
+    "small_net.onnx",
+    "large_net.onnx",
     "fakelens/__init__.py",
     "fakelens/app/__init__.py",
     "fakelens/app/view.py",
@@ -34,7 +34,7 @@ FILES = {
     "fakelens/runtime/__init__.py",
     "fakelens/runtime/bundle.py",
     "fakelens/runtime/detector.py",
-    "mobilenet_v2.onnx",
+    "mobile_net.onnx",
     "requirements.txt",
     "streamlit_app.py",
 }
@@ -57,15 +57,15 @@ def test_the_set_of_files_and_their_hashes(tmp_path: Path) -> None:
     assert content["files"] == {name: sha256_file(folder / name) for name in FILES - {"bundle.json"}}
     assert set(content) == {"format", "name", "demo", "data", "models", "files"}
     assert content["models"][0] == {
-        "name": "custom_cnn",
+        "name": "small_net",
         "display_name": "Custom CNN",
         "summary": "A small network of four blocks, trained from nothing.",
-        "file": "custom_cnn.onnx",
+        "file": "small_net.onnx",
         "variant": "fp32",
         "input_px": 224,
         "stored_px": 256,
         "threshold": {"real": 0.4, "fake": 0.6},
-        "size_bytes": (folder / "custom_cnn.onnx").stat().st_size,
+        "size_bytes": (folder / "small_net.onnx").stat().st_size,
         "latency_ms": 3.6,
         "metrics": {**vars(FIGURES), "confusion_matrix": [[837, 63], [94, 806]]},
     }
@@ -83,7 +83,7 @@ from pathlib import Path
 from fakelens.app import view
 from fakelens.runtime.bundle import Bundle
 bundle = Bundle.open(Path({str(folder)!r}))
-shown = view.judge(bundle.detector("mobilenet_v2"), "white", Path({str(picture)!r}).read_bytes())
+shown = view.judge(bundle.detector("mobile_net"), "white", Path({str(picture)!r}).read_bytes())
 ours = [module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] == "fakelens"]
 assert ours and all(file.startswith({str(folder)!r}) for file in ours), ours
 print(shown.words, sorted({{"torch", "pydantic", "typer", "rich"}} & set(sys.modules)))
@@ -103,7 +103,7 @@ def test_requirements_are_exact_pins_of_what_is_installed(tmp_path: Path) -> Non
 def test_the_readme_has_five_steps_the_figures_and_the_licence(tmp_path: Path) -> None:
     text = (make_bundle(tmp_path / "bundle") / "README.md").read_text()
     assert re.findall(r"^(\d)\. \*\*", text, re.MULTILINE) == list("12345")
-    assert "| EfficientNetV2-S (`efficientnetv2_s.onnx`) | 91.3 % |" in text
+    assert "| EfficientNetV2-S (`large_net.onnx`) | 91.3 % |" in text
     assert "main file path: `streamlit_app.py`" in text
     assert "**CC-BY-NC-4.0**" in text
     assert "commercially" in text
@@ -129,7 +129,7 @@ def test_an_older_bundle_is_replaced_whole_but_its_repository_stays(tmp_path: Pa
     write_bundle(folder, [entry(tmp_path)], ABOUT)
     assert (folder / ".git" / "HEAD").exists()
     assert [model.name for model in Bundle.open(folder).models] == ["tiny"]
-    assert not (folder / "custom_cnn.onnx").exists()
+    assert not (folder / "small_net.onnx").exists()
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 

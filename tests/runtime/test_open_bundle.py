@@ -27,10 +27,10 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 def test_reads_back_what_was_written(folder: Path) -> None:
     bundle = Bundle.open(folder)
-    assert [model.name for model in bundle.models] == ["custom_cnn", "efficientnetv2_s", "mobilenet_v2"]
-    model = bundle.model("mobilenet_v2")
+    assert [model.name for model in bundle.models] == ["small_net", "large_net", "mobile_net"]
+    model = bundle.model("mobile_net")
     assert (model.file, model.variant, model.input_px, model.stored_px) == (
-        "mobilenet_v2.onnx",
+        "mobile_net.onnx",
         "fp32",
         224,
         256,
@@ -42,13 +42,13 @@ def test_reads_back_what_was_written(folder: Path) -> None:
 
 def test_a_detector_is_loaded_once_and_judges(folder: Path) -> None:
     bundle = Bundle.open(folder)
-    detector = bundle.detector("custom_cnn")
-    assert bundle.detector("custom_cnn") is detector
+    detector = bundle.detector("small_net")
+    assert bundle.detector("small_net") is detector
     assert detector.predict(flat_picture(255)).verdict is Verdict.FAKE
 
 
 def test_an_unknown_detector_is_answered_with_those_there_are(folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"no detector 'resnet'; it has custom_cnn, efficientnetv2_s, mobilenet_v2"):
+    with pytest.raises(ValueError, match=r"no detector 'resnet'; it has small_net, large_net, mobile_net"):
         Bundle.open(folder).detector("resnet")
 
 
@@ -56,25 +56,25 @@ def test_an_unknown_detector_is_answered_with_those_there_are(folder: Path) -> N
 def test_one_flipped_byte_is_refused_before_onnxruntime_sees_it(
     folder: Path, position: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = folder / "custom_cnn.onnx"
+    path = folder / "small_net.onnx"
     data = bytearray(path.read_bytes())
     data[int(position * len(data)) if position > 0 else int(position)] ^= 1
     path.write_bytes(data)
     monkeypatch.setattr(bundle_module, "OnnxDetector", lambda _: pytest.fail("onnxruntime saw damaged bytes"))
-    with pytest.raises(BundleDamaged, match=r"custom_cnn\.onnx is damaged.*fakelens bundle"):
-        Bundle.open(folder).detector("custom_cnn")
+    with pytest.raises(BundleDamaged, match=r"small_net\.onnx is damaged.*fakelens bundle"):
+        Bundle.open(folder).detector("small_net")
 
 
 def test_a_missing_model_is_named(folder: Path) -> None:
-    (folder / "custom_cnn.onnx").unlink()
-    with pytest.raises(BundleDamaged, match=r"custom_cnn\.onnx cannot be read"):
-        Bundle.open(folder).detector("custom_cnn")
+    (folder / "small_net.onnx").unlink()
+    with pytest.raises(BundleDamaged, match=r"small_net\.onnx cannot be read"):
+        Bundle.open(folder).detector("small_net")
 
 
 def test_a_threshold_edited_by_hand_is_refused(folder: Path) -> None:
     edit(folder, lambda content: content["models"][0]["threshold"].update(fake=0.99))
     with pytest.raises(BundleDamaged, match="disagree"):
-        Bundle.open(folder).detector("custom_cnn")
+        Bundle.open(folder).detector("small_net")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,12 @@ from fakelens.training.phases import Phase, learning_rate_factor, plan_phases
 def test_two_phases_with_pretrained_weights() -> None:
     head, everything = plan_phases(TrainingSettings(pretrained=True, head_epochs=5, epochs=12))
     assert (head.name, head.head_only, head.first_epoch, head.num_epochs) == ("head", True, 0, 5)
-    assert (everything.name, everything.head_only, everything.first_epoch, everything.num_epochs) == ("all", False, 5, 12)
+    assert (everything.name, everything.head_only, everything.first_epoch, everything.num_epochs) == (
+        "all",
+        False,
+        5,
+        12,
+    )
 
 
 def test_one_phase_from_scratch() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from fakelens import pipeline
+from fakelens.core.artifacts import StageRecord
 from fakelens.core.detector_spec import DetectorSpec
 from fakelens.core.progress import Silent, Task
 from fakelens.detectors.checkpoint import load_checkpoint
@@ -48,7 +49,9 @@ class KillAfter(Silent):
             raise Killed
 
 
-def train_spec(workdir: Path, spec: DetectorSpec = SPEC, *, reporter: Silent | None = None, **engine: object):  # noqa: ANN201
+def train_spec(
+    workdir: Path, spec: DetectorSpec = SPEC, *, reporter: Silent | None = None, **engine: object
+) -> StageRecord:
     chosen = recipe(**engine)
     settings = training_settings(spec, chosen)
     return train(workdir, spec, settings, chosen.train, seed=0, reporter=reporter or Silent())
@@ -72,19 +75,21 @@ def test_a_killed_run_goes_on_and_ends_the_same(data_only: Path, tmp_path_factor
     (undisturbed / "data").symlink_to(data_only / "data")
     train_spec(undisturbed)
     with pytest.raises(Killed):
-        train_spec(data_only, reporter=KillAfter(4))
+        train_spec(data_only, reporter=KillAfter(3))
     assert len(read_history(data_only / SPEC.name / "history.csv")) in (1, 2)
     assert not (data_only / SPEC.name / "train.json").exists()
     train_spec(data_only)
     assert without_times(data_only) == without_times(undisturbed)
-    ours, theirs = (load_checkpoint(w / SPEC.name / "best.safetensors")[0].state_dict() for w in (data_only, undisturbed))
+    ours, theirs = (
+        load_checkpoint(w / SPEC.name / "best.safetensors")[0].state_dict() for w in (data_only, undisturbed)
+    )
     for name, value in ours.items():
         np.testing.assert_array_equal(value.numpy(), theirs[name].numpy())
 
 
 def test_other_settings_start_anew(data_only: Path) -> None:
     with pytest.raises(Killed):
-        train_spec(data_only, reporter=KillAfter(4))
+        train_spec(data_only, reporter=KillAfter(3))
     record = train_spec(data_only, max_epochs=1)
     assert record.results["num_epochs"] == 1
 

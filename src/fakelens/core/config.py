@@ -40,7 +40,7 @@ def with_overrides(settings: SettingsT, overrides: Sequence[str]) -> SettingsT:
         path, separator, text = override.partition("=")
         if not separator or not path.strip():
             raise ValueError(f"--set wants KEY=VALUE, for example data.num_images=3000, not {override!r}")
-        _assign(values, path.strip().split("."), _yaml().safe_load(text), override)
+        _assign(values, path.strip().split("."), _parsed(text, override), override)
     return type(settings).checked(values)
 
 
@@ -55,7 +55,7 @@ def load_yaml(path: Path, cls: type[SettingsT]) -> SettingsT:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold settings (key: value lines); `fakelens config` prints a complete example")
@@ -79,6 +79,14 @@ def to_commented_yaml(settings: Settings, indent: int = 0) -> str:
             plain = settings.model_dump(mode="json", include={name})
             lines.append(f"{pad}{_yaml().safe_dump(plain, default_flow_style=True, width=10_000).strip()[1:-1]}")
     return "\n".join(lines)
+
+
+def _parsed(text: str, override: str) -> Any:
+    yaml = _yaml()
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"the value in {override!r} is not YAML: {error}") from error
 
 
 def _assign(values: dict[str, Any], path: list[str], value: Any, override: str) -> None:

@@ -5,10 +5,11 @@ about the label (Grommelt et al. 2024, arXiv 2403.17608; arXiv 2511.21507).
 """
 
 import io
+from typing import Self
 
 import numpy as np
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fakelens.core.config import Settings
 from fakelens.core.imaging import ImageU8
@@ -26,7 +27,15 @@ class AugmentationSettings(Settings):
     repeat: float = Field(0.3, ge=0, le=1)
     """Probability that a recompressed image is recompressed once more."""
     quality: tuple[int, int] = (55, 95)
-    """Lowest and highest quality of either codec."""
+    """Lowest and highest quality of either codec, 1 to 100."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if self.jpeg + self.webp > 1:
+            raise ValueError(f"jpeg and webp exclude each other: {self.jpeg} + {self.webp} is more than 1")
+        if not 1 <= self.quality[0] <= self.quality[1] <= 100:
+            raise ValueError(f"quality must be (lowest, highest) within 1 to 100, not {self.quality}")
+        return self
 
 
 def augment(square: ImageU8, crop_px: int, settings: AugmentationSettings, rng: np.random.Generator) -> ImageU8:

@@ -27,6 +27,16 @@ def group_near_duplicates(
 
     Not all pairs are compared: of d + 1 bands of bits, two hashes at distance d or less share one (pigeonhole).
     """
+    # Flat and blank pictures share one hash: a thousand of them would be half a million pairs.
+    unique, inverse = np.unique(hashes, return_inverse=True)
+    roots = _linked(unique, max_distance_bits)[inverse]
+    smallest = np.full(len(unique), len(hashes), dtype=np.int64)
+    np.minimum.at(smallest, roots, np.arange(len(hashes)))
+    return smallest[roots]
+
+
+def _linked(hashes: npt.NDArray[np.uint64], max_distance_bits: int) -> npt.NDArray[np.int64]:
+    """The same for hashes that are all different."""
     parent = np.arange(len(hashes))
     num_bands = max_distance_bits + 1
     edges = [64 * band // num_bands for band in range(num_bands + 1)]

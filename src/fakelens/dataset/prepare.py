@@ -97,13 +97,20 @@ def prepare(workdir: Path, settings: DataSettings, *, force: bool = False, repor
 
 
 def _folder_state(settings: DataSettings) -> dict[str, str]:
-    """A folder source has no revision: names, sizes and times of its files stand for one."""
-    if settings.source != "folder" or not settings.path:
+    """A folder source has no revision: names, sizes and times of the files that it would read stand for one."""
+    if settings.source != "folder":
         return {}
-    files = sorted(path for path in Path(settings.path).rglob("*") if path.is_file())
-    return {
-        path.relative_to(settings.path).as_posix(): f"{path.stat().st_size}-{path.stat().st_mtime_ns}" for path in files
-    }
+    keys = sorted(candidate.key for candidate in open_source(settings).catalogue())
+    root = Path(settings.path or "").expanduser()
+    return {key: _file_state(root / key) for key in keys}
+
+
+def _file_state(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError:
+        return "unreadable"  # a broken link, say: the source gives no bytes for it, and they are refused
+    return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def _collect(

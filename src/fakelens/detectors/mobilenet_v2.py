@@ -25,9 +25,10 @@ def build(options: BuildOptions) -> "nn.Module":
     from transformers import MobileNetV2Config, MobileNetV2ForImageClassification
 
     from fakelens.detectors.hub_weights import weights_from_hub
-    from fakelens.detectors.wrapping import LogitDetector
+    from fakelens.detectors.wrapping import LogitDetector, start_gently
 
     head: dict[str, Any] = {"num_labels": 1, "classifier_dropout_prob": options.dropout}
+    network: Any  # transformers types submodules as tensors or modules
     if options.pretrained:
         with weights_from_hub(_WEIGHTS), _without_load_report():
             network = MobileNetV2ForImageClassification.from_pretrained(_WEIGHTS, ignore_mismatched_sizes=True, **head)
@@ -36,6 +37,8 @@ def build(options: BuildOptions) -> "nn.Module":
             {"depth_multiplier": 0.15, "min_depth": 4, "finegrained_output": False} if options.tiny else {}
         )
         network = MobileNetV2ForImageClassification(MobileNetV2Config(tf_padding=True, **head, **size))
+        blocks = [module for module in network.modules() if getattr(module, "use_residual", False)]
+        start_gently([block.reduce_1x1.normalization for block in blocks], network.classifier)
     return LogitDetector(network, options, logits_of=lambda output: output.logits)
 
 

@@ -1,12 +1,24 @@
 """The shape that every detector has: pictures in, one logit out, normalisation inside."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
 from fakelens.core.detector_spec import BuildOptions
+
+
+def start_gently(last_norms: Iterable[nn.Module], head: nn.Module) -> None:
+    """Let a deep network that starts from scratch begin as a shallow one with no opinion.
+
+    Each residual branch's last normalisation starts at zero, so that every block is the identity at first (Goyal et
+    al. 2017, arXiv 1706.02677, section 5.1), and the head's weights are small. Without it a few hundred steps are not
+    enough for the deeper ones to learn anything.
+    """
+    for norm in last_norms:
+        nn.init.zeros_(norm.weight)  # type: ignore[arg-type]  # a module's attributes are untyped
+    nn.init.normal_(head.weight, std=0.01)  # type: ignore[arg-type]
 
 
 class LogitDetector(nn.Module):

@@ -96,6 +96,12 @@ class OpenFakeSource:
     def _row_groups(self, shard: str) -> list[tuple[int, list[tuple[str, str]]]]:
         """Row group number and its rows' (label, generator), from the two small columns alone."""
         with self._parquet(shard) as parquet:
+            missing = {"image", "label", "model"} - set(parquet.schema_arrow.names)
+            if missing:
+                raise ValueError(
+                    f"{self._settings.repository}/{shard} has no column {', '.join(sorted(missing))}: "
+                    "check data.repository, only OpenFake's own layout can be read"
+                )
             groups = []
             for number in range(parquet.num_row_groups):
                 table = parquet.read_row_group(number, columns=["label", "model"])
@@ -133,7 +139,8 @@ def _hub_errors(settings: SourceSettings) -> Iterator[None]:
         raise ValueError(
             f"{where} cannot be found: check data.repository, HF_ENDPOINT, and HF_TOKEN if it is private"
         ) from error
-    except (errors.HfHubHTTPError, OSError) as error:
+    # The hub client's own HTTPError is the base of what its transport raises (httpx or httpx2, by its version).
+    except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]
         raise ValueError(
             f"reading {where} failed ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}): "
             "check the network, HF_ENDPOINT and HF_TOKEN, then run the same command again; "

@@ -140,6 +140,7 @@ def _run_phases(
         elif network is None:
             torch.manual_seed(info.seed)
             network = build_network(spec, info.settings, tiny=info.tiny, pretrained=info.settings.pretrained)
+        network.train()  # Lightning warns of modules in evaluation mode; each epoch sets the modes itself
         keeper = EpochKeeper(stage.folder, info, phase, replace(state, phase=number, phase_done=False))
         module = DetectorModule(
             network.to(memory_format=torch.channels_last),  # type: ignore[call-overload]  # torch documents it
@@ -248,7 +249,6 @@ def _quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # lightning 2.6 on torch 2.13
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=".*number of training batches.*")
-            warnings.filterwarnings("ignore", message=".*modules in eval mode at the start of training.*")
             yield
     finally:
         logger.setLevel(levels[0])

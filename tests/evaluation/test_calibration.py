@@ -1,0 +1,68 @@
+"""A known temperature is found again, and the calibration error is what its definition says."""
+
+import numpy as np
+import pytest
+
+from fakelens.evaluation.calibration import calibrated, expected_calibration_error, fit_temperature
+
+
+def overconfident(temperature: float, num: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
+    """Logits that are `temperature` times too large, and labels drawn from the honest probabilities."""
+    rng = np.random.default_rng(3)
+    honest = rng.normal(0, 2, num)
+    labels = (rng.random(num) < 1 / (1 + np.exp(-honest))).astype(np.int64)
+    return (honest * temperature).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5, 8.0])
+def test_known_temperature_is_found_again(temperature: float) -> None:
+    logits, labels = overconfident(temperature)
+    assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.05)
+
+
+def test_fitting_lowers_the_calibration_error_and_keeps_the_order() -> None:
+    logits, labels = overconfident(4.0)
+    before, after = (calibrated(logits, t) for t in (1.0, fit_temperature(logits, labels)))
+    assert expected_calibration_error(before, labels) > 0.1
+    assert expected_calibration_error(after, labels) < 0.02
+    assert np.array_equal(np.argsort(logits, kind="stable"), np.argsort(after, kind="stable"))
+    assert np.array_equal(before >= 0.5, after >= 0.5)
+
+
+def test_flawless_and_useless_detectors_stay_within_bounds() -> None:
+    labels = np.array([0, 1] * 20)
+    logits = np.where(labels == 1, 9.0, -9.0)
+    assert fit_temperature(logits, labels) < 1
+    assert 10 < fit_temperature(-logits, labels) <= 20
+
+
+def test_calibrated_by_hand() -> None:
+    logits = np.array([0.0, np.log(3.0), -np.log(3.0), 2 * np.log(3.0)])
+    assert calibrated(logits, 1) == pytest.approx([0.5, 0.75, 0.25, 0.9])
+    assert calibrated(logits, 2)[3] == pytest.approx(0.75)
+
+
+def test_extreme_logits_overflow_nowhere() -> None:
+    values = calibrated(np.array([-1e30, -100, 100, 1e30], dtype=np.float32), 0.05)
+    assert values == pytest.approx([0, 0, 1, 1])
+    assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "labels", "error"),
+    [
+        ([0.0, 0.0, 1.0, 1.0], [0, 0, 1, 1], 0.0),
+        ([0.0, 0.0, 1.0, 1.0], [1, 1, 0, 0], 1.0),
+        ([0.5, 0.5], [0, 1], 0.0),
+        # One bin says 0.8 and sees 1/2, three pictures in another say 0.1 and see 1/3.
+        ([0.8, 0.8, 0.1, 0.1, 0.1], [1, 0, 0, 0, 1], (2 * 0.3 + 3 * (1 / 3 - 0.1)) / 5),
+    ],
+)
+def test_calibration_error_by_hand(probabilities: list[float], labels: list[int], error: float) -> None:
+    assert expected_calibration_error(np.array(probabilities), np.array(labels)) == pytest.approx(error)
+
+
+def test_bins_are_as_many_as_asked_for() -> None:
+    probabilities, labels = np.array([0.2, 0.8]), np.array([1, 0])
+    assert expected_calibration_error(probabilities, labels, num_bins=1) == pytest.approx(0)
+    assert expected_calibration_error(probabilities, labels, num_bins=2) == pytest.approx(0.8)
