@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
@@ -121,6 +121,7 @@ def test_commented_yaml_shows_the_documentation_above_the_key() -> None:
     assert lines[lines.index("data:") - 1] == "# Which pictures."
 
 
+@settings(deadline=None, derandomize=True)
 @given(
     name=st.text(),
     path=st.none() | st.text(),

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakelens.core.scoring import FAKE, LABELS, REAL, VERDICT_WORDS, Threshold, Verdict
@@ -24,6 +24,7 @@ def test_a_single_cut_leaves_no_uncertain_band() -> None:
     assert (cut.verdict(0.4999), cut.verdict(0.5)) == (Verdict.REAL, Verdict.FAKE)
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.tuples(probabilities, probabilities).map(sorted), st.lists(probabilities, min_size=2))
 def test_more_probability_never_means_less_fake(band: list[float], values: list[float]) -> None:
     threshold = Threshold(*band)

@@ -147,10 +147,9 @@ def _direct_colour(image: Image.Image) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in _HIGH_BIT_MODES:
-        # Pillow's own conversion clips 16-bit values to white instead of scaling them.
+        # Of our formats only PNG has such modes, for 16-bit grey. Pillow's own conversion clips it to white.
         values = np.asarray(image, dtype=np.float32)
-        full_scale = 255.0 if values.max(initial=0) <= 255 else 65535.0
-        image = Image.fromarray(np.clip(values * (255.0 / full_scale), 0, 255).astype(np.uint8))
+        image = Image.fromarray(np.clip(values * (255 / 65535), 0, 255).astype(np.uint8))
     image = _direct_colour(image)
     if image.mode in ("RGBA", "LA"):
         # Dropping alpha would show colours that nobody sees: composite on a background instead.

@@ -50,7 +50,7 @@ class SourceSettings(Settings):
 
     source: str = "openfake"
     """openfake (the Hugging Face hub), folder (your own pictures) or synthetic (made here, for demonstrations)."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Decides the choice of images, the split and every random number after it."""
     repository: str = "ComplexDataLab/OpenFake"
     """Data set on the Hugging Face hub (openfake)."""
