@@ -83,11 +83,15 @@ def plot_samples(
 def plot_tradeoff(path: Path, points: Sequence[tuple[str, float, float, float]], title: str) -> Path:
     """Accuracy against latency; `points` are (name, ms, accuracy, megabytes), the area follows the megabytes."""
     figure, axes = _figure(6.4, 4.0)
-    for name, latency_ms, accuracy, size_mb in points:
+    for number, (name, latency_ms, accuracy, size_mb) in enumerate(sorted(points, key=lambda point: point[1])):
         axes.scatter(latency_ms, accuracy, s=20 + 12 * size_mb, alpha=0.6)
-        axes.annotate(f"{name}\n{size_mb:.1f} MB", (latency_ms, accuracy), textcoords="offset points", xytext=(9, -4))
+        # Neighbours' labels go above and below in turn, so that close points do not write over each other.
+        place = {"va": "bottom", "xytext": (0, 12)} if number % 2 else {"va": "top", "xytext": (0, -12)}
+        label = f"{name}\n{size_mb:.1f} MB"
+        axes.annotate(label, (latency_ms, accuracy), textcoords="offset points", ha="center", **place)
+    axes.set_xscale("log")
     axes.set(xlabel="Time per picture, one CPU thread (ms)", ylabel="Test accuracy", title=title)
-    axes.margins(0.25)
+    axes.margins(0.3)
     axes.grid(alpha=0.3)
     return _save(path, figure)
 

@@ -89,6 +89,6 @@ def read_scores(path: Path) -> Scores:
     try:
         table = pq.read_table(path)
         columns = {name: np.array(table[name].to_pylist()) for name in Scores.__dataclass_fields__}
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"cannot read {path} ({error}): run `fakelens evaluate` for this detector") from error
     return Scores(**{**columns, "logit": columns["logit"].astype(np.float32)})

@@ -128,7 +128,7 @@ def _verify(
     refused = "; ".join(results[STATIC].reasons)
     return {
         "ships": ships,
-        "why": "static INT8 passed its gate" if ships == STATIC else f"static INT8 was refused: {refused}",
+        "why": "Static INT8 passed its gate" if ships == STATIC else f"Static INT8 was refused: {refused}",
         "variants": [
             {
                 "name": name,

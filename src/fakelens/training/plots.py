@@ -42,7 +42,7 @@ def _plot(path: Path, history: Sequence[EpochRow], label: str, series: dict[str,
     first_of_all = next((row.epoch for row in history if row.phase == "all"), 0)
     if first_of_all:
         axes.axvspan(0.5, first_of_all + 0.5, color="0.93", zorder=0)
-        axes.text(0.6, 1.0, " head only", transform=axes.get_xaxis_transform(), va="top", color="0.4")
+        axes.text(0.6, 0.02, "head only", transform=axes.get_xaxis_transform(), va="bottom", color="0.4")
     axes.set(xlabel="Epoch", ylabel=label, title=title, xlim=(0.5, len(history) + 0.5))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
