@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from fakelens.core.config import Settings, load_yaml, with_overrides
 from fakelens.core.detector_spec import DetectorSpec, TrainingSettings
+from fakelens.dataset.augmentation import AugmentationSettings
 from fakelens.dataset.prepare import DataSettings
 from fakelens.detectors.discovery import find
 from fakelens.evaluation.evaluate import EvaluationSettings
@@ -45,6 +46,8 @@ RECIPES = {
     "demo": Recipe(
         name="demo",
         base="demo",
+        # Strong recompression would wipe the synthetic traces out; real ones are many and survive it.
+        train=EngineSettings(augmentation=AugmentationSettings(jpeg=0.3, webp=0.0, quality=(85, 95))),
         data=DataSettings(source="synthetic", num_images=920, stored_px=128, synthetic_px=128, min_side_px=64),
     ),
     "smoke": Recipe(

@@ -66,5 +66,5 @@ DETECTOR = DetectorSpec(
     defaults=TrainingSettings(
         learning_rate=5e-4, batch_size=64, head_epochs=5, epochs=12, label_smoothing=0.1, dropout=0.2
     ),
-    demo=TrainingSettings(pretrained=False, input_px=96, learning_rate=2e-3, batch_size=32, epochs=10, dropout=0.2),
+    demo=TrainingSettings(pretrained=False, input_px=96, learning_rate=1e-3, batch_size=16, epochs=10, dropout=0.2),
 )
