@@ -90,6 +90,7 @@ def test_no_detector_is_named_outside_its_file() -> None:
         ("fakelens.cli", "torch pydantic numpy onnxruntime"),
         ("fakelens.core.imaging", "torch pydantic"),
         ("fakelens.detectors.discovery", "torch timm transformers"),
+        ("fakelens.recipes, fakelens.pipeline", "torch lightning matplotlib sklearn pyarrow"),
     ],
 )
 def test_importing_stays_light(imported: str, forbidden: str) -> None:

@@ -21,7 +21,7 @@ def test_the_notebook_is_made_from_its_source() -> None:
 
 def test_the_notebook_holds_no_logic() -> None:
     code = [source for kind, source in cells(nbformat.read(NOTEBOOK, 4)) if kind == "code"]
-    assert all(len(source.splitlines()) <= 12 for source in code)
+    assert all(len(source.splitlines()) <= 16 for source in code)
     assert not any(line.startswith(("def ", "class ")) for source in code for line in source.splitlines())
 
 

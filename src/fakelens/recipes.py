@@ -11,9 +11,9 @@ from fakelens.core.detector_spec import DetectorSpec, TrainingSettings
 from fakelens.dataset.augmentation import AugmentationSettings
 from fakelens.dataset.prepare import DataSettings
 from fakelens.detectors.discovery import find
-from fakelens.evaluation.evaluate import EvaluationSettings
-from fakelens.export.run import ExportSettings
-from fakelens.training.run import EngineSettings
+from fakelens.evaluation.settings import EvaluationSettings
+from fakelens.export.settings import ExportSettings
+from fakelens.training.settings import EngineSettings
 
 
 class Recipe(Settings):

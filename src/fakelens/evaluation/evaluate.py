@@ -4,35 +4,21 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field
 
 from fakelens.core.artifacts import Stage, StageRecord, load_record, write_json
-from fakelens.core.config import Settings
 from fakelens.core.detector_spec import DetectorSpec
 from fakelens.core.progress import SILENT, Reporter
-from fakelens.core.scoring import Threshold
 from fakelens.dataset.prepared import PreparedData
 from fakelens.detectors.checkpoint import TorchScorer, load_checkpoint
 from fakelens.evaluation.calibration import calibrated, expected_calibration_error, fit_temperature
 from fakelens.evaluation.metrics import compute_metrics
 from fakelens.evaluation.plots import plot_confusion_matrix, plot_roc, plot_samples
 from fakelens.evaluation.scores import Scores, joined, run_scorer, score_split, write_scores
+from fakelens.evaluation.settings import EvaluationSettings
 
 _VERSION = 1
 TEST_SETS = ("test",)
 DEMO_NOTE = "demonstration on synthetic pictures"
-
-
-class EvaluationSettings(Settings):
-    """How scores become verdicts."""
-
-    uncertain_band: float = Field(0.1, ge=0, lt=0.5)
-    """Probabilities closer to 0.5 than this are called uncertain."""
-
-    @property
-    def threshold(self) -> Threshold:
-        """The verdict thresholds that the band means."""
-        return Threshold(round(0.5 - self.uncertain_band, 6), round(0.5 + self.uncertain_band, 6))
 
 
 def evaluate_stage(workdir: Path, spec: DetectorSpec, settings: EvaluationSettings) -> Stage:

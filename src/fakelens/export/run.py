@@ -2,13 +2,11 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from fakelens.core.artifacts import Stage, StageRecord, load_record
-from fakelens.core.config import Settings
 from fakelens.core.detector_spec import DetectorSpec
 from fakelens.core.imaging import to_model_input
 from fakelens.core.progress import SILENT, Reporter
@@ -21,23 +19,11 @@ from fakelens.export.benchmark import median_latencies_ms
 from fakelens.export.onnx import check_opset, describe, export_onnx, write_metadata
 from fakelens.export.parity import BATCHES, GateResult, GateSettings, batch_difference, judge
 from fakelens.export.quantize import calibration_images, quantize_dynamic, quantize_static
+from fakelens.export.settings import ExportSettings
 from fakelens.runtime.detector import OnnxDetector
 
 _VERSION = 1
 FP32, DYNAMIC, STATIC = "fp32", "int8-dynamic", "int8-static"
-
-
-class ExportSettings(Settings):
-    """How ONNX files are made and what they may lose."""
-
-    calibration_images: int = Field(256, ge=2)
-    """Training pictures on which static quantisation measures its ranges."""
-    calibration_method: Literal["MinMax", "Percentile", "Entropy"] = "MinMax"
-    """How a range is taken from what was measured."""
-    reduce_range: bool = True
-    """7-bit weights: exact on CPUs without VNNI, where 8-bit products can saturate."""
-    gate: GateSettings = GateSettings()
-    """The limits of what a file may lose; a file beyond them does not ship."""
 
 
 def export_stage(workdir: Path, spec: DetectorSpec, settings: ExportSettings) -> Stage:

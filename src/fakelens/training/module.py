@@ -2,6 +2,10 @@
 
 from typing import Any
 
+# isort: split
+import fakelens.training.engine  # noqa: F401  before lightning
+
+# isort: split
 import lightning as L
 import torch
 import torch.nn.functional as F

@@ -9,16 +9,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+# isort: split
+import fakelens.training.engine  # noqa: F401  before lightning
+
+# isort: split
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
-from pydantic import Field
 
 from fakelens.core.artifacts import Stage, StageRecord
-from fakelens.core.config import Settings
 from fakelens.core.detector_spec import DetectorSpec, TrainingSettings
 from fakelens.core.progress import SILENT, Reporter, Task
-from fakelens.dataset.augmentation import AugmentationSettings
 from fakelens.dataset.loader import EpochSampler, PlainImages, TrainingImages, make_loader
 from fakelens.dataset.prepared import PreparedData
 from fakelens.detectors.checkpoint import CheckpointInfo, build_network, load_checkpoint
@@ -35,33 +36,9 @@ from fakelens.training.callbacks import (
 from fakelens.training.module import DetectorModule
 from fakelens.training.phases import Phase, plan_phases
 from fakelens.training.plots import plot_history
+from fakelens.training.settings import EngineSettings
 
 _VERSION = 1
-
-
-class EngineSettings(Settings):
-    """How training runs, whatever the detector; the first three stand over every detector's own settings."""
-
-    max_epochs: int | None = Field(None, ge=1)
-    """Most epochs of a detector over both phases."""
-    pretrained: bool = True
-    """False trains every detector from scratch."""
-    input_px: int | None = Field(None, ge=32, le=1024)
-    """Input side of every detector in pixels; null keeps each detector's own."""
-    tiny: bool = False
-    """Build the detectors' tiny versions: the same code path, for tests."""
-    num_workers: int | None = Field(None, ge=0)
-    """Processes that load and augment images; null is 0 on a CPU (which trains meanwhile) and up to 8 beside a GPU."""
-    num_threads: int | None = Field(None, ge=1)
-    """CPU threads of torch; null leaves torch's choice. Another number changes results in the last digits."""
-    accelerator: str = "auto"
-    """Lightning's accelerator: auto, cpu, gpu, mps."""
-    devices: int | None = Field(None, ge=1)
-    """Devices (processes) a machine; null is one on a CPU, all that there are otherwise."""
-    num_nodes: int = Field(1, ge=1)
-    """Machines; start one process each through torchrun."""
-    augmentation: AugmentationSettings = AugmentationSettings()
-    """How training images are varied."""
 
 
 def train_stage(
@@ -192,7 +169,7 @@ def _loaders(data: PreparedData, info: CheckpointInfo, engine: EngineSettings, t
     workers = engine.num_workers
     if workers is None:
         workers = min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0
-    batch = min(settings.batch_size, len(train))
+    batch = min(settings.batch_size, len(train) // trainer.world_size)
     training = TrainingImages(train, px, engine.augmentation, info.seed)
     return (
         # BatchNorm cannot take a last batch of one image: an incomplete batch is left to the next epoch's order.
