@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from fakelens.core.artifacts import StageRecord, load_record, read_json
 from fakelens.core.detector_spec import DetectorSpec
 from fakelens.core.progress import SILENT, Reporter
+from fakelens.evaluation.report import shipped_variant
 from fakelens.recipes import Recipe, training_settings
 
 
@@ -122,9 +122,3 @@ def report(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, 
     page = write_report(workdir, detectors, to_commented_yaml(recipe))
     reporter.say(f"report: {page}")
     return page
-
-
-def shipped_variant(record: StageRecord) -> dict[str, Any]:
-    """The entry of `export.json` that ships."""
-    ships = record.results["ships"]
-    return next(variant for variant in record.results["variants"] if variant["name"] == ships)

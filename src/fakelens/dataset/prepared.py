@@ -41,6 +41,10 @@ class PreparedData:
         """True if the images are made up."""
         return bool(self.record.results["demo"])
 
+    def title(self, name: str) -> str:
+        """`name` as a plot's title, which says so if the images are made up."""
+        return f"{name} (demonstration on synthetic pictures)" if self.is_demo else name
+
     @cached_property
     def rows(self) -> list[ManifestRow]:
         """The manifest."""

@@ -18,7 +18,6 @@ from fakelens.evaluation.settings import EvaluationSettings
 
 _VERSION = 1
 TEST_SETS = ("test",)
-DEMO_NOTE = "demonstration on synthetic pictures"
 
 
 def evaluate_stage(workdir: Path, spec: DetectorSpec, settings: EvaluationSettings) -> Stage:
@@ -65,7 +64,7 @@ def evaluate(
     temperature = fit_temperature(val.logit, val.label)
     metrics = {name: asdict(compute_metrics(*_judged(scores.of(name), temperature))) for name in TEST_SETS}
     write_json(stage.folder / "metrics.json", metrics)
-    title = f"{spec.display_name} ({DEMO_NOTE})" if info.demo else spec.display_name
+    title = data.title(spec.display_name)
     plots = _plots(stage.folder / "plots", scores.of("test"), temperature, data, title, info.seed)
     results = {
         "temperature": temperature,

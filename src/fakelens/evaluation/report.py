@@ -43,8 +43,7 @@ class Entry:
     @property
     def shipped(self) -> dict[str, Any]:
         """The exported variant that ships."""
-        name = self.export.results["ships"]
-        return next(variant for variant in self.export.results["variants"] if variant["name"] == name)
+        return shipped_variant(self.export)
 
     @property
     def start(self) -> str:
@@ -97,6 +96,12 @@ def write_report(workdir: Path, detectors: Sequence[DetectorSpec], recipe_yaml: 
     page = folder / "index.html"
     write_text(page, _page(parts, entries, tradeoff, recipe_yaml))
     return page
+
+
+def shipped_variant(export: StageRecord) -> dict[str, Any]:
+    """The entry of `export.json` that ships."""
+    results = export.results
+    return next(variant for variant in results["variants"] if variant["name"] == results["ships"])
 
 
 def comparison(workdir: Path, detectors: Sequence[DetectorSpec]) -> Table:

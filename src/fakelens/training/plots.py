@@ -6,10 +6,8 @@ from pathlib import Path
 from fakelens.core.artifacts import atomic_path
 from fakelens.training.history import EpochRow
 
-DEMO_NOTE = "demonstration on synthetic pictures"
 
-
-def plot_history(folder: Path, history: Sequence[EpochRow], title: str, *, demo: bool) -> list[Path]:
+def plot_history(folder: Path, history: Sequence[EpochRow], title: str) -> list[Path]:
     """Write `loss.png`, `accuracy.png` and `learning_rate.png`; returns their paths."""
     curves = {
         "loss": ("Loss (binary cross-entropy)", {"training": "train_loss", "validation": "val_loss"}),
@@ -19,7 +17,7 @@ def plot_history(folder: Path, history: Sequence[EpochRow], title: str, *, demo:
     paths = []
     for name, (label, series) in curves.items():
         path = folder / f"{name}.png"
-        _plot(path, history, label, series, f"{title} ({DEMO_NOTE})" if demo else title)
+        _plot(path, history, label, series, title)
         paths.append(path)
     return paths
 

@@ -80,7 +80,7 @@ def train(
     stage.begin()
     state = Progressed(stage.key) if force else read_progress(stage.folder, stage.key)
     if state.history:
-        reporter.say(f"{spec.display_name}: going on after epoch {state.history[-1].epoch}")
+        reporter.say(f"{spec.display_name}: going on after epoch {state.history[-1].epoch + 1}")
     if engine.num_threads:
         torch.set_num_threads(engine.num_threads)
     info = _info(spec, settings, engine, data, seed)
@@ -91,10 +91,10 @@ def train(
     ):
         task.advance(len(state.history))
         state = _run_phases(stage, spec, info, engine, phases, data, state, task)
-    plots = plot_history(stage.folder / "plots", state.history, spec.display_name, demo=data.is_demo)
+    plots = plot_history(stage.folder / "plots", state.history, data.title(spec.display_name))
     network, _ = load_checkpoint(stage.folder / BEST)
     outputs = [stage.folder / BEST, stage.folder / HISTORY, *plots]
-    return stage.finish(outputs, _results(spec, network, state, info))
+    return stage.finish(outputs, _results(spec, network, state, info, engine))
 
 
 def _run_phases(
@@ -138,10 +138,14 @@ def _fit(trainer: L.Trainer, module: DetectorModule, loaders: tuple[Any, Any], r
         raise KeyboardInterrupt
 
 
+def _on_gpu(engine: EngineSettings) -> bool:
+    return engine.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
 def _trainer(
     settings: TrainingSettings, engine: EngineSettings, phase: Phase, callbacks: list[L.Callback]
 ) -> L.Trainer:
-    on_gpu = engine.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    on_gpu = _on_gpu(engine)
     precision = ("16-mixed" if on_gpu else "32-true") if settings.precision == "auto" else settings.precision
     if not phase.head_only:
         callbacks = [EarlyStopping("val_loss", patience=settings.patience, check_finite=False), *callbacks]
@@ -200,7 +204,9 @@ def _info(
     )  # fmt: skip
 
 
-def _results(spec: DetectorSpec, network: LogitDetector, state: Progressed, info: CheckpointInfo) -> dict[str, Any]:
+def _results(
+    spec: DetectorSpec, network: LogitDetector, state: Progressed, info: CheckpointInfo, engine: EngineSettings
+) -> dict[str, Any]:
     assert state.best is not None
     return {
         "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
@@ -209,7 +215,7 @@ def _results(spec: DetectorSpec, network: LogitDetector, state: Progressed, info
         "training_seconds": round(sum(row.seconds for row in state.history), 1),
         "pretrained": spec.weights if info.settings.pretrained else None,
         "num_threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": torch.cuda.get_device_name() if _on_gpu(engine) else "cpu",
     }
 
 
