@@ -18,7 +18,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	# torch first and alone: what comes after is then satisfied by it.
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,app,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,app,cluster,dev]'
 	touch $@
 
 demo: setup ## the whole pipeline on synthetic pictures, about ten minutes on two cores

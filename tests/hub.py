@@ -1,14 +1,18 @@
-"""A hub-shaped HTTP server on loopback: listings, file information and byte ranges, with faults on demand."""
+"""A hub-shaped HTTP server on loopback: data set information and byte ranges of files, with faults on demand."""
 
 import json
 import re
+import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple, Self
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 Files = Mapping[str, bytes]
+COMMIT = "c0" * 20
+"""What every branch stands for until a test moves it."""
 
 
 class Request(NamedTuple):
@@ -20,18 +24,35 @@ class Request(NamedTuple):
 
 
 class Hub:
-    """Serves data sets, {name: {path: bytes}}, at every one of `revisions`, until the `with` block ends."""
+    """Serves data sets, {name: {path: bytes}}, at branches and commits, until the `with` block ends."""
 
     def __init__(self, datasets: Mapping[str, Files], revisions: tuple[str, ...] = ("main",)) -> None:
-        self.datasets, self.revisions = datasets, revisions
-        self.fail_every = 0
-        """Every Nth request for a file's bytes is answered with 503."""
-        self.cut_every = 0
-        """Every Nth body of a file ends half way."""
+        is_commit = re.compile("[0-9a-f]{40}").fullmatch
+        self.branches = {name: COMMIT for name in revisions if not is_commit(name)}
+        """The commit of each branch: a test may move them."""
+        self.commits = {name: datasets for name in (COMMIT, *filter(is_commit, revisions))}
+        """What there is at each commit: a test may add and delete some."""
         self.requests: list[Request] = []
-        self.lock, self.num_bodies = threading.Lock(), 0
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
-        self._server.daemon_threads = True  # idle connections need not be waited for
+        self.on_request: Callable[[int], object] = lambda _: None
+        """Called before each answer with the request's number, from 1: a test may change the hub midway."""
+        self.slow_s = 0.0
+        """Before each answer."""
+        self.ignore_ranges = False
+        """Answer with whole files, as some proxies do."""
+        self.faulty = "/resolve/"
+        """Part of the paths that the faults below strike: `/resolve/` files, `/api/` information, `/` both."""
+        self.num_struck = 0
+        """Requests for such paths so far."""
+        self.fail_every = 0
+        """Every Nth is answered with 503."""
+        self.cut_every = 0
+        """Every Nth body ends half way."""
+        self.status, self.message = 0, ""
+        """If not 0, what all are answered with, and the hub's error code or message beside it."""
+        self.num_limited, self.retry_after_s = 0, 0
+        """So many are answered with 429 and this `Retry-After`."""
+        self.lock, self.num_requests = threading.Lock(), 0
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -49,52 +70,84 @@ class Hub:
         return [request for request in self.requests if "/resolve/" in request.path and request.status == status]
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True  # idle connections need not be waited for
+
+    def handle_error(self, *request: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # a client may well hang up on a slow hub
+            super().handle_error(*request)
+
+
 class _Handler(BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, *_: Any) -> None:  # the request log is `Hub.requests`
         pass
 
     def do_GET(self) -> None:
-        path = unquote(urlsplit(self.path).path)
-        match = re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+)/?(.*))?", path)
+        hub, path = self.hub, urlsplit(self.path).path
+        with hub.lock:
+            hub.num_requests += 1
+            hub.on_request(hub.num_requests)
+            cut, fault = self._fault() if hub.faulty in path else (False, None)
+        time.sleep(hub.slow_s)
+        if fault:
+            return self._answer(*fault)
+        return self._answer_path(path, cut=cut)
+
+    def _fault(self) -> tuple[bool, tuple[int, dict[str, str]] | None]:
+        """Whether the body is cut, and the status and headers of an answer that replaces the right one."""
+        hub = self.hub
+        hub.num_struck = number = hub.num_struck + 1
+        if hub.num_limited:
+            hub.num_limited -= 1
+            return False, (429, {"Retry-After": str(hub.retry_after_s)})
+        if hub.status:
+            return False, (hub.status, {"X-Error-Code": hub.message, "X-Error-Message": hub.message})
+        cut, fail = (every > 0 and number % every == 0 for every in (hub.cut_every, hub.fail_every))
+        return cut, (503, {}) if fail else None
+
+    def _answer_path(self, path: str, *, cut: bool) -> None:
+        match = re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(?:/(revision)/([^/]+))?", path)
         match = match or re.fullmatch(r"/datasets/([^/]+/[^/]+)/(resolve)/([^/]+)/(.*)", path)
-        repository, kind, revision, name = match.groups() if match else (None, None, None, "")
-        files = self.hub.datasets.get(repository or "")
-        if files is None:
-            self._answer(404, error="RepoNotFound")
-        elif revision not in (None, *self.hub.revisions):
-            self._answer(404, error="RevisionNotFound")
-        elif kind == "resolve":
-            self._answer_file(files[name]) if name in files else self._answer(404, error="EntryNotFound")
-        else:
-            info = {"id": repository, "sha": "0" * 40, "siblings": []}
-            self._answer(200, json.dumps(self._tree(files, name) if kind == "tree" else info).encode())
+        repository, kind, revision, *names = map(unquote, match.groups("main")) if match else ("", "", "")
+        commit = self.hub.branches.get(revision, revision)
+        if not any(repository in datasets for datasets in self.hub.commits.values()):
+            return self._answer(404, {"X-Error-Code": "RepoNotFound"})
+        if commit not in self.hub.commits:
+            return self._answer(404, {"X-Error-Code": "RevisionNotFound"})
+        files = self.hub.commits[commit][repository]
+        if kind == "resolve":
+            return self._answer_file(files, names[0], cut=cut)
+        info = {"id": repository, "sha": commit, "siblings": [{"rfilename": name} for name in sorted(files)]}
+        return self._answer(200, {}, json.dumps(info).encode(), cut=cut)
 
-    def _tree(self, files: Files, folder: str) -> list[dict[str, Any]]:
-        deep = parse_qs(urlsplit(self.path).query).get("recursive") in (["true"], ["True"])
-        inside = [name for name in sorted(files) if name.startswith(folder)]
-        direct = [name for name in inside if deep or "/" not in name.removeprefix(folder).strip("/")]
-        return [{"type": "file", "path": name, "oid": "0" * 40, "size": len(files[name])} for name in direct]
+    def _answer_file(self, files: Files, name: str, *, cut: bool) -> None:
+        if name not in files:
+            return self._answer(404, {"X-Error-Code": "EntryNotFound"})
+        data = memoryview(files[name])  # no copies: a test measures memory
+        if self.hub.ignore_ranges or "Range" not in self.headers:
+            return self._answer(200, {}, data, cut=cut)
+        first, last = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers["Range"]).groups()
+        start = int(first) if first else max(len(data) - int(last), 0)
+        end = min(int(last) + 1, len(data)) if first and last else len(data)
+        if start >= end:
+            return self._answer(416, {"Content-Range": f"bytes */{len(data)}"})
+        return self._answer(206, {"Content-Range": f"bytes {start}-{end - 1}/{len(data)}"}, data[start:end], cut=cut)
 
-    def _answer_file(self, data: bytes) -> None:
-        with self.hub.lock:
-            self.hub.num_bodies = number = self.hub.num_bodies + 1
-        if self.hub.fail_every and number % self.hub.fail_every == 0:
-            return self._answer(503)
-        first, last = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers["Range"]).groups()
-        body = data[int(first) : int(last) + 1]
-        return self._answer(206, body, cut=self.hub.cut_every and number % self.hub.cut_every == 0)
-
-    def _answer(self, status: int, body: bytes = b"", *, error: str = "", cut: bool = False) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        if error:
-            self.send_header("X-Error-Code", error)
-        self.end_headers()
+    def _answer(
+        self, status: int, headers: Mapping[str, str], body: bytes | memoryview = b"", *, cut: bool = False
+    ) -> None:
         sent = body[: len(body) // 2] if cut else body
-        headers = (self.headers.get("Range", ""), self.headers.get("Authorization", ""))
-        self.hub.requests.append(Request(self.path, *headers, status, len(sent)))
+        asked = (self.headers.get("Range", ""), self.headers.get("Authorization", ""))
+        # First: who has the answer may look at the log at once.
+        self.hub.requests.append(Request(self.path, *asked, status, len(sent)))
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
         self.wfile.write(sent)
         self.close_connection = self.close_connection or cut

@@ -51,7 +51,8 @@ def test_the_report_leaves_these_files(finished_run: Path) -> None:
 
 def test_the_report_is_one_file_and_says_that_it_is_a_demonstration(finished_run: Path) -> None:
     page = (finished_run / "report" / "index.html").read_text(encoding="utf-8")
-    assert "http" not in page.replace("http-equiv", "")
+    assert "http://" not in page
+    assert "https://" not in page
     assert page.count("data:image/png;base64,") == 1 + len(PLOTS) * len(DETECTORS)
     assert "demonstration on synthetic pictures" in page
     assert all(spec.display_name in page for spec in DETECTORS)
@@ -85,7 +86,8 @@ def test_export_records_every_variant(finished_run: Path, spec: pipeline.Detecto
     assert variants["fp32"]["max_difference"] <= 1e-4
     for variant in variants.values():
         assert variant["size_bytes"] == (finished_run / spec.name / "onnx" / variant["file"]).stat().st_size
-        assert variant["batch_difference"] <= 1e-3
+        # Dynamic quantisation scales by the whole batch, so pictures depend on their neighbours: it may be refused.
+        assert variant["batch_difference"] <= 1e-3 or (variant["name"] == "int8-dynamic" and not variant["passed"])
         assert variant["metrics"]["num_images"] == 12
 
 

@@ -176,17 +176,12 @@ def report(
 
 @app.command()
 def audit(recipe: RecipeOption = "openfake", workdir: WorkdirOption = None, set_: SetOption = None) -> None:
-    """Say what file format, size and compression alone give away in the prepared data."""
-    from dataclasses import fields
-
-    from fakelens.dataset.audit import audit_container
-    from fakelens.dataset.manifest import ManifestRow
+    """Say what format, size and compression alone give away: of the original files, and after preparation."""
     from fakelens.dataset.prepared import PreparedData
 
     _, folder = _setup(recipe, set_, workdir)
-    data = PreparedData(folder / "data")
-    columns = {field.name: [getattr(row, field.name) for row in data.rows] for field in fields(ManifestRow)}
-    print(audit_container(columns, data.record.settings["seed"]).sentence)
+    for found in PreparedData(folder / "data").audits.values():
+        print(f"{'WARNING: ' if found['warning'] else ''}{found['warning'] or found['sentence']}")
 
 
 @app.command()

@@ -33,14 +33,13 @@ def run(
 
 def prepare(workdir: Path, recipe: Recipe, *, force: bool = False, reporter: Reporter = SILENT) -> StageRecord:
     """Write `data/`."""
-    from fakelens.dataset.audit import WARN_ABOVE
     from fakelens.dataset.prepare import prepare
+    from fakelens.dataset.prepared import audits_of
 
     record = prepare(workdir, recipe.data, force=force, reporter=reporter)
-    audit = record.results["audit"]
     reporter.say(f"prepare: {record.results['num_images']} images in {workdir / 'data'} ({record.seconds:.0f} s)")
-    if audit["random_split"] > WARN_ABOVE:
-        reporter.say(f"audit: {audit['sentence']}")
+    for audit in audits_of(record).values():
+        reporter.say(f"audit: {audit['warning'] or audit['sentence']}")
     return record
 
 
@@ -68,11 +67,12 @@ def evaluate(
     from fakelens.evaluation.evaluate import evaluate
 
     record = evaluate(workdir, spec, recipe.evaluate, force=force, reporter=reporter)
-    test = read_json(workdir / spec.name / "evaluation" / "metrics.json")["test"]
-    reporter.say(
-        f"evaluate {spec.name}: test accuracy {test['accuracy']:.3f}, F1 {test['f1']:.3f}, AUC {test['auc']:.3f}, "
-        f"n={test['num_images']} ({record.seconds:.0f} s)"
+    sets = read_json(workdir / spec.name / "evaluation" / "metrics.json")
+    told = (
+        f"{name} accuracy {s['accuracy']:.3f}, F1 {s['f1']:.3f}, AUC {s['auc']:.3f}, n={s['num_images']}"
+        for name, s in sets.items()
     )
+    reporter.say(f"evaluate {spec.name}: {'; '.join(told)} ({record.seconds:.0f} s)")
     return record
 
 

@@ -53,7 +53,9 @@ RECIPES = {
     "smoke": Recipe(
         name="smoke",
         base="demo",
-        data=DataSettings(source="synthetic", num_images=80, stored_px=80, synthetic_px=80, min_side_px=64),
+        data=DataSettings(
+            source="synthetic", num_images=80, stored_px=80, synthetic_px=80, min_side_px=64, num_workers=0
+        ),
         train=EngineSettings(tiny=True, max_epochs=2, input_px=64),
         # A detector that has seen 56 pictures has no opinion that quantisation could keep.
         export=ExportSettings.checked(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fakelens.core import imaging
-from fakelens.core.imaging import Container, ImageRefused, decode, to_model_input, to_square
+from fakelens.core.imaging import Container, ImageRefused, decode, harmonise, to_model_input, to_square
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF")
 ORIENTATION = 0x0112
@@ -79,7 +79,9 @@ class TestFormats:
     def test_decodes_with_its_container(self, file_format: str) -> None:
         data = encoded(picture(320, 240), file_format)
         image, container = decode(data)
-        assert container == Container(file_format, 320, 240, len(data))
+        quantisation = container.luma_quantisation, container.chroma_quantisation
+        assert container == Container(file_format, 320, 240, len(data), *quantisation)
+        assert (min(quantisation) > 1) if file_format == "JPEG" else (quantisation == (0, 0))
         assert (image.mode, image.size) == ("RGB", (341, 256))
 
     @pytest.mark.parametrize("file_format", FORMATS)
@@ -120,6 +122,49 @@ class TestFormats:
         frames = [picture(128, 128, seed) for seed in range(2)]
         data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
         assert refusal(data).reason == "unsupported_format"
+
+
+class TestQuantisation:
+    @staticmethod
+    def of(data: bytes) -> tuple[float, float]:
+        container = decode(data)[1]
+        return container.luma_quantisation, container.chroma_quantisation
+
+    def test_is_the_tables_mean(self) -> None:
+        assert self.of(encoded(picture(), "JPEG", qtables=[[1] * 63 + [65], [3] * 64])) == (2, 3)
+
+    def test_one_table_for_all(self) -> None:
+        assert self.of(encoded(picture(), "JPEG", qtables=[[5] * 64])) == (5, 5)
+
+    def test_grey_has_no_chroma(self) -> None:
+        luma, chroma = self.of(encoded(picture().convert("L"), "JPEG", quality=75))
+        assert luma > 1
+        assert chroma == 0
+
+    def test_of_an_mpo(self) -> None:
+        data = encoded(picture(seed=1), "MPO", save_all=True, append_images=[picture(seed=2)], quality=75)
+        assert self.of(data) == self.of(encoded(picture(seed=1), "JPEG", quality=75))
+
+    def test_sixteen_bit_table(self) -> None:
+        data = encoded(picture(), "JPEG", qtables=[[7] * 64, [9] * 64])
+        narrow = b"\xff\xdb" + struct.pack(">HB", 67, 0) + bytes([7] * 64)
+        wide = b"\xff\xdb" + struct.pack(">HB64H", 131, 16, *[65535] * 64)
+        assert narrow in data
+        assert self.of(data.replace(narrow, wide)) == (65535, 9)
+
+    @pytest.mark.parametrize("table", [3, 7, 255])
+    def test_a_table_that_the_file_lacks(self, table: int) -> None:
+        data = bytearray(encoded(picture(), "JPEG"))
+        header = data.index(b"\xff\xc0")
+        data[header + 12] = table  # of the first component
+        assert refusal(bytes(data)).reason == "unreadable"
+
+    def test_a_table_too_short(self) -> None:
+        data = encoded(picture(), "JPEG")
+        assert refusal(data.replace(b"\xff\xdb\x00\x43", b"\xff\xdb\x00\x20", 1)).reason in (
+            "unreadable",
+            "unsupported_format",
+        )
 
 
 class TestRefusals:
@@ -337,11 +382,48 @@ class TestResizing:
 
 class TestSquare:
     @pytest.mark.parametrize(("size", "left", "top"), [((341, 256), 42, 0), ((256, 400), 0, 72), ((256, 256), 0, 0)])
-    def test_is_the_centre(self, size: tuple[int, int], left: int, top: int) -> None:
+    def test_is_the_centre_harmonised(self, size: tuple[int, int], left: int, top: int) -> None:
         image = picture(*size)
         square = to_square(image)
         assert square.dtype == np.uint8
-        np.testing.assert_array_equal(square, np.asarray(image)[top : top + 256, left : left + 256])
+        np.testing.assert_array_equal(square, harmonise(np.asarray(image)[top : top + 256, left : left + 256]))
+
+
+def textured(seed: int, side_px: int = 288) -> Image.Image:
+    """Coloured noise of all scales, as strong at each: what codecs throw away first is there."""
+    rng = np.random.default_rng(seed)
+    sides = [side_px // factor for factor in (1, 2, 4, 8, 32)]
+    layers = [Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)) for side in sides]
+    grown = [np.asarray(layer.resize((side_px, side_px), Image.Resampling.BICUBIC), float) for layer in layers]
+    return Image.fromarray(np.mean(grown, axis=0).astype(np.uint8))
+
+
+class TestHarmonise:
+    @pytest.mark.parametrize("side_px", [33, 64, 100, 256])
+    def test_keeps_shape_and_picture(self, side_px: int) -> None:
+        square = np.asarray(picture(256, 256).crop((0, 0, side_px, side_px)))
+        harmonised = harmonise(square)
+        assert (harmonised.shape, harmonised.dtype) == (square.shape, np.uint8)
+        assert difference(harmonised, square) < 4
+
+    def test_same_pixels_same_answer(self) -> None:
+        square = np.asarray(textured(0))
+        np.testing.assert_array_equal(harmonise(square), harmonise(square.copy()))
+        np.testing.assert_array_equal(harmonise(square), harmonise(np.asfortranarray(square)))
+
+    def test_leaves_its_argument_alone(self) -> None:
+        square = np.asarray(textured(0)).copy()
+        before = square.copy()
+        harmonise(square)
+        np.testing.assert_array_equal(square, before)
+
+    @pytest.mark.parametrize(("file_format", "quality"), [("JPEG", 95), ("JPEG", 90), ("WEBP", 95)])
+    def test_formats_become_more_alike(self, file_format: str, quality: int) -> None:
+        for seed in range(3):
+            files = encoded(textured(seed), "PNG"), encoded(textured(seed), file_format, quality=quality)
+            before = difference(*(pixels(data) for data in files))
+            after = difference(*(to_square(decode(data)[0]) for data in files))
+            assert after < 0.75 * before
 
 
 class TestModelInput:
@@ -397,6 +479,7 @@ def answers(data: bytes) -> None:
     assert image.mode == "RGB"
     assert min(image.size) == 32
     assert container.num_bytes == len(data)
+    assert np.isfinite([container.luma_quantisation, container.chroma_quantisation]).all()
 
 
 @FUZZ

@@ -20,7 +20,7 @@ def split(labels: list[int] | None = None) -> SplitData:
     labels = labels or [index % 2 for index in range(NUM)]
     squares = np.random.default_rng(0).integers(0, 256, (NUM, SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
     rows = tuple(
-        ManifestRow("train", row, label, "g", f"k{row}", "", "", row, "PNG", SIDE_PX, SIDE_PX, 1)
+        ManifestRow("train", row, label, "g", f"k{row}", "", "", row, "PNG", SIDE_PX, SIDE_PX, 1, 0.0, 0.0)
         for row, label in enumerate(labels)
     )
     return SplitData("train", squares, rows)

@@ -1,5 +1,7 @@
 """Exact sizes, exactly half fake, no group in two splits, every generator in all of them."""
 
+from random import Random
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from fakelens.dataset.splits import SPLITS, Ints, grouped_split, split_sizes
 
-repeatable = settings(deadline=None, derandomize=True)
+repeatable = settings(deadline=None, derandomize=True, max_examples=30)
 
 
 @st.composite
@@ -66,6 +68,50 @@ def test_sizes_halves_and_groups_hold(made: tuple[Ints, list[str], Ints], seed: 
     for group in np.unique(groups):
         assert len(set(result[groups == group])) == 1
     assert np.array_equal(result, grouped_split(labels, generators, groups, seed))
+
+
+@st.composite
+def any_groups(draw: st.DrawFn) -> tuple[Ints, list[str], Ints]:
+    """Groups of any size, also such that nothing could be done with."""
+    half = draw(st.integers(7, 30))
+    labels = np.array(draw(st.permutations([0, 1] * half)), dtype=np.int64)
+    most = draw(st.sampled_from((2, half, 10 * half)))
+    groups = np.array(draw(st.lists(st.integers(0, most), min_size=2 * half, max_size=2 * half)), dtype=np.int64)
+    return labels, draw(st.lists(st.sampled_from("abc"), min_size=2 * half, max_size=2 * half)), groups
+
+
+@repeatable
+@given(any_groups(), st.integers(0, 2**40))
+def test_groups_of_any_size_are_split_whole_or_refused(made: tuple[Ints, list[str], Ints], seed: int) -> None:
+    labels, generators, groups = made
+    try:
+        result = grouped_split(labels, generators, groups, seed)
+    except ValueError as error:
+        assert "near-duplicate images fits into no split" in str(error)  # noqa: PT017  either outcome is right
+        return
+    for split, size in enumerate(split_sizes(len(labels))):
+        assert list(np.bincount(labels[result == split], minlength=2)) == [size // 2, size // 2]
+    assert all(len(set(result[groups == group])) == 1 for group in np.unique(groups))
+
+
+@repeatable
+@given(pictures(), st.integers(0, 5), st.randoms(use_true_random=False))
+def test_the_numbers_of_the_groups_do_not_matter(made: tuple[Ints, list[str], Ints], seed: int, random: Random) -> None:
+    labels, generators, groups = made
+    others = random.sample(range(10**6), len(groups))
+    renamed = np.array([others[group] for group in groups])
+    assert np.array_equal(
+        grouped_split(labels, generators, groups, seed), grouped_split(labels, generators, renamed, seed)
+    )
+
+
+@repeatable
+@given(pictures(), st.integers(0, 2**40))
+def test_another_seed_gives_another_split(made: tuple[Ints, list[str], Ints], seed: int) -> None:
+    labels, generators, groups = made
+    first = grouped_split(labels, generators, groups, seed)
+    # Of fourteen pictures two seeds may well agree; nine seeds do not.
+    assert any(not np.array_equal(first, grouped_split(labels, generators, groups, seed + k)) for k in range(1, 9))
 
 
 @repeatable

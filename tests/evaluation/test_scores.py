@@ -16,7 +16,7 @@ from fakelens.evaluation.scores import Scores, joined, read_scores, run_scorer, 
 def split(name: str, num: int) -> SplitData:
     squares = np.random.default_rng(num).integers(0, 256, (num, 40, 40, 3), dtype=np.uint8)
     rows = tuple(
-        ManifestRow(name, row, row % 2, f"größe-{row % 3}", f"{name}/{row}", "", "", row, "PNG", 40, 40, 1)
+        ManifestRow(name, row, row % 2, f"größe-{row % 3}", f"{name}/{row}", "", "", row, "PNG", 40, 40, 1, 0.0, 0.0)
         for row in range(num)
     )
     return SplitData(name, squares, rows)

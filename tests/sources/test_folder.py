@@ -2,6 +2,7 @@
 
 import io
 import os
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from PIL import Image
 
 from fakelens.core.imaging import ImageRefused, decode
 from fakelens.core.scoring import FAKE, REAL
+from fakelens.sources import folder as folder_module
 from fakelens.sources.base import Source, SourceSettings
 from fakelens.sources.folder import FolderSource
+from reading import all_rows, read, read_all
 
 
 def picture(shade: int = 0) -> bytes:
@@ -44,10 +47,11 @@ def test_fulfils_the_contract(folder: Path) -> None:
     assert (made.name, made.is_demo, made.revision) == ("folder", False, None)
     assert made.licence == "your own pictures: their licence is yours to know"
     assert made.description == "pictures of the folder pictures: 3 real and 5 fake"
+    assert made.test_sets() == {}
 
 
 def test_generator_is_the_first_folder(folder: Path) -> None:
-    found = {candidate.key: (candidate.label, candidate.generator) for candidate in opened(folder).catalogue()}
+    found = {row.key: (row.label, row.generator) for row in all_rows(opened(folder))}
     assert found == {
         "real/a.jpg": (REAL, "unknown"),
         "real/camera/b.PNG": (REAL, "camera"),
@@ -77,18 +81,28 @@ def test_hidden_and_other_files_do_not_count(folder: Path) -> None:
 
 def test_a_picture_is_told_by_its_name_until_it_is_read(folder: Path) -> None:
     fill(folder, {"fake/page.jpg": b"<html>not found</html>"})
-    candidates = opened(folder).catalogue()
-    (broken,) = [candidate for candidate in candidates if candidate.key == "fake/page.jpg"]
-    assert dict(opened(folder).fetch([broken])) == {broken: b"<html>not found</html>"}
+    assert read_all(opened(folder))["fake/page.jpg"] == b"<html>not found</html>"
 
 
 def test_order_is_the_seeds(folder: Path) -> None:
     catalogues = {seed: opened(folder, seed).catalogue() for seed in range(3)}
     assert opened(folder, 0).catalogue() == catalogues[0]
-    orders = {tuple(candidate.key for candidate in catalogue) for catalogue in catalogues.values()}
+    orders = {tuple(row.key for row in all_rows(opened(folder, seed))) for seed in catalogues}
     assert len(orders) == 3
-    for catalogue in catalogues.values():
-        assert [candidate.block for candidate in catalogue] == list(range(8))
+    assert len({frozenset(order) for order in orders}) == 1
+
+
+def test_blocks_are_cut_from_the_order(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (whole,) = opened(folder).catalogue()
+    in_order = [(row.label, row.generator, whole.reader.key(row.position)) for row in whole.rows]
+    monkeypatch.setattr(folder_module, "_BLOCK_FILES", 3)
+    blocks = opened(folder).catalogue()
+    assert [block.rank for block in blocks] == [0, 1, 2]
+    assert [row.position for block in blocks for row in block.rows] == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert [found[2:] for found in all_rows(opened(folder))] == in_order
+    assert [block.reader.name for block in blocks] == [
+        f"{in_order[i][2]} and {n} more" for i, n in ((0, 2), (3, 2), (6, 1))
+    ]
 
 
 def test_order_is_not_the_file_systems(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,19 +116,29 @@ def test_order_is_not_the_file_systems(folder: Path, monkeypatch: pytest.MonkeyP
     assert opened(folder).catalogue() == expected
 
 
-def test_fetch_gives_the_files_in_the_order_asked_for(folder: Path) -> None:
-    made = opened(folder)
-    asked = made.catalogue()[::-1]
-    got = list(made.fetch(asked))
-    assert [candidate for candidate, _ in got] == asked
-    assert all(data == (folder / candidate.key).read_bytes() for candidate, data in got)
+def test_files_come_in_the_order_asked_for(folder: Path) -> None:
+    (block,) = opened(folder).catalogue()
+    for positions in (range(8), range(7, -1, -1), [5, 2]):
+        wanted = [(folder / block.reader.key(position)).read_bytes() for position in positions]
+        assert read(block, positions) == wanted
+    assert len(set(read(block))) == 8
+
+
+def test_nothing_is_downloaded_and_a_reader_works_elsewhere(folder: Path, tmp_path: Path) -> None:
+    (block,) = opened(folder).catalogue()
+    spool = tmp_path / "spool"
+    assert list(block.reader.download(spool)) == []
+    assert not spool.exists()
+    assert block.num_bytes == 0
+    sent = pickle.loads(pickle.dumps(block))
+    assert sent == block
+    assert read(sent) == read(block)
 
 
 def test_a_vanished_file_is_empty_and_so_refused(folder: Path) -> None:
-    made = opened(folder)
-    candidates = made.catalogue()
-    (folder / candidates[0].key).unlink()
-    (_, data), (_, other) = made.fetch(candidates[:2])
+    (block,) = opened(folder).catalogue()
+    (folder / block.reader.key(0)).unlink()
+    data, other = read(block, [0, 1])
     assert data == b""
     assert other
     with pytest.raises(ImageRefused) as caught:
@@ -126,14 +150,14 @@ def test_linked_folders_count_and_loops_end(folder: Path, tmp_path: Path) -> Non
     elsewhere = fill(tmp_path / "elsewhere", {"h.jpg": picture()})
     (folder / "fake" / "midjourney").symlink_to(elsewhere)
     (elsewhere / "loop").symlink_to(folder / "fake")
-    found = {candidate.key: candidate.generator for candidate in opened(folder).catalogue()}
+    found = {row.key: row.generator for row in all_rows(opened(folder))}
     assert found["fake/midjourney/h.jpg"] == "midjourney"
     assert len(found) == 9
 
 
 def test_home_is_expanded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(folder.parent))
-    assert len(opened("~/pictures").catalogue()) == 8
+    assert len(all_rows(opened("~/pictures"))) == 8
 
 
 @pytest.mark.parametrize("path", [None, ""])

@@ -1,7 +1,9 @@
 """The demonstration's pictures: repeatable, all different, and without a label in their container."""
 
 import io
+import pickle
 from itertools import combinations
+from pathlib import Path
 
 import imagehash
 import numpy as np
@@ -13,6 +15,7 @@ from fakelens.core.scoring import FAKE, REAL
 from fakelens.sources import synthetic
 from fakelens.sources.base import Source, SourceSettings
 from fakelens.sources.synthetic import NUM_CANDIDATES, SyntheticSource
+from reading import all_rows, read
 
 
 def source(seed: int = 0, side_px: int = 128) -> SyntheticSource:
@@ -23,9 +26,10 @@ def source(seed: int = 0, side_px: int = 128) -> SyntheticSource:
 def pictures() -> dict[int, list[bytes]]:
     """120 encoded pictures by label."""
     made: dict[int, list[bytes]] = {REAL: [], FAKE: []}
-    whole = source()
-    for candidate, data in whole.fetch(whole.catalogue()[:120]):
-        made[candidate.label].append(data)
+    for block, num in zip(source().catalogue(), (64, 56), strict=False):
+        for row, data in zip(block.rows, read(block, range(num)), strict=False):
+            made[row.label].append(data)
+    assert [len(of_label) for of_label in made.values()] == [60, 60]
     return made
 
 
@@ -47,39 +51,57 @@ def test_fulfils_the_contract_and_says_what_it_is() -> None:
     assert made.is_demo
     assert made.description.startswith("synthetic pictures made for demonstration: ")
     assert (made.name, made.licence, made.revision) == ("synthetic", "made by fakelens, free of rights", None)
+    assert made.test_sets() == {}
 
 
 def test_catalogue_alternates_labels_and_shares_out_generators() -> None:
-    candidates = source().catalogue()
-    assert len(candidates) == len({candidate.key for candidate in candidates}) == NUM_CANDIDATES
-    assert [candidate.label for candidate in candidates[:4]] == [REAL, FAKE, REAL, FAKE]
-    assert candidates == sorted(candidates)
+    rows = all_rows(source())
+    assert [row.key for row in rows] == [f"picture-{number:05d}" for number in range(NUM_CANDIDATES)]
+    assert [row.label for row in rows[:4]] == [REAL, FAKE, REAL, FAKE]
+    assert sorted(rows) == rows == all_rows(source())
     for label, generators in synthetic._GENERATORS.items():
-        named = [candidate.generator for candidate in candidates[:600] if candidate.label == label]
+        named = [row.generator for row in rows[:600] if row.label == label]
         assert {generator: named.count(generator) for generator in generators} == dict.fromkeys(generators, 100)
 
 
 def test_a_picture_depends_on_seed_and_number_alone() -> None:
-    candidates = source().catalogue()[:6]
-    in_order = list(source().fetch(candidates))
-    assert [candidate for candidate, _ in in_order] == candidates
-    assert list(source().fetch(candidates[::-1])) == in_order[::-1]
-    other = [data for _, data in source(seed=1).fetch(candidates)]
-    assert not {data for _, data in in_order} & set(other)
+    block, other = source().catalogue()[1], source(seed=1).catalogue()[1]
+    in_order = read(block, range(6))
+    assert len(set(in_order)) == 6
+    assert read(block, range(5, -1, -1)) == in_order[::-1]
+    assert read(block, [4]) == [in_order[4]]
+    # Numbers run through the blocks: where a block begins is no matter.
+    assert list(synthetic.Pictures(0, 128, first=0).images(Path(), range(64, 70))) == in_order
+    assert not set(in_order) & set(read(other, range(6)))
 
 
 @pytest.mark.parametrize("side_px", [64, 127, 288])
 def test_every_generator_makes_every_size(side_px: int) -> None:
-    made = source(side_px=side_px)
-    for candidate, data in made.fetch(made.catalogue()[:6]):
+    block = source(side_px=side_px).catalogue()[0]
+    assert {row.generator for row in block.rows[:6]} == {*synthetic._CAMERAS, *synthetic._DECODERS}
+    for row, data in zip(block.rows, read(block, range(6)), strict=False):
         _, container = decode(data)
         assert (container.format, container.width_px, container.height_px) == ("JPEG", side_px, side_px)
-        assert plane(data).std() > 5, candidate.generator
+        assert plane(data).std() > 5, row.generator
 
 
-def test_fetches_lazily() -> None:
-    made = source()
-    assert next(made.fetch(made.catalogue()))[0] == made.catalogue()[0]
+def test_pictures_are_made_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(synthetic, "_picture", lambda _, generator, __: made.append(generator) or b"picture")
+    block = source().catalogue()[0]
+    images = block.reader.images(Path(), range(64))
+    assert made == []
+    assert next(images) == b"picture"
+    assert made == [block.rows[0].generator]
+
+
+def test_nothing_is_downloaded_and_a_reader_works_elsewhere(tmp_path: Path) -> None:
+    block, spool = source().catalogue()[2], tmp_path / "spool"
+    assert list(block.reader.download(spool)) == []
+    assert not spool.exists()
+    sent = pickle.loads(pickle.dumps(block))
+    assert sent == block
+    assert read(sent, [7]) == read(block, [7])
 
 
 def test_no_two_pictures_look_alike(pictures: dict[int, list[bytes]]) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+_SEAL = "record_sha256"
 _PACKAGES = (
     "numpy",
     "pillow",
@@ -51,9 +53,14 @@ def write_text(target: Path, text: str) -> None:
     write_bytes(target, text.encode())
 
 
+def to_json(value: Any) -> str:
+    """`value` as indented JSON; NaN is refused."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_json(target: Path, value: Any) -> None:
     """Write `value` to `target` atomically as indented JSON; NaN is refused."""
-    write_text(target, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(target, to_json(value))
 
 
 def read_json(path: Path) -> Any:
@@ -144,7 +151,8 @@ class Stage:
         )
         # Results stand at the top level, where scripts look for them.
         plain = asdict(record)
-        write_json(self.record_path, plain.pop("results") | plain)
+        text = to_json(plain.pop("results") | plain | {_SEAL: ""})
+        write_text(self.record_path, _sealed(text, hashlib.sha256(text.encode()).hexdigest()))
         return record
 
 
@@ -156,6 +164,7 @@ def load_record(path: Path) -> StageRecord:
     """
     plain = read_json(path)
     try:
+        del plain[_SEAL]
         own = {item.name: plain.pop(item.name) for item in fields(StageRecord) if item.name != "results"}
         return StageRecord(**own, results=plain)
     except (AttributeError, KeyError, TypeError) as error:
@@ -163,14 +172,33 @@ def load_record(path: Path) -> StageRecord:
 
 
 def changed_outputs(record_path: Path) -> list[str]:
-    """Names of the outputs whose bytes are no longer those that the record hashed."""
-    record = load_record(record_path)
-    folder = record_path.parent
+    """Names of the files of a stage, its record among them, whose bytes are no longer those that it wrote.
+
+    Raises:
+        ValueError: when the record is missing or so damaged that it does not name its outputs.
+    """
+    folder, text = record_path.parent, _text_of(record_path)
+    found = re.search(rf'"{_SEAL}": "([0-9a-f]{{64}})"', text)
+    if not found or hashlib.sha256(_sealed(text, "", found[1]).encode()).hexdigest() != found[1]:
+        return [record_path.name]  # what it says of the others cannot be trusted
     return [
         name
-        for name, digest in record.outputs.items()
+        for name, digest in load_record(record_path).outputs.items()
         if not (folder / name).is_file() or sha256_file(folder / name) != digest
     ]
+
+
+def _sealed(text: str, digest: str, instead_of: str = "") -> str:
+    """A record's text with `digest` as its own hash, which is taken of the text without it."""
+    return text.replace(f'"{_SEAL}": "{instead_of}"', f'"{_SEAL}": "{digest}"')
+
+
+def _text_of(path: Path) -> str:
+    """The file's text; damaged bytes become another text, whose hash differs."""
+    try:
+        return path.read_bytes().decode(errors="replace")
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} is missing: run the stage that writes it") from error
 
 
 def environment() -> dict[str, Any]:

@@ -40,6 +40,9 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# The one codec history that every picture gets last; see `harmonise`.
+_HARMONISING_QUALITY = 85
+_HARMONISING_SUBSAMPLING = "4:2:0"
 _HIGH_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 
 
@@ -59,6 +62,9 @@ class Container:
     width_px: int
     height_px: int
     num_bytes: int
+    luma_quantisation: float
+    """Mean entry of a JPEG's quantisation table for luma, the higher the coarser; 0 where there is none."""
+    chroma_quantisation: float
 
 
 def decode(
@@ -81,7 +87,7 @@ def decode(
         raise ImageRefused("empty", "the file is empty")
     with _typed_errors():
         image = Image.open(io.BytesIO(data), formats=FORMATS)
-        container = Container(_format_of(image), image.width, image.height, len(data))
+        container = Container(_format_of(image), image.width, image.height, len(data), *_quantisation(image))
         _check_size(container, short_side_px, min_side_px, max_pixels)
         small = _shrunk(image, short_side_px)
         turn = _turn(image)
@@ -91,10 +97,27 @@ def decode(
 
 
 def to_square(image: Image.Image) -> ImageU8:
-    """Centre crop of an RGB picture to its short side; (S, S, 3) uint8. Never squishes."""
+    """Centre crop of an RGB picture to its short side, harmonised; (S, S, 3) uint8. Never squishes."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    return np.array(image.crop((left, top, left + side, top + side)), dtype=np.uint8)
+    return harmonise(np.array(image.crop((left, top, left + side, top + side)), dtype=np.uint8))
+
+
+def harmonise(square: ImageU8) -> ImageU8:
+    """Give a picture the codec history that all pictures share: one JPEG round trip; (S, S, 3) uint8 to the same.
+
+    Photographs are JPEG and fakes often are not; the difference survives resizing, and a detector would learn it
+    instead of what pictures show (Grommelt et al. 2024, arXiv 2403.17608). Among 1,053 fakes the audit's tree tells
+    JPEG from other originals with 0.82 balanced accuracy before this and 0.52 after. Halving the chroma does most of
+    it: at quality 90 without it the tree keeps 0.77. Quality 85 is the highest at which a boosted probe on the same
+    numbers comes near chance as well: 0.53, after 0.55 at 90 and 0.60 at 95.
+
+    Not idempotent: `to_square` applies it, once, to every picture that is trained on or judged.
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(square).save(buffer, "JPEG", quality=_HARMONISING_QUALITY, subsampling=_HARMONISING_SUBSAMPLING)
+    with Image.open(buffer, formats=("JPEG",)) as image:
+        return np.array(image, dtype=np.uint8)
 
 
 def to_model_input(squares_nhwc: ImageU8, input_px: int = INPUT_PX) -> ImageF32:
@@ -109,6 +132,15 @@ def to_model_input(squares_nhwc: ImageU8, input_px: int = INPUT_PX) -> ImageF32:
 
 def _format_of(image: Image.Image) -> str:
     return "JPEG" if image.format == "MPO" else str(image.format)
+
+
+def _quantisation(image: Image.Image) -> tuple[float, float]:
+    """Mean of the tables of a JPEG's first and second component, 0 for what it lacks."""
+    # Which component uses which table is the file's own choice; a hostile one may name tables that it does not have.
+    tables: dict[int, list[int]] = getattr(image, "quantization", {})
+    used = [tables.get(layer[3], []) for layer in getattr(image, "layer", [])[:2]]
+    luma, chroma, *_ = *(float(np.mean(table)) if table else 0.0 for table in used), 0.0, 0.0
+    return luma, chroma
 
 
 def _check_size(container: Container, short_side_px: int, min_side_px: int, max_pixels: int) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from fakelens.core.artifacts import atomic_path
 
@@ -29,6 +30,8 @@ class ManifestRow:
     width_px: int
     height_px: int
     num_bytes: int
+    luma_quantisation: float
+    chroma_quantisation: float
 
 
 def write_manifest(path: Path, rows: Sequence[ManifestRow]) -> None:
@@ -53,3 +56,8 @@ def read_manifest(path: Path) -> list[ManifestRow]:
         return [ManifestRow(**row) for row in rows]
     except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"cannot read {path} ({error}): run `fakelens prepare --force`") from error
+
+
+def columns_of(rows: Sequence[ManifestRow]) -> dict[str, list[Any]]:
+    """The table by columns."""
+    return {field.name: [getattr(row, field.name) for row in rows] for field in fields(ManifestRow)}

@@ -1,57 +1,55 @@
-"""The prepare stage: a source in; balanced, leak-checked arrays, a manifest and an audit out."""
+"""The prepare stage: a source in; balanced, leak-checked arrays, further test sets, a manifest and an audit out."""
 
-import itertools
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+import contextlib
+import difflib
+import errno
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from fakelens.core.artifacts import Stage, StageRecord, atomic_path
-from fakelens.core.imaging import STORED_PX, Container, ImageRefused, ImageU8, decode, to_square
+from fakelens.core.artifacts import Stage, StageRecord, read_json, write_json
 from fakelens.core.progress import SILENT, Reporter
-from fakelens.core.scoring import FAKE, LABELS, REAL
-from fakelens.dataset.audit import audit_container
-from fakelens.dataset.duplicates import group_near_duplicates, perceptual_hash
-from fakelens.dataset.manifest import ManifestRow, write_manifest
-from fakelens.dataset.selection import Pool
+from fakelens.core.scoring import FAKE, LABELS
+from fakelens.dataset.arrays import write_arrays
+from fakelens.dataset.audit import Audit, audit_container, audit_pixels
+from fakelens.dataset.collecting import SETTINGS_OF_EXECUTION, Collection, Collector, CollectSettings
+from fakelens.dataset.duplicates import group_near_duplicates
+from fakelens.dataset.further_sets import FurtherSet, FurtherSetPlan, further_sets, rows_where
+from fakelens.dataset.manifest import ManifestRow, columns_of, write_manifest
+from fakelens.dataset.parts import Picture
 from fakelens.dataset.splits import SPLITS, grouped_split, split_sizes
-from fakelens.sources.base import Candidate, Source, SourceSettings
+from fakelens.sources.base import Block, Row, Source
 from fakelens.sources.catalogue import open_source
 
-_VERSION = 1
-_DECODE_THREADS = 2  # Pillow decodes and resizes outside the interpreter lock
-_DECODES_IN_FLIGHT = 16
-
-T = TypeVar("T")
-R = TypeVar("R")
+_VERSION = 2
+# Parts and arrays are both there before the parts are removed; spares come on top.
+_DISK_SHARE = 2.2
 
 
-class DataSettings(SourceSettings):
+class DataSettings(CollectSettings):
     """Which images, how many, and how they are stored."""
 
     num_images: int = Field(12_000, ge=14)
     """Images in all, half of them fake; split 70/15/15 into train, val and test."""
-    stored_px: int = Field(STORED_PX, ge=32, le=1024)
-    """Short side and crop of the stored squares; training takes random crops of the input size out of them."""
-    min_side_px: int = Field(128, ge=1)
-    """Images with a smaller short side are refused: enlarging them leaves traces."""
+    num_ood_images: int = Field(1000, ge=0)
+    """At most this many in the further test set `ood`: generators that training has not seen; 0 for none."""
+    num_wild_images: int = Field(1000, ge=0)
+    """At most this many in the further test set `wild`: pictures collected from the web; 0 for none (openfake)."""
+    held_out_generators: tuple[str, ...] = ()
+    """Generators kept out of training and its splits: `ood` is then made of these, not of the data set's own test."""
 
-
-@dataclass(frozen=True)
-class _Decoded:
-    """What one image became, or why it was refused."""
-
-    candidate: Candidate
-    square: ImageU8 | None
-    container: Container | None
-    sha256: str
-    phash: int
-    refused: str | None = None
+    @model_validator(mode="after")
+    def _generators_are_consistent(self) -> Self:
+        for name in ("held_out_generators", "include_generators"):
+            if both := set(getattr(self, name)) & set(self.exclude_generators):
+                raise ValueError(f"{', '.join(sorted(both))}: stands in both {name} and exclude_generators")
+        return self
 
 
 def prepare_stage(workdir: Path, settings: DataSettings) -> Stage:
@@ -60,47 +58,57 @@ def prepare_stage(workdir: Path, settings: DataSettings) -> Stage:
         "prepare",
         workdir / "data",
         version=_VERSION,
-        settings=settings.model_dump(mode="json"),
+        settings=settings.model_dump(mode="json", exclude=set(SETTINGS_OF_EXECUTION)),
         inputs=_folder_state(settings),
     )
 
 
 def prepare(workdir: Path, settings: DataSettings, *, force: bool = False, reporter: Reporter = SILENT) -> StageRecord:
-    """Write `data/{train,val,test}.npy` (uint8, N × S × S × 3), `data/manifest.parquet` and `data/prepare.json`.
+    """Write `data/{train,val,test[,ood,wild]}.npy` (uint8, N × S × S × 3), `manifest.parquet` and `prepare.json`.
+
+    Killed at any moment, a second call goes on from the parts that are whole, and ends with the same bytes.
 
     Raises:
-        ValueError: when the source cannot give the number asked for (says how many it has), or cannot be read.
+        ValueError: when the source cannot give the number asked for (says how many it has), cannot be read, or the
+            disk is full.
     """
     stage = prepare_stage(workdir, settings)
+    parts = stage.folder / ".parts"
     if not force and (record := stage.finished()):
+        shutil.rmtree(parts, ignore_errors=True)  # a kill may have come between the record and this
         return record
     split_sizes(settings.num_images)  # a wrong number is found before anything is read
     source = open_source(settings)
-    stage.begin()
-    pool_path = stage.folder / ".pool.npy"
-    try:
-        squares = np.lib.format.open_memmap(
-            pool_path,
-            mode="w+",
-            dtype=np.uint8,
-            shape=(settings.num_images, settings.stored_px, settings.stored_px, 3),
-        )
-        images, refused = _collect(source, settings, squares, reporter)
-        rows = _assign(images, settings.seed)
-        outputs = _write_splits(stage.folder, squares, rows)
-        del squares
-    finally:
-        pool_path.unlink(missing_ok=True)
-    manifest = stage.folder / "manifest.parquet"
-    write_manifest(manifest, [row for row, _ in rows])
-    return stage.finish([*outputs, manifest], _results(source, [row for row, _ in rows], refused, settings.seed))
+    reporter.say(f"Choosing from {source.description}")
+    blocks = _eligible(source.catalogue(), settings)
+    if force:
+        stage.begin()
+    with _disk_errors(stage.folder):
+        _open_journal(parts, {"key": stage.key, "revision": source.revision}, force=force)
+        plan = _plan(source, settings)
+        _check_disk(stage.folder, settings.num_images + sum(plan.num_images.values()), settings.stored_px)
+        own = rows_where(blocks, lambda _, row: row.generator not in settings.held_out_generators)
+        main = Collector("images", parts, settings, reporter).collect(own, settings.num_images)
+        further = further_sets(source, blocks, main, plan, parts, settings, reporter)
+        rows = _assign(main, further, settings.seed)
+        stage.begin()  # without `force` only now: until here an older result stays as it was
+        outputs = write_arrays(stage.folder, parts, rows, settings.stored_px)
+        for older in set(stage.folder.glob("*.npy")) - set(outputs):
+            older.unlink()  # a test set that is no longer asked for
+        manifest = stage.folder / "manifest.parquet"
+        write_manifest(manifest, [row for row, _ in rows])
+        reporter.say("Auditing what gives the label away without any content")
+        results = _results(source, stage.folder, [row for row, _ in rows], main, further, settings.seed)
+        record = stage.finish([*outputs, manifest], results)
+    shutil.rmtree(parts)
+    return record
 
 
 def _folder_state(settings: DataSettings) -> dict[str, str]:
     """A folder source has no revision: names, sizes and times of the files that it would read stand for one."""
     if settings.source != "folder":
         return {}
-    keys = sorted(candidate.key for candidate in open_source(settings).catalogue())
+    keys = sorted(block.reader.key(row.position) for block in open_source(settings).catalogue() for row in block.rows)
     root = Path(settings.path or "").expanduser()
     return {key: _file_state(root / key) for key in keys}
 
@@ -113,138 +121,138 @@ def _file_state(path: Path) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
-def _collect(
-    source: Source, settings: DataSettings, squares: ImageU8, reporter: Reporter
-) -> tuple[list[_Decoded], Counter[str]]:
-    """Draw, decode and keep images until both labels are complete; refused ones are replaced by further draws."""
-    reporter.say(f"Choosing from {source.description}")
-    pool = Pool(source.catalogue())
-    quota = settings.num_images // 2
-    kept: list[_Decoded] = []
-    seen: set[str] = set()
-    refused: Counter[str] = Counter()
-    accepted: dict[int, Counter[str]] = {REAL: Counter(), FAKE: Counter()}
-    with reporter.task("Preparing images", settings.num_images) as task:
-        while wanted := {label: quota - n.total() for label, n in accepted.items() if n.total() < quota}:
-            drawn = pool.draw(wanted, accepted)
-            missing = {label: count - sum(c.label == label for c in drawn) for label, count in wanted.items()}
-            if any(missing.values()):
-                raise ValueError(_not_enough(missing, refused, settings))
-            for image in _decoded(source, drawn, settings):
-                reason = image.refused or ("exact_duplicate" if image.sha256 in seen else None)
-                if reason or image.square is None:
-                    refused[reason or "unreadable"] += 1
-                    continue
-                seen.add(image.sha256)
-                squares[len(kept)] = image.square
-                kept.append(_without_pixels(image))
-                accepted[image.candidate.label][image.candidate.generator] += 1
-                task.advance(1, f"{refused.total()} refused" if refused else "")
-    return kept, refused
+def _eligible(blocks: Sequence[Block], settings: DataSettings) -> list[Block]:
+    """What the settings leave to choose from.
+
+    Raises:
+        ValueError: when a generator to include or to hold out is not among the source's.
+    """
+    names = {row.generator for block in blocks for row in block.rows if row.label == FAKE}
+    for key in ("include_generators", "held_out_generators"):
+        for name in set(getattr(settings, key)) - names:
+            near = difflib.get_close_matches(name, names, n=3) or sorted(names)
+            raise ValueError(f"data.{key}: there is no generator {name!r} in this choice; there are {', '.join(near)}")
+    included = {*settings.include_generators, *settings.held_out_generators} if settings.include_generators else names
+
+    def eligible(_: Block, row: Row) -> bool:
+        return row.generator not in settings.exclude_generators and (row.label != FAKE or row.generator in included)
+
+    return rows_where(blocks, eligible)
 
 
-def _decoded(source: Source, drawn: Sequence[Candidate], settings: DataSettings) -> Iterator[_Decoded]:
-    import hashlib
-
-    def work(item: tuple[Candidate, bytes]) -> _Decoded:
-        candidate, data = item
-        digest = hashlib.sha256(data).hexdigest()
-        try:
-            picture, container = decode(data, short_side_px=settings.stored_px, min_side_px=settings.min_side_px)
-        except ImageRefused as refusal:
-            return _Decoded(candidate, None, None, digest, 0, refusal.reason)
-        square = to_square(picture)
-        return _Decoded(candidate, square, container, digest, perceptual_hash(square))
-
-    return _map_in_order(work, source.fetch(drawn))
+def _open_journal(parts: Path, identity: dict[str, Any], *, force: bool) -> None:
+    """Keep the parts of an interrupted call if they answer to the same settings and revision; drop others."""
+    path = parts / "journal.json"
+    if force or not path.exists() or read_json(path) != identity:
+        shutil.rmtree(parts, ignore_errors=True)
+        write_json(path, identity)
+    for spool in parts.glob("*.spool"):
+        shutil.rmtree(spool)
+    for temporary in (*parts.glob(".*.tmp"), *parts.parent.glob(".*.tmp")):
+        temporary.unlink()
 
 
-def _map_in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Map in threads with a bounded number in flight, results in order."""
-    in_flight: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(_DECODE_THREADS) as pool:
-        try:
-            for item in items:
-                in_flight.append(pool.submit(function, item))
-                if len(in_flight) >= _DECODES_IN_FLIGHT:
-                    yield in_flight.popleft().result()
-            while in_flight:
-                yield in_flight.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+def _plan(source: Source, settings: DataSettings) -> FurtherSetPlan:
+    there = {*source.test_sets(), *(("ood",) if settings.held_out_generators else ())}
+    wanted = {"ood": settings.num_ood_images, "wild": settings.num_wild_images}
+    return FurtherSetPlan({name: n for name, n in wanted.items() if name in there}, settings.held_out_generators)
 
 
-def _without_pixels(image: _Decoded) -> _Decoded:
-    return _Decoded(image.candidate, None, image.container, image.sha256, image.phash)
+def _check_disk(folder: Path, num_images: int, stored_px: int) -> None:
+    needed = int(num_images * stored_px**2 * 3 * _DISK_SHARE)
+    there = sum(path.stat().st_size for path in (folder / ".parts").glob("*.npy"))
+    free = shutil.disk_usage(folder).free
+    if free + there < needed:
+        raise ValueError(
+            f"preparing {num_images:,} images needs {needed / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are "
+            "free: make room, or choose another disk with --workdir"
+        )
 
 
-def _not_enough(missing: dict[int, int], refused: Counter[str], settings: DataSettings) -> str:
-    has = {label: settings.num_images // 2 - missing.get(label, 0) for label in (REAL, FAKE)}
-    told = "; ".join(f"{count} refused as {reason}" for reason, count in refused.most_common())
-    most = 2 * min(has.values())
-    return (
-        f"the source cannot give {settings.num_images} balanced images: it has {has[REAL]} usable photographs and "
-        f"{has[FAKE]} usable fakes{f' ({told})' if told else ''}. Ask for at most --set data.num_images={most}"
-        + (", or read more of it with --set data.num_shards=…" if settings.source == "openfake" else "")
-    )
+@contextlib.contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ValueError(
+            f"the disk of {folder} is full: make room and run the same command again, it goes on where it stopped"
+        ) from error
 
 
-def _assign(images: Sequence[_Decoded], seed: int) -> list[tuple[ManifestRow, int]]:
-    """Split the images; returns manifest rows in (split, row) order, each with its position in the pool."""
+def _assign(main: Collection, further: Sequence[FurtherSet], seed: int) -> list[tuple[ManifestRow, Picture]]:
+    """Manifest rows with their pictures, in (split, row) order: the splits' first, then the further test sets'."""
+    images = [*main.pictures, *(picture for test_set in further for picture in test_set.collection.pictures)]
     groups = group_near_duplicates(np.array([image.phash for image in images], dtype=np.uint64))
-    labels = np.array([image.candidate.label for image in images])
-    splits = grouped_split(labels, [image.candidate.generator for image in images], groups, seed)
-    order = np.random.default_rng((seed, 3)).permutation(len(images))
-    rows: list[tuple[ManifestRow, int]] = []
-    for number, split in enumerate(SPLITS):
-        for row, position in enumerate(order[splits[order] == number]):
-            rows.append((_manifest_row(images[position], split, row, int(groups[position])), int(position)))
-    return rows
+    num = len(main.pictures)
+    labels = np.array([image.label for image in main.pictures])
+    splits = grouped_split(labels, [image.generator for image in main.pictures], groups[:num], seed)
+    order = np.random.default_rng((seed, 3)).permutation(num)
+    members = {split: order[splits[order] == number] for number, split in enumerate(SPLITS)}
+    for test_set in further:
+        members[test_set.name] = np.arange(num, num := num + len(test_set.collection.pictures))
+    return [
+        (_manifest_row(images[position], split, row, int(groups[position])), images[position])
+        for split, positions in members.items()
+        for row, position in enumerate(positions)
+    ]
 
 
-def _manifest_row(image: _Decoded, split: str, row: int, group: int) -> ManifestRow:
+def _manifest_row(image: Picture, split: str, row: int, group: int) -> ManifestRow:
     assert image.container is not None
-    candidate = image.candidate
     return ManifestRow(
-        split=split, row=row, label=candidate.label, generator=candidate.generator, key=candidate.key,
+        split=split, row=row, label=image.label, generator=image.generator, key=image.key,
         sha256=image.sha256, phash=f"{image.phash:016x}", group=group, **asdict(image.container),
     )  # fmt: skip
 
 
-def _write_splits(folder: Path, squares: ImageU8, rows: Sequence[tuple[ManifestRow, int]]) -> list[Path]:
-    outputs = []
-    for split, members in itertools.groupby(rows, key=lambda item: item[0].split):
-        positions = [position for _, position in members]
-        target = folder / f"{split}.npy"
-        with atomic_path(target) as temporary:
-            array = np.lib.format.open_memmap(
-                temporary, mode="w+", dtype=np.uint8, shape=(len(positions), *squares.shape[1:])
-            )
-            for row, position in enumerate(positions):
-                array[row] = squares[position]
-            array.flush()
-            del array
-        outputs.append(target)
-    return outputs
-
-
-def _results(source: Source, rows: Sequence[ManifestRow], refused: Counter[str], seed: int) -> dict[str, Any]:
-    columns = {name: [getattr(row, name) for row in rows] for name in ManifestRow.__dataclass_fields__}
-    audit = audit_container(columns, seed)
+def _results(
+    source: Source,
+    folder: Path,
+    rows: Sequence[ManifestRow],
+    main: Collection,
+    further: Sequence[FurtherSet],
+    seed: int,
+) -> dict[str, Any]:
+    own = [row for row in rows if row.split in SPLITS]
+    in_training = [row for row in own if row.split == SPLITS[0]]
+    squares = np.load(folder / f"{SPLITS[0]}.npy", mmap_mode="r")
+    after = (audit for audit in audit_pixels(squares, columns_of(in_training), seed) if audit)
     counts = Counter((row.split, LABELS[row.label]) for row in rows)
+    seen = {row.generator for row in own}
     return {
         "source": source.name,
         "description": source.description,
         "licence": source.licence,
         "revision": source.revision,
         "demo": source.is_demo,
-        "num_images": len(rows),
+        "num_images": len(own),
         "splits": {split: {label: counts[split, label] for label in LABELS} for split in SPLITS},
-        "generators": {
-            label: dict(Counter(row.generator for row in rows if LABELS[row.label] == label).most_common())
-            for label in LABELS
+        "test_sets": {
+            test_set.name: {
+                "description": test_set.description,
+                "num_images": len(test_set.collection.pictures),
+                "generators": _generators(test_set.collection),
+                "generators_also_in_training": sorted(seen & {p.generator for p in test_set.collection.pictures}),
+                "refused": dict(test_set.collection.refused.most_common()),
+            }
+            for test_set in further
         },
-        "refused": dict(refused.most_common()),
-        "num_near_duplicates": len(rows) - len({row.group for row in rows}),
-        "audit": {**asdict(audit), "sentence": audit.sentence},
+        "generators": _generators(main),
+        "refused": dict(main.refused.most_common()),
+        "num_near_duplicates": len(own) - len({row.group for row in own}),
+        "audit": _plain(audit_container(columns_of(own), seed)),
+        "audit_after_preparation": {audit.evidence: _plain(audit) for audit in after},
+    }
+
+
+def _plain(audit: Audit) -> dict[str, Any]:
+    return {**asdict(audit), "sentence": audit.sentence, "warning": audit.warning}
+
+
+def _generators(collection: Collection) -> dict[str, dict[str, int]]:
+    return {
+        name: dict(Counter(p.generator for p in collection.pictures if p.label == label).most_common())
+        for label, name in enumerate(LABELS)
     }

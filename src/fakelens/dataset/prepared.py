@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +46,16 @@ class PreparedData:
         """`name` as a plot's title, which says so if the images are made up."""
         return f"{name} (demonstration on synthetic pictures)" if self.is_demo else name
 
+    @property
+    def test_sets(self) -> tuple[str, ...]:
+        """The test split and the further test sets that there are."""
+        return ("test", *self.record.results["test_sets"])
+
+    @property
+    def audits(self) -> dict[str, dict[str, Any]]:
+        """What gives the label away without content: `container`, then what preparation left of it."""
+        return audits_of(self.record)
+
     @cached_property
     def rows(self) -> list[ManifestRow]:
         """The manifest."""
@@ -67,3 +78,8 @@ class PreparedData:
                 f"changed since `prepare` wrote it: {', '.join(changed)} in {self.folder}; "
                 "run `fakelens prepare --force` to make it again"
             )
+
+
+def audits_of(record: StageRecord) -> dict[str, dict[str, Any]]:
+    """The audits that `prepare` recorded, by their evidence: `container`, `pixels`, and `format` where there is one."""
+    return {"container": record.results["audit"], **record.results["audit_after_preparation"]}

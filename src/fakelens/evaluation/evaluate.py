@@ -16,8 +16,7 @@ from fakelens.evaluation.plots import plot_confusion_matrix, plot_roc, plot_samp
 from fakelens.evaluation.scores import Scores, joined, run_scorer, score_split, write_scores
 from fakelens.evaluation.settings import EvaluationSettings
 
-_VERSION = 1
-TEST_SETS = ("test",)
+_VERSION = 2
 
 
 def evaluate_stage(workdir: Path, spec: DetectorSpec, settings: EvaluationSettings) -> Stage:
@@ -39,7 +38,9 @@ def evaluate(
     force: bool = False,
     reporter: Reporter = SILENT,
 ) -> StageRecord:
-    """Judge `best.safetensors` on the held-out test split; the temperature comes from the validation split alone.
+    """Judge `best.safetensors` on the test split and the further test sets.
+
+    The temperature comes from the validation split alone.
 
     Writes `scores.parquet`, `metrics.json`, `plots/` and `evaluate.json`.
 
@@ -53,7 +54,7 @@ def evaluate(
     data = PreparedData(workdir / "data")
     stage.begin()
     scorer = TorchScorer(network, info)
-    splits = [data.split(name) for name in ("val", *TEST_SETS)]
+    splits = [data.split(name) for name in ("val", *data.test_sets)]
     parts = [
         score_split(split, run_scorer(scorer.logits, split, scorer.input_px, f"Scoring {split.name}", reporter))
         for split in splits
@@ -62,7 +63,7 @@ def evaluate(
     write_scores(stage.folder / "scores.parquet", scores)
     val = scores.of("val")
     temperature = fit_temperature(val.logit, val.label)
-    metrics = {name: asdict(compute_metrics(*_judged(scores.of(name), temperature))) for name in TEST_SETS}
+    metrics = {name: asdict(compute_metrics(*_judged(scores.of(name), temperature))) for name in data.test_sets}
     write_json(stage.folder / "metrics.json", metrics)
     title = data.title(spec.display_name)
     plots = _plots(stage.folder / "plots", scores.of("test"), temperature, data, title, info.seed)

@@ -11,7 +11,7 @@ from typing import Any
 
 from fakelens.core.artifacts import StageRecord, atomic_path, load_record, read_json, write_text
 from fakelens.core.detector_spec import DetectorSpec
-from fakelens.dataset.audit import WARN_ABOVE
+from fakelens.dataset.prepared import audits_of
 from fakelens.evaluation.plots import plot_tradeoff
 
 _PLOTS = {
@@ -21,6 +21,11 @@ _PLOTS = {
     "evaluation/plots/confusion_matrix.png": "Confusion matrix, test split",
     "evaluation/plots/roc.png": "ROC, test split",
     "evaluation/plots/samples.png": "Sample predictions, test split",
+}
+# What scores without looking at content, beside which every figure must be read.
+_NULLS = {
+    "container": "Original files' metadata alone (no pixels)",
+    "pixels": "Prepared pixels' statistics alone (no content)",
 }
 _DEMO = (
     "This is a demonstration on synthetic pictures made by fakelens itself. Its figures say that the pipeline works; "
@@ -38,7 +43,13 @@ class Entry:
     train: StageRecord
     evaluate: StageRecord
     export: StageRecord
-    test: dict[str, Any]
+    metrics: dict[str, dict[str, Any]]
+    """Test set -> its figures."""
+
+    @property
+    def test(self) -> dict[str, Any]:
+        """The test split's figures."""
+        return self.metrics["test"]
 
     @property
     def shipped(self) -> dict[str, Any]:
@@ -106,8 +117,8 @@ def shipped_variant(export: StageRecord) -> dict[str, Any]:
 
 def comparison(workdir: Path, detectors: Sequence[DetectorSpec]) -> Table:
     """The report's first table: every detector's figures, and what the files' metadata alone would score."""
-    found = load_record(workdir / "data" / "prepare.json").results
-    return _comparison(found, [_entry(workdir, spec) for spec in detectors])
+    data = load_record(workdir / "data" / "prepare.json")
+    return _comparison(data, [_entry(workdir, spec) for spec in detectors])
 
 
 def _entry(workdir: Path, spec: DetectorSpec) -> Entry:
@@ -118,7 +129,7 @@ def _entry(workdir: Path, spec: DetectorSpec) -> Entry:
         load_record(folder / "train.json"),
         load_record(folder / "evaluation" / "evaluate.json"),
         load_record(folder / "onnx" / "export.json"),
-        read_json(folder / "evaluation" / "metrics.json")["test"],
+        read_json(folder / "evaluation" / "metrics.json"),
     )
 
 
@@ -137,11 +148,10 @@ class _Parts:
 def _parts(data: StageRecord, entries: Sequence[Entry]) -> _Parts:
     found = data.results
     notices = [_DEMO] if found["demo"] else []
-    if found["audit"]["random_split"] > WARN_ABOVE:
-        notices.append(f"The original files leak the label. {found['audit']['sentence']}")
+    notices += [audit["warning"] for audit in audits_of(data).values() if audit["warning"]]
     return _Parts(
         notices=tuple(notices),
-        comparison=_comparison(found, entries),
+        comparison=_comparison(data, entries),
         comparison_notes=_comparison_notes(data, entries),
         exports=_exports(entries),
         data=_data_table(data),
@@ -149,23 +159,27 @@ def _parts(data: StageRecord, entries: Sequence[Entry]) -> _Parts:
     )
 
 
-def _comparison(found: Any, entries: Sequence[Entry]) -> Table:
+def _comparison(data: StageRecord, entries: Sequence[Entry]) -> Table:
+    further = list(data.results["test_sets"])
     head = (
-        "Detector", "Start", "Accuracy", "Precision", "Recall", "F1", "AUC", "Ships as", "Accuracy as shipped",
-        "ONNX size (MB)", "Time per picture (ms)", "Parameters",
+        "Detector", "Start", "Accuracy", "Precision", "Recall", "F1", "AUC",
+        *(f"Accuracy / AUC on {name}" for name in further),
+        "Ships as", "Accuracy as shipped", "ONNX size (MB)", "Time per picture (ms)", "Parameters",
     )  # fmt: skip
     rows = [
         (
             e.spec.display_name, e.start,
             *(f"{e.test[name]:.3f}" for name in ("accuracy", "precision", "recall", "f1", "auc")),
+            *(f"{e.metrics[name]['accuracy']:.3f} / {e.metrics[name]['auc']:.3f}" for name in further),
             e.export.results["ships"], f"{e.shipped['metrics']['accuracy']:.3f}",
             f"{e.shipped['size_bytes'] / 1e6:.2f}", f"{e.shipped['latency_ms']:.1f}",
             f"{e.train.results['num_parameters']:,}",
         )
         for e in entries
     ]  # fmt: skip
-    null = f"{found['audit']['random_split']:.3f} (balanced)"
-    rows.append(("File metadata alone (no pixels)", "—", null, *("—",) * 9))
+    for evidence, name in _NULLS.items():
+        null = f"{audits_of(data)[evidence]['random_split']:.3f} (balanced)"
+        rows.append((name, "—", null, *("—",) * (len(head) - 3)))
     return Table(head, tuple(rows))
 
 
@@ -175,8 +189,13 @@ def _comparison_notes(data: StageRecord, entries: Sequence[Entry]) -> tuple[str,
         f"Held-out test split, n={entries[0].test['num_images']}, half of them fake, "
         f"seed {data.settings['seed']}, one run; {data.results['description']}.",
         f"Time: median of 31 runs, one picture, one thread, onnxruntime on {environment['cpu']}.",
-        data.results["audit"]["sentence"],
+        *(audit["sentence"] for audit in audits_of(data).values()),
         "Test pictures come from the same generators and sources as the training pictures: on unseen ones expect less.",
+        *(
+            f"{name}: {s['description']}, n={s['num_images']}, half of them fake"
+            + (f"; also in training: {', '.join(also)}." if (also := s["generators_also_in_training"]) else ".")
+            for name, s in data.results["test_sets"].items()
+        ),
     )
 
 

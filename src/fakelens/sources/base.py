@@ -1,26 +1,62 @@
-"""The contract of a source: a cheap catalogue of what there is, then the bytes of what was chosen."""
+"""The contract of a source: a cheap catalogue of blocks, each of which knows how to bring its images."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from pydantic import Field
 
 from fakelens.core.config import Settings
 
 
-@dataclass(frozen=True, order=True)
-class Candidate:
-    """One image that a source can deliver."""
+class Row(NamedTuple):
+    """One image of a block."""
 
-    block: int
-    """Rank of the unit that is read together (a parquet row group) in the seed's reading order: lower is cheaper."""
-    key: str
-    """Unique and stable within the source at its revision, such as `core/train-00003-of-00608.parquet#17:42`."""
+    position: int
+    """Position within the block."""
     label: int
     """0 real, 1 fake (`core.scoring.REAL`, `FAKE`)."""
     generator: str
     """Name of the generator; for real images, of the photographs' origin."""
+
+
+class BlockReader(Protocol):
+    """How one block's images are had. Picklable: it is used in other processes and on other machines."""
+
+    @property
+    def name(self) -> str:
+        """The block, for messages."""
+        ...
+
+    def key(self, index: int) -> str:
+        """Unique and stable name of an image within the source at its revision."""
+        ...
+
+    def download(self, spool: Path) -> Iterator[int]:
+        """Bring the block's bytes into the folder `spool`; yields each piece's size. Nothing if they are here already.
+
+        Raises:
+            ValueError: naming the remedy when the source cannot be read.
+        """
+        ...
+
+    def images(self, spool: Path, indices: Sequence[int]) -> Iterator[bytes]:
+        """The encoded images at these positions, in their order; empty bytes for one that is not there."""
+        ...
+
+
+@dataclass(frozen=True)
+class Block:
+    """Images that are read together: a row group of a parquet file, some files of a folder."""
+
+    rank: int
+    """Place in the seed's reading order, unique within the catalogue."""
+    rows: tuple[Row, ...]
+    """The images that may be chosen."""
+    reader: BlockReader
+    num_bytes: int = 0
+    """What has to be downloaded for it, 0 for nothing."""
 
 
 class Source(Protocol):
@@ -34,19 +70,19 @@ class Source(Protocol):
     licence: str
     """The licence of the images, as a sentence."""
     revision: str | None
-    """What pins the content, where the source has such a thing."""
+    """What pins the content, where the source has such a thing; exact once the catalogue was read."""
 
-    def catalogue(self) -> list[Candidate]:
+    def catalogue(self) -> list[Block]:
         """All that may be chosen from, without reading image bytes; the same for the same settings and seed."""
         ...
 
-    def fetch(self, candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, bytes]]:
-        """Deliver the images' encoded bytes in the order of `candidates`, reading each block once."""
+    def test_sets(self) -> "dict[str, Source]":
+        """Test sets of its own that the source brings beyond the split it draws from: `ood`, `wild`."""
         ...
 
 
 class SourceSettings(Settings):
-    """Which images, from where."""
+    """Which images, from where. NSFW content is not judged: what the data set holds may be drawn."""
 
     source: str = "openfake"
     """openfake (the Hugging Face hub), folder (your own pictures) or synthetic (made here, for demonstrations)."""
@@ -62,9 +98,14 @@ class SourceSettings(Settings):
     """Split of the data set that the images are drawn from (openfake)."""
     num_shards: int = Field(8, ge=1)
     """Parquet files, chosen by the seed, whose label columns are read to choose images from (openfake)."""
-    exclude_generators: tuple[str, ...] = ("tiny-random-sana",)
-    """Generators never to draw from; tiny-random-sana is pure noise."""
     path: str | None = None
     """Folder with `real/` and `fake/` in it (folder)."""
     synthetic_px: int = Field(288, ge=64, le=1024)
     """Side of the generated pictures in pixels (synthetic)."""
+
+
+def in_blocks(rows: Sequence[tuple[int, str]], size: int) -> Iterator[tuple[int, tuple[Row, ...]]]:
+    """Cut (label, generator) pairs into blocks of `size`: yields each block's first position and its rows."""
+    for first in range(0, len(rows), size):
+        piece = rows[first : first + size]
+        yield first, tuple(Row(position, label, generator) for position, (label, generator) in enumerate(piece))

@@ -2,15 +2,17 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fakelens.core.scoring import LABELS
-from fakelens.sources.base import Candidate, SourceSettings
+from fakelens.sources.base import Block, Source, SourceSettings, in_blocks
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".avif"})
 _UNKNOWN = "unknown"
+_BLOCK_FILES = 64
 
 
 class FolderSource:
@@ -33,19 +35,45 @@ class FolderSource:
         counts = " and ".join(f"{len(keys):,} {label}" for label, keys in self._keys.items())
         self.description = f"pictures of the folder {self._root.resolve().name}: {counts}"
 
-    def catalogue(self) -> list[Candidate]:
-        """Every picture, in an order that the seed decides; the rank in it is the block."""
+    def catalogue(self) -> list[Block]:
+        """Every picture, in an order that the seed decides, cut into blocks."""
         found = [(label, key) for label, name in enumerate(LABELS) for key in self._keys[name]]
-        order = np.random.default_rng(self._seed).permutation(len(found))
+        order = [found[index] for index in np.random.default_rng(self._seed).permutation(len(found))]
+        rows = [(label, _generator(key)) for label, key in order]
+        keys = [key for _, key in order]
         return [
-            Candidate(block, key, label, _generator(key))
-            for block, (label, key) in enumerate(found[index] for index in order)
+            Block(rank, own, Files(self._root, tuple(keys[first : first + _BLOCK_FILES])))
+            for rank, (first, own) in enumerate(in_blocks(rows, _BLOCK_FILES))
         ]
 
-    def fetch(self, candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, bytes]]:
-        """The files' bytes in the order given; none for a file that has vanished or may not be read."""
-        for candidate in candidates:
-            yield candidate, _bytes_of(self._root / candidate.key)
+    def test_sets(self) -> dict[str, Source]:
+        """None of its own."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Files:
+    """Reads some files below `root`."""
+
+    root: Path
+    keys: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.keys[0]} and {len(self.keys) - 1} more"
+
+    def key(self, index: int) -> str:
+        """The file's path below the source's folder."""
+        return self.keys[index]
+
+    def download(self, spool: Path) -> Iterator[int]:  # noqa: ARG002  the protocol's name
+        """The files are here already."""
+        return iter(())
+
+    def images(self, spool: Path, indices: Sequence[int]) -> Iterator[bytes]:  # noqa: ARG002
+        """The files' bytes; none for a file that has vanished or may not be read."""
+        for index in indices:
+            yield _bytes_of(self.root / self.keys[index])
 
 
 def _existing_folder(path: str | None) -> Path:

@@ -1,21 +1,42 @@
 """OpenFake from the Hugging Face hub: label columns first, then only the row groups that hold chosen images."""
 
 import contextlib
-import itertools
-from collections import deque
+import io
+import json
+import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
-from typing import Any
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 
 from fakelens.core.scoring import LABELS
-from fakelens.sources.base import Candidate, SourceSettings
+from fakelens.sources.base import Block, Row, Source, SourceSettings
 
-# Row groups of the published data set are about 100 MB: this many in flight bound memory and hide latency.
-_BLOCKS_IN_FLIGHT = 3
-_LISTING_THREADS = 8
+_LISTING_THREADS = 16
+_ROW_GROUPS_A_TASK = 16
+# What a cut connection costs again at most, and what is in memory for each download.
+_PIECE_BYTES = 8 << 20
+_FOOTER_BYTES = 64 << 10
+_BUFFER_BYTES = 64 << 10
+_BATCH_ROWS = 8
+# Small row groups keep all cells in one dictionary page, which is in memory as a whole, twice: 200 MB for 100 MB.
+# One at a time, then, however many are being downloaded or decoded.
+_UNPACKING = threading.Lock()
+_TEST_SETS = {"ood": ("core", "test"), "wild": ("reddit", "test")}
+
+
+class _Repository(NamedTuple):
+    """The data set's files at one commit."""
+
+    name: str
+    commit: str
+    files: tuple[str, ...]
 
 
 class OpenFakeSource:
@@ -25,110 +46,284 @@ class OpenFakeSource:
     is_demo = False
     licence = "CC-BY-NC-4.0 (non-commercial) as stated by the OpenFake data set; each generator's terms may add to it"
 
-    def __init__(self, settings: SourceSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: SourceSettings, repository: _Repository | None = None) -> None:
+        self._settings, self._known = settings, repository
         self.revision: str | None = settings.revision
         self.description = (
             f"images of {settings.repository}, {settings.config}/{settings.split}, revision {settings.revision[:12]}"
         )
 
-    def catalogue(self) -> list[Candidate]:
-        """Labels and generators of the seed's choice of shards; blocks are row groups in the seed's order.
+    def catalogue(self) -> list[Block]:
+        """Labels and generators of the seed's choice of shards; a block is a row group, ranks are the seed's order.
 
         Raises:
             ValueError: naming the remedy when the data set, revision or split cannot be had.
         """
-        rng = np.random.default_rng((self._settings.seed, 1))
-        shards = self._shards()
-        chosen = [shards[i] for i in sorted(rng.permutation(len(shards))[: self._settings.num_shards])]
+        settings = self._settings
+        shards = _shards(self._repository, settings.config, settings.split)
+        if not shards:
+            raise ValueError(
+                f"{settings.repository} at {settings.revision} has no parquet files for config {settings.config!r}, "
+                f"split {settings.split!r}: check data.config and data.split"
+            )
+        rng = np.random.default_rng((settings.seed, 1))
+        chosen = [shards[i] for i in sorted(rng.permutation(len(shards))[: settings.num_shards])]
+        repository = self._repository
         with ThreadPoolExecutor(_LISTING_THREADS) as pool:
-            tables = list(pool.map(self._row_groups, chosen))
-        groups = [(shard, number, rows) for shard, table in zip(chosen, tables, strict=True) for number, rows in table]
-        ranks = rng.permutation(len(groups))
+            files = list(pool.map(lambda name: _open_shard(repository, name), chosen))
+            tasks = [
+                (file, range(first, min(first + _ROW_GROUPS_A_TASK, file.footer.num_row_groups)))
+                for file in files
+                for first in range(0, file.footer.num_row_groups, _ROW_GROUPS_A_TASK)
+            ]
+            groups = [found for table in pool.map(lambda task: _labels(*task), tasks) for found in table]
         return [
-            Candidate(int(rank), f"{shard}#{number}:{row}", LABELS.index(label), generator)
-            for rank, (shard, number, rows) in zip(ranks, groups, strict=True)
-            for row, (label, generator) in enumerate(rows)
-            if label in LABELS and generator not in self._settings.exclude_generators
+            Block(int(rank), rows, reader, reader.end - reader.start)
+            for rank, (reader, rows) in zip(rng.permutation(len(groups)), groups, strict=True)
         ]
 
-    def fetch(self, candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, bytes]]:
-        """Encoded bytes in the order given; candidates of one row group should stand together."""
-        blocks = [list(block) for _, block in itertools.groupby(candidates, key=lambda c: c.key.rsplit(":", 1)[0])]
-        in_flight: deque[Future[list[bytes]]] = deque()
-        with ThreadPoolExecutor(_BLOCKS_IN_FLIGHT) as pool:
-            try:
-                for number, block in enumerate(blocks):
-                    while len(in_flight) < _BLOCKS_IN_FLIGHT and number + len(in_flight) < len(blocks):
-                        in_flight.append(pool.submit(self._images, blocks[number + len(in_flight)]))
-                    yield from zip(block, in_flight.popleft().result(), strict=True)
-            finally:
-                pool.shutdown(cancel_futures=True)
+    def test_sets(self) -> dict[str, Source]:
+        """The data set's own tests: unseen generators (core/test) and pictures in the wild (reddit/test)."""
+        own = (self._settings.config, self._settings.split)
+        return {
+            name: OpenFakeSource(self._settings.model_copy(update={"config": config, "split": split}), self._repository)
+            for name, (config, split) in _TEST_SETS.items()
+            if (config, split) != own and _shards(self._repository, config, split)
+        }
 
-    def _shards(self) -> list[str]:
-        from huggingface_hub import HfApi
+    @cached_property
+    def _repository(self) -> _Repository:
+        from huggingface_hub import constants
 
-        settings = self._settings
-        with _hub_errors(settings):
-            files = HfApi().list_repo_files(settings.repository, repo_type="dataset", revision=settings.revision)
-        # v2 keeps a folder per configuration; v1.0 has one configuration, in `data/`.
-        for folder in (f"{settings.config}/", "data/", ""):
-            shards = sorted(name for name in files if fnmatch(name, f"{folder}{settings.split}-*.parquet"))
-            if shards:
-                return shards
-        raise ValueError(
-            f"{settings.repository} at {settings.revision} has no parquet files for config {settings.config!r}, "
-            f"split {settings.split!r}: check data.config and data.split"
-        )
+        if self._known:
+            return self._known
+        name, revision = self._settings.repository, self._settings.revision
+        where = f"{name} at revision {revision}"
+        url = f"{constants.ENDPOINT}/api/datasets/{quote(name)}/revision/{quote(revision, safe='')}"
+        try:
+            info = json.loads(_get(url, where))
+            files = tuple(sibling["rfilename"] for sibling in info["siblings"])
+            # A branch may move between two reads: everything after this names the commit.
+            self.revision = str(info["sha"])
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(
+                f"the server at {constants.ENDPOINT} does not answer as a hub does when asked for {where}: "
+                "check HF_ENDPOINT and data.repository"
+            ) from error
+        return _Repository(name, self.revision, files)
 
-    @contextlib.contextmanager
-    def _parquet(self, shard: str) -> Iterator[Any]:
+
+def _shards(repository: _Repository, config: str, split: str) -> list[str]:
+    # v2 keeps a folder per configuration; v1.0 has one configuration, in `data/`.
+    for folder in (f"{config}/", *(("data/", "") if config == "core" else ())):
+        if shards := sorted(name for name in repository.files if fnmatch(name, f"{folder}{split}-*.parquet")):
+            return shards
+    return []
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """One parquet file on the hub."""
+
+    repository: str
+    commit: str
+    path: str
+    footer: Any = field(repr=False, compare=False)
+    """pyarrow's FileMetaData."""
+
+    def fetch(self, start: int, end: int) -> bytes:
+        """The bytes [start, end) of the file.
+
+        Raises:
+            ValueError: naming the remedy when they cannot be had.
+        """
+        piece = _fetch(self.repository, self.commit, self.path, f"{start}-{end - 1}")
+        if len(piece) != end - start:
+            raise ValueError(
+                f"the hub gave {len(piece)} of {end - start} bytes of {self.path}: its file does not match its own "
+                "footer, or a proxy ignores byte ranges; check HF_ENDPOINT and data.revision"
+            )
+        return piece
+
+    def column_range(self, row_group: int, names: Sequence[str]) -> tuple[int, int]:
+        """Where the chunks of these columns start and end within the file."""
+        group = self.footer.row_group(row_group)
+        chunks = [group.column(i) for i in range(group.num_columns) if group.column(i).path_in_schema in names]
+        starts = [chunk.dictionary_page_offset or chunk.data_page_offset for chunk in chunks]
+        ends = [start + chunk.total_compressed_size for start, chunk in zip(starts, chunks, strict=True)]
+        return min(starts), max(ends)
+
+    def reader(self, file: BinaryIO, start: int) -> Any:
+        """The `pyarrow.parquet.ParquetFile` of this file, given only the part that begins at `start`."""
         import pyarrow.parquet as pq
-        from huggingface_hub import HfFileSystem
 
-        settings = self._settings
-        with _hub_errors(settings):
-            path = f"datasets/{settings.repository}@{settings.revision}/{shard}"
-            # No read-ahead and no pre-buffering: parquet asks for exactly the ranges it needs.
-            with HfFileSystem().open(path, cache_type="none") as file:
-                yield pq.ParquetFile(file, pre_buffer=False)
+        # With a buffer the pages are read as they are needed; without one the whole column is, before the first.
+        return pq.ParquetFile(_Window(file, start), metadata=self.footer, pre_buffer=False, buffer_size=_BUFFER_BYTES)
 
-    def _row_groups(self, shard: str) -> list[tuple[int, list[tuple[str, str]]]]:
-        """Row group number and its rows' (label, generator), from the two small columns alone."""
-        with self._parquet(shard) as parquet:
-            missing = {"image", "label", "model"} - set(parquet.schema_arrow.names)
-            if missing:
-                raise ValueError(
-                    f"{self._settings.repository}/{shard} has no column {', '.join(sorted(missing))}: "
-                    "check data.repository, only OpenFake's own layout can be read"
-                )
-            groups = []
-            for number in range(parquet.num_row_groups):
-                table = parquet.read_row_group(number, columns=["label", "model"])
-                labels, models = table["label"].to_pylist(), table["model"].to_pylist()
-                groups.append(
-                    (
-                        number,
-                        [(label or "", model or "unknown") for label, model in zip(labels, models, strict=True)],
-                    )
-                )
-            return groups
 
-    def _images(self, block: Sequence[Candidate]) -> list[bytes]:
-        shard, _, position = block[0].key.partition("#")
-        row_group = int(position.partition(":")[0])
-        rows = [int(candidate.key.rsplit(":", 1)[1]) for candidate in block]
-        with self._parquet(shard) as parquet:
-            column = parquet.read_row_group(row_group, columns=["image.bytes"])["image"]
-            return [column[row].as_py()["bytes"] or b"" for row in rows]
+@dataclass(frozen=True)
+class RowGroup:
+    """Reads one row group's image column, the bytes [start, end) of its file, and nothing else."""
+
+    shard: _Shard
+    number: int
+    start: int
+    end: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.shard.path}#{self.number}"
+
+    def key(self, index: int) -> str:
+        """Such as `core/train-00003-of-00608.parquet#17:42`."""
+        return f"{self.name}:{index}"
+
+    def download(self, spool: Path) -> Iterator[int]:
+        """Stream the column to disk and unpack it: the cells one after another, and where each ends."""
+        spool.mkdir(parents=True, exist_ok=True)
+        column = spool / "column"
+        with column.open("wb") as file:
+            for start in range(self.start, self.end, _PIECE_BYTES):
+                yield file.write(self.shard.fetch(start, min(start + _PIECE_BYTES, self.end)))
+        with _UNPACKING:
+            self._unpack(column, spool / "cells", spool / "ends.npy")
+        column.unlink()
+
+    def images(self, spool: Path, positions: Sequence[int]) -> Iterator[bytes]:
+        """Encoded images from `spool`."""
+        ends = [0, *np.load(spool / "ends.npy").tolist()]
+        with (spool / "cells").open("rb") as file:
+            for position in positions:
+                file.seek(ends[position])
+                yield file.read(ends[position + 1] - ends[position])
+
+    def _unpack(self, column: Path, cells_path: Path, ends_path: Path) -> None:
+        ends, end = list[int](), 0
+        with column.open("rb") as file, cells_path.open("wb") as cells, _parquet_errors(self.name):
+            parquet = self.shard.reader(file, self.start)
+            for batch in parquet.iter_batches(
+                _BATCH_ROWS, row_groups=[self.number], columns=["image.bytes"], use_threads=False
+            ):
+                for cell in batch.column("image").field("bytes"):
+                    end += cells.write(cell.as_py() or b"")
+                    ends.append(end)
+        np.save(ends_path, np.array(ends, dtype=np.int64))
+
+
+class _Window(io.RawIOBase):
+    """A file of which only the part from `start` on is here, under the whole file's offsets."""
+
+    def __init__(self, part: BinaryIO, start: int) -> None:
+        self._part, self._start = part, start
+        self._end = start + part.seek(0, io.SEEK_END)
+        part.seek(0)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._start + self._part.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        target = self._end + offset if whence == io.SEEK_END else offset
+        assert whence != io.SEEK_CUR
+        return self._start + self._part.seek(max(target - self._start, 0))
+
+    def read(self, size: int = -1) -> bytes:
+        return self._part.read(size)
+
+
+def _open_shard(repository: _Repository, path: str) -> _Shard:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tail = _fetch(repository.name, repository.commit, path, f"-{_FOOTER_BYTES}")
+    needed = int.from_bytes(tail[-8:-4], "little") + 8
+    if needed > len(tail) and tail.endswith(b"PAR1"):
+        tail = _fetch(repository.name, repository.commit, path, f"-{needed}")
+    try:
+        footer = pq.read_metadata(pa.BufferReader(tail))
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(
+            f"{repository.name}/{path} is not a parquet file ({_first_line(error)}): check data.revision"
+        ) from error
+    missing = {"image.bytes", "label", "model"} - {column.path for column in footer.schema}
+    if missing:
+        raise ValueError(
+            f"{repository.name}/{path} has no column {', '.join(sorted(missing))}: "
+            "check data.repository, only OpenFake's own layout can be read"
+        )
+    return _Shard(repository.name, repository.commit, path, footer)
+
+
+def _labels(shard: _Shard, row_groups: range) -> list[tuple[RowGroup, tuple[Row, ...]]]:
+    """Readers of some row groups and their rows, from the two small columns alone."""
+    found = []
+    for number in row_groups:
+        # The two columns are neighbours: one request brings both.
+        start, end = shard.column_range(number, ("label", "model"))
+        group = RowGroup(shard, number, *shard.column_range(number, ("image.bytes",)))
+        with _parquet_errors(group.name):
+            parquet = shard.reader(io.BytesIO(shard.fetch(start, end)), start)
+            table = parquet.read_row_group(number, columns=["label", "model"])
+        pairs = zip(table["label"].to_pylist(), table["model"].to_pylist(), strict=True)
+        rows = tuple(
+            Row(index, LABELS.index(label), model or "unknown")
+            for index, (label, model) in enumerate(pairs)
+            if label in LABELS
+        )
+        found.append((group, rows))
+    return found
+
+
+def _fetch(repository: str, commit: str, path: str, byte_range: str) -> bytes:
+    """Bytes of a file on the hub."""
+    from huggingface_hub import hf_hub_url
+
+    url = hf_hub_url(repository, path, repo_type="dataset", revision=commit)
+    return _get(url, f"{repository}/{path} at revision {commit}", Range=f"bytes={byte_range}")
+
+
+def _get(url: str, where: str, **headers: str) -> bytes:
+    """What the hub answers; its client retries, waits as `Retry-After` asks, and notices cut bodies."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented, but not marked as exported
+        build_hf_headers,
+        hf_raise_for_status,
+        http_backoff,
+    )
+
+    with _hub_errors(where):
+        response = http_backoff(
+            "GET", url, headers={**build_hf_headers(), **headers}, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
+        )
+        hf_raise_for_status(response)
+        return response.content
 
 
 @contextlib.contextmanager
-def _hub_errors(settings: SourceSettings) -> Iterator[None]:
+def _parquet_errors(name: str) -> Iterator[None]:
+    """Turn the parquet reader's errors into one that names the row group and the remedy."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # the disk's
+        raise ValueError(
+            f"{name} cannot be read ({_first_line(error)}): the file on the hub is damaged; choose another data.seed"
+        ) from error
+
+
+@contextlib.contextmanager
+def _hub_errors(where: str) -> Iterator[None]:
     """Turn the hub client's errors into one that names the remedy."""
     from huggingface_hub import errors
 
-    where = f"{settings.repository} at revision {settings.revision}"
     try:
         yield
     except errors.RevisionNotFoundError as error:
@@ -137,12 +332,16 @@ def _hub_errors(settings: SourceSettings) -> Iterator[None]:
         raise ValueError(f"{where} asks for access: accept its terms on the hub and set HF_TOKEN") from error
     except errors.RepositoryNotFoundError as error:
         raise ValueError(
-            f"{where} cannot be found: check data.repository, HF_ENDPOINT, and HF_TOKEN if it is private"
+            f"{where} cannot be found: check data.repository, HF_ENDPOINT, and HF_TOKEN if it is private or has expired"
         ) from error
     # The hub client's own HTTPError is the base of what its transport raises (httpx or httpx2, by its version).
     except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]
         raise ValueError(
-            f"reading {where} failed ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}): "
-            "check the network, HF_ENDPOINT and HF_TOKEN, then run the same command again; "
-            "without a network, --recipe demo needs none"
+            f"reading {where} failed ({type(error).__name__}: {_first_line(error)}): "
+            "check the network, HF_ENDPOINT and HF_TOKEN, then run the same command again: it goes on where it "
+            "stopped; without a network, --recipe demo needs none"
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]

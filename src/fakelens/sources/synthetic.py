@@ -10,6 +10,7 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -17,10 +18,10 @@ from PIL import Image
 
 from fakelens.core.imaging import ImageF32
 from fakelens.core.scoring import FAKE, REAL
-from fakelens.sources.base import Candidate, SourceSettings
+from fakelens.sources.base import Block, Source, SourceSettings, in_blocks
 
 NUM_CANDIDATES = 20_000
-_KEY_PREFIX = "picture-"
+_BLOCK_PICTURES = 64
 # One range for both classes, so that neither the codec nor its strength tells the label.
 _JPEG_QUALITY = (85, 96)
 _RADIUS = (0.03, 0.45)  # of the leaves, in picture sides
@@ -103,22 +104,51 @@ class SyntheticSource:
             "simulated generator decoders (fake), no photograph and no generator's output among them"
         )
 
-    def catalogue(self) -> list[Candidate]:
-        """`NUM_CANDIDATES` candidates, labels alternating, the generators of each label in turn."""
-        return [_candidate(index) for index in range(NUM_CANDIDATES)]
+    def catalogue(self) -> list[Block]:
+        """`NUM_CANDIDATES` pictures, labels alternating, the generators of each label in turn."""
+        rows = [_kind(number) for number in range(NUM_CANDIDATES)]
+        return [
+            Block(rank, own, Pictures(self._seed, self._side_px, first))
+            for rank, (first, own) in enumerate(in_blocks(rows, _BLOCK_PICTURES))
+        ]
 
-    def fetch(self, candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, bytes]]:
-        """Make the pictures, in the order of `candidates`; JPEG of `synthetic_px` × `synthetic_px`."""
-        for candidate in candidates:
-            index = int(candidate.key.removeprefix(_KEY_PREFIX))
-            rng = np.random.default_rng((self._seed, index))
-            yield candidate, _picture(rng, candidate.generator, self._side_px)
+    def test_sets(self) -> dict[str, Source]:
+        """None of its own."""
+        return {}
 
 
-def _candidate(index: int) -> Candidate:
-    label = FAKE if index % 2 else REAL
+@dataclass(frozen=True)
+class Pictures:
+    """Makes the pictures numbered `first` and up."""
+
+    seed: int
+    side_px: int
+    first: int
+
+    @property
+    def name(self) -> str:
+        return f"pictures from {self.first}"
+
+    def key(self, index: int) -> str:
+        """Such as `picture-00042`."""
+        return f"picture-{self.first + index:05d}"
+
+    def download(self, spool: Path) -> Iterator[int]:  # noqa: ARG002  the protocol's name
+        """They are made here."""
+        return iter(())
+
+    def images(self, spool: Path, indices: Sequence[int]) -> Iterator[bytes]:  # noqa: ARG002
+        """JPEG of `side_px` × `side_px`."""
+        for number in (self.first + index for index in indices):
+            rng = np.random.default_rng((self.seed, number))
+            yield _picture(rng, _kind(number)[1], self.side_px)
+
+
+def _kind(number: int) -> tuple[int, str]:
+    """(label, generator) of a picture."""
+    label = FAKE if number % 2 else REAL
     generators = _GENERATORS[label]
-    return Candidate(index, f"{_KEY_PREFIX}{index:05d}", label, generators[index // 2 % len(generators)])
+    return label, generators[number // 2 % len(generators)]
 
 
 def _picture(rng: np.random.Generator, generator: str, side_px: int) -> bytes:

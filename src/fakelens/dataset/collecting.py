@@ -1,0 +1,219 @@
+"""Blocks of a source in; exactly the wanted number of good images out, each label and generator at its quota."""
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from fakelens.core.imaging import STORED_PX
+from fakelens.core.progress import Reporter, Task
+from fakelens.core.scoring import FAKE, LABELS, REAL
+from fakelens.dataset.duplicates import near_any
+from fakelens.dataset.engine import Outcome, run_here, run_on_ray
+from fakelens.dataset.parts import Picture, Work
+from fakelens.dataset.selection import Kind, choose_blocks, choose_rows, equal_shares, generator_caps
+from fakelens.sources.base import Block, SourceSettings
+
+# Some are always refused. Spares out of blocks that are read anyway cost no download, so that a second round, which
+# would read further blocks, is seldom needed.
+_SPARE = 0.15
+
+Hashes = npt.NDArray[np.uint64]
+
+
+class CollectSettings(SourceSettings):
+    """Which images of a source, how they are stored, and who does the work."""
+
+    include_generators: tuple[str, ...] = ()
+    """Generators to draw fakes from, and no others; empty for all."""
+    exclude_generators: tuple[str, ...] = ("tiny-random-sana",)
+    """Generators (or photographs' origins) never to draw from; tiny-random-sana is pure noise."""
+    cap_per_generator: int | None = Field(None, ge=1)
+    """Most images of one generator in all; by default 1.5 times an equal share, so that few row groups are read."""
+    min_side_px: int = Field(224, ge=1)
+    """Images with a smaller short side are refused: enlarging them leaves traces."""
+    stored_px: int = Field(STORED_PX, ge=32, le=1024)
+    """Short side and crop of the stored squares; training takes random crops of the input size out of them."""
+    engine: Literal["local", "ray"] = "local"
+    """Who reads and decodes: processes of this machine, or a Ray cluster (pip install 'fakelens[cluster]')."""
+    num_workers: int | None = Field(None, ge=0)
+    """Processes that decode; by default one per core, 0 for none beside the main one."""
+    blocks_in_flight: int = Field(4, ge=1, le=64)
+    """Row groups between download and disk at any time: bounds memory."""
+
+
+# What changes who does the work, but nothing in the outcome.
+SETTINGS_OF_EXECUTION = frozenset({"engine", "num_workers", "blocks_in_flight"})
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The images of one purpose: the splits together, or one test set."""
+
+    pictures: tuple[Picture, ...]
+    """In the order of the source's ranks."""
+    refused: Counter[str]
+
+
+class NotEnoughError(ValueError):
+    """The source cannot fill the quota."""
+
+
+@dataclass(frozen=True)
+class Collector:
+    """Examines blocks of one purpose until its quota is met; what was examined before is not examined again."""
+
+    name: str
+    folder: Path
+    settings: CollectSettings
+    reporter: Reporter
+
+    def collect(
+        self, blocks: Sequence[Block], num_images: int, *, keep_out: Hashes | None = None, at_most: bool = False
+    ) -> Collection:
+        """Half of `num_images` of each label.
+
+        Args:
+            blocks: what may be chosen from.
+            num_images: in all, even.
+            keep_out: perceptual hashes; images near one of them are refused.
+            at_most: take the largest balanced number where there are fewer.
+
+        Raises:
+            NotEnoughError: when there are fewer, saying how many there are.
+        """
+        quota = dict.fromkeys((REAL, FAKE), num_images // 2)
+        examined: list[Picture] = []
+        unread = list(blocks)
+        for number in itertools.count(1):
+            good, refused = _usable(examined, keep_out)
+            available = Counter(p.kind for p in good) + Counter((r.label, r.generator) for b in unread for r in b.rows)
+            caps = generator_caps(available, quota, self.settings.cap_per_generator)
+            quota = self._possible(quota, _capped(available, caps), refused, at_most)
+            have = _capped(Counter(p.kind for p in good), caps)
+            if all(_of_label(have, label) >= wanted for label, wanted in quota.items()):
+                return Collection(_picked(good, quota, caps), refused)
+            chosen = choose_blocks(unread, quota, caps, have)
+            missing = {label: max(0, wanted - _of_label(have, label)) for label, wanted in quota.items()}
+            spares = {label: n + int(n * _SPARE) + 1 for label, n in missing.items() if n}
+            read = choose_rows(chosen, spares, caps, have)
+            examined += self._examine(read, number)
+            gone = {(block.rank, row.position) for block in read for row in block.rows}
+            left = (replace(b, rows=tuple(r for r in b.rows if (b.rank, r.position) not in gone)) for b in unread)
+            unread = [block for block in left if block.rows]
+        raise AssertionError("rounds end when the quota is met or the source is exhausted")
+
+    def _possible(
+        self, quota: dict[int, int], available: Mapping[Kind, int], refused: Counter[str], at_most: bool
+    ) -> dict[int, int]:
+        most = {label: min(wanted, _of_label(available, label)) for label, wanted in quota.items()}
+        if at_most or most == quota:
+            return dict.fromkeys(quota, min(most.values()))
+        raise NotEnoughError(_not_enough(most, quota, refused, self.settings))
+
+    def _examine(self, blocks: Sequence[Block], number: int) -> list[Picture]:
+        settings = self.settings
+        works = [
+            Work(f"{self.name}-{number}-{block.rank:06d}", block, self.folder, settings.stored_px, settings.min_side_px)
+            for block in blocks
+        ]
+        title = f"Preparing {self.name}" + (f", round {number} for the refused" if number > 1 else "")
+        with self.reporter.task(title, sum(len(block.rows) for block in blocks)) as task:
+            progress = _Progress(task)
+            done = {work.name: pictures for work in works if (pictures := work.done()) is not None}
+            for pictures in done.values():
+                progress.update(pictures)
+            left = [work for work in works if work.name not in done]
+            for outcome in self._run(left):
+                done[outcome.pictures[0].part] = outcome.pictures
+                progress.update(outcome.pictures, outcome.num_bytes)
+        return [picture for work in works for picture in done[work.name]]
+
+    def _run(self, works: Sequence[Work]) -> Iterator[Outcome]:
+        settings = self.settings
+        if settings.engine == "ray":
+            return run_on_ray(works, settings.num_workers)
+        return run_here(works, settings.num_workers, settings.blocks_in_flight)
+
+
+class _Progress:
+    """What the bar says beside its length: speed, bytes, refusals."""
+
+    def __init__(self, task: Task) -> None:
+        self._task, self._started_s = task, time.monotonic()
+        self._num_new = self._num_bytes = self._num_refused = 0
+
+    def update(self, pictures: Sequence[Picture], num_bytes: int | None = None) -> None:
+        """Some more; `num_bytes` is None for those that were there from before."""
+        self._num_refused += sum(picture.refused is not None for picture in pictures)
+        if num_bytes is not None:
+            self._num_new += len(pictures)
+            self._num_bytes += num_bytes
+        speed = self._num_new / max(time.monotonic() - self._started_s, 1e-3)
+        note = f"{speed:.0f} images/s, {self._num_bytes / 1e6:,.0f} MB"
+        self._task.advance(len(pictures), note + (f", {self._num_refused} refused" if self._num_refused else ""))
+
+
+def _usable(examined: Sequence[Picture], keep_out: Hashes | None) -> tuple[list[Picture], Counter[str]]:
+    """The images that may be taken, in the source's order, and the others counted by reason."""
+    good, refused, seen = list[Picture](), Counter[str](), set[str]()
+    for picture in sorted(examined, key=lambda picture: (picture.block, picture.position)):
+        reason = picture.refused or ("exact_duplicate" if picture.sha256 in seen else None)
+        if reason:
+            refused[reason] += 1
+        else:
+            seen.add(picture.sha256)
+            good.append(picture)
+    if keep_out is None:
+        return good, refused
+    near = near_any(np.array([picture.phash for picture in good], dtype=np.uint64), keep_out)
+    if num_near := int(near.sum()):
+        refused["near_duplicate_of_other_sets"] += num_near
+    return [picture for picture, is_near in zip(good, near, strict=True) if not is_near], refused
+
+
+def _picked(good: Sequence[Picture], quota: Mapping[int, int], caps: Mapping[Kind, int]) -> tuple[Picture, ...]:
+    """Exactly the quota, generators as equal as they can be, the first in the source's order."""
+    capped = _capped(Counter(picture.kind for picture in good), caps)
+    left: Counter[Kind] = Counter()
+    for label, wanted in quota.items():
+        shares = equal_shares({name: n for (kind, name), n in capped.items() if kind == label}, wanted)
+        left.update({(label, name): n for name, n in shares.items()})
+    picked = []
+    for picture in good:
+        if left[picture.kind] > 0:
+            left[picture.kind] -= 1
+            picked.append(picture)
+    return tuple(picked)
+
+
+def _capped(counts: Mapping[Kind, int], caps: Mapping[Kind, int]) -> Counter[Kind]:
+    return Counter({kind: min(n, caps[kind]) for kind, n in counts.items()})
+
+
+def _of_label(counts: Mapping[Kind, int], label: int) -> int:
+    return sum(n for (own, _), n in counts.items() if own == label)
+
+
+def _not_enough(
+    most: Mapping[int, int], quota: Mapping[int, int], refused: Counter[str], settings: CollectSettings
+) -> str:
+    told = "; ".join(f"{count} refused as {reason}" for reason, count in refused.most_common())
+    remedies = [f"ask for at most --set data.num_images={2 * min(most.values())}"] if min(most.values()) > 6 else []
+    if settings.source == "openfake":
+        remedies.append("read more of it with --set data.num_shards=…")
+    if settings.cap_per_generator:
+        remedies.append(f"raise data.cap_per_generator={settings.cap_per_generator}")
+    has = " and ".join(f"{most[label]:,} of {quota[label]:,} {LABELS[label]} ones" for label in quota)
+    remedy = ", or ".join(remedies or ["choose a source or settings that leave more"])
+    return (
+        f"the source cannot give that many balanced images: it has {has}{f' ({told})' if told else ''}. "
+        f"{remedy[0].upper()}{remedy[1:]}"
+    )

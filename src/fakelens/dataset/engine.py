@@ -1,0 +1,134 @@
+"""Who does the work: blocks in, their outcomes out as they are ready, from this machine's processes or from Ray."""
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+
+from fakelens.dataset.parts import Picture, Work
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One block, examined."""
+
+    pictures: list[Picture]
+    num_bytes: int
+    """Downloaded for it."""
+
+
+def run_here(works: Sequence[Work], num_workers: int | None, blocks_in_flight: int) -> Iterator[Outcome]:
+    """Download in threads and decode in processes; at most `blocks_in_flight` blocks are anywhere in between.
+
+    Args:
+        works: what to do; outcomes come as they are ready, in no order.
+        num_workers: processes that decode; None for one per available core, 0 to decode in the threads.
+        blocks_in_flight: bounds memory and spooled bytes.
+
+    Raises:
+        ValueError: when a block cannot be read, or a process died of one.
+    """
+    stop = threading.Event()
+    with decoders(num_workers, len(works)) as decode:
+
+        def bring(work: Work) -> Outcome:
+            num_bytes = 0
+            for piece in work.download():
+                num_bytes += piece
+                if stop.is_set():
+                    return Outcome([], num_bytes)  # nobody listens any more
+            return Outcome(decode(work), num_bytes)
+
+        with ThreadPoolExecutor(blocks_in_flight) as threads:
+            futures: list[Future[Outcome]] = [threads.submit(bring, work) for work in works]
+            try:
+                for future in as_completed(futures):
+                    yield future.result()
+            except BrokenProcessPool as error:
+                raise ValueError(
+                    "a process that decodes images died, perhaps for lack of memory: run the same command again to go "
+                    "on, with --set data.num_workers=1 --set data.blocks_in_flight=1 if it happens again"
+                ) from error
+            finally:
+                stop.set()
+                threads.shutdown(cancel_futures=True)
+
+
+def run_on_ray(works: Sequence[Work], num_workers: int | None) -> Iterator[Outcome]:
+    """The same on a Ray cluster: Ray Data spreads the blocks over its machines, retries those of lost ones.
+
+    The working folder must lie on storage that all machines share. Honours RAY_ADDRESS; starts Ray here without it.
+    """
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise ValueError("data.engine=ray needs Ray: pip install 'fakelens[cluster]'") from error
+    if not works:
+        return
+    # Our own display tells of progress.
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    # Pickled by us: the engine's own tables would look into the objects.
+    items = ray.data.from_items([{"work": pickle.dumps(work)} for work in works], override_num_blocks=len(works))
+    for row in items.map(
+        _examined, compute=ray.data.TaskPoolStrategy(num_workers and min(num_workers, len(works)))
+    ).iter_rows():
+        outcome = pickle.loads(row["outcome"])
+        if isinstance(outcome, Exception):
+            raise outcome
+        yield outcome
+
+
+def _examined(item: dict[str, bytes]) -> dict[str, bytes]:
+    work: Work = pickle.loads(item["work"])
+    outcome: Outcome | Exception
+    try:
+        outcome = Outcome(num_bytes=sum(work.download()), pictures=work.examine())
+    except (ValueError, OSError) as error:  # for the user to read, without the engine's frames around it
+        outcome = error
+    return {"outcome": pickle.dumps(outcome)}
+
+
+@contextlib.contextmanager
+def decoders(num_workers: int | None, num_works: int) -> Iterator[Callable[[Work], list[Picture]]]:
+    """A function that examines one block in one of `num_workers` processes; for any number of threads."""
+    wanted = _num_cores() if num_workers is None else num_workers
+    if wanted == 0 or num_works == 0:
+        lock = threading.Lock()  # Pillow's warnings can be kept quiet in one thread at a time only
+
+        def examine(work: Work) -> list[Picture]:
+            with lock:
+                return work.examine()
+
+        yield examine
+        return
+    # Forking a process that has threads and open connections is not safe: start afresh.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(wanted, num_works), context, initializer=_start_worker) as pool:
+        yield lambda work: pool.submit(Work.examine, work).result()
+
+
+def _num_cores() -> int:
+    """Cores that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start_worker() -> None:
+    # Ctrl-C reaches the whole group: the parent ends the pool in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: multiprocessing.process.BaseProcess) -> None:
+    """A worker whose parent was killed would wait for ever."""
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,53 @@
+"""The same bytes from a Ray cluster of two local workers as from this machine's own processes, also after a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakelens.core.artifacts import load_record
+from fakelens.dataset.prepare import DataSettings, prepare
+
+pytest.importorskip("ray", reason="needs the extra `cluster`")
+
+SETTINGS: dict[str, Any] = {
+    "source": "synthetic", "num_images": 900, "stored_px": 64, "synthetic_px": 96, "min_side_px": 64
+}  # fmt: skip
+
+
+def start(workdir: Path) -> subprocess.Popen[str]:
+    changes = {"data.engine": "ray", "data.num_workers": 2} | {f"data.{key}": value for key, value in SETTINGS.items()}
+    command = [sys.executable, "-m", "fakelens", "prepare", "--workdir", str(workdir)]
+    command += [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
+    return subprocess.Popen(
+        command, env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}, start_new_session=True, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_killed_ray_run_goes_on_and_ends_with_the_local_bytes(tmp_path: Path) -> None:
+    local = prepare(tmp_path / "local", DataSettings(**SETTINGS, num_workers=0))
+    workdir = tmp_path / "cluster"
+    killed = start(workdir)
+    deadline = time.monotonic() + 120
+    while len(done := list((workdir / "data" / ".parts").glob("images-*.json"))) < 3 and time.monotonic() < deadline:
+        assert killed.poll() is None, killed.communicate()[0]
+        time.sleep(0.05)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert not (workdir / "data" / "prepare.json").exists()
+    times = {path: path.stat().st_mtime_ns for path in done}
+
+    resumed = start(workdir)
+    while resumed.poll() is None and not (workdir / "data" / "prepare.json").exists():
+        assert {path: path.stat().st_mtime_ns for path in done if path.exists()}.items() <= times.items()
+        time.sleep(0.1)
+    output, _ = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, output
+    assert load_record(workdir / "data" / "prepare.json").outputs == local.outputs
