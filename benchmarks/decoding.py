@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +66,10 @@ def blocks_on_disk(folder: Path, files: Sequence[bytes]) -> list[Work]:
     return works
 
 
-def in_pool(decode: Callable[[Work], Any], works: Sequence[Work]) -> None:
-    """All blocks through the product's processes, as many at a time as prepare has in flight; parts go to disk."""
-    with ThreadPoolExecutor(4) as threads:
-        list(threads.map(decode, works))
+def in_pool(submit: Callable[[Work], Future[Any]], works: Sequence[Work]) -> None:
+    """All blocks through the product's processes; parts go to disk."""
+    for future in [submit(work) for work in works]:
+        future.result()
 
 
 def bare_work(data: bytes) -> Image.Image:

@@ -46,7 +46,7 @@ class CollectSettings(SourceSettings):
     num_workers: int | None = Field(None, ge=0)
     """Processes that decode; by default one per core, 0 for none beside the main one."""
     blocks_in_flight: int = Field(4, ge=1, le=64)
-    """Row groups between download and disk at any time: bounds memory."""
+    """Row groups downloaded at a time, and as many that wait on disk to be decoded: bounds memory and disk."""
 
 
 # What changes who does the work, but nothing in the outcome.

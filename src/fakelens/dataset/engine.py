@@ -8,9 +8,10 @@ import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from queue import SimpleQueue
 
 from fakelens.dataset.parts import Picture, Work
 
@@ -25,40 +26,54 @@ class Outcome:
 
 
 def run_here(works: Sequence[Work], num_workers: int | None, blocks_in_flight: int) -> Iterator[Outcome]:
-    """Download in threads and decode in processes; at most `blocks_in_flight` blocks are anywhere in between.
+    """Download in threads and decode in processes, each as fast as it can.
 
     Args:
         works: what to do; outcomes come as they are ready, in no order.
         num_workers: processes that decode; None for one per available core, 0 to decode in the threads.
-        blocks_in_flight: bounds memory and spooled bytes.
+        blocks_in_flight: downloads at a time, and as many that wait on disk to be decoded: bounds memory and disk.
 
     Raises:
         ValueError: when a block cannot be read, or a process died of one.
     """
-    stop = threading.Event()
-    with decoders(num_workers, len(works)) as decode:
+    stop, room = threading.Event(), threading.Semaphore(2 * blocks_in_flight)
+    ready: SimpleQueue[tuple[Future[list[Picture]], int]] = SimpleQueue()
 
-        def bring(work: Work) -> Outcome:
-            num_bytes = 0
+    def bring(work: Work) -> None:
+        num_bytes = 0
+        room.acquire()
+        try:
             for piece in work.download():
                 num_bytes += piece
                 if stop.is_set():
-                    return Outcome([], num_bytes)  # nobody listens any more
-            return Outcome(decode(work), num_bytes)
+                    return  # nobody listens any more
+            examined = submit(work)
+        except BaseException as error:  # for the one who waits
+            examined = Future()
+            examined.set_exception(error)
 
-        with ThreadPoolExecutor(blocks_in_flight) as threads:
-            futures: list[Future[Outcome]] = [threads.submit(bring, work) for work in works]
-            try:
-                for future in as_completed(futures):
-                    yield future.result()
-            except BrokenProcessPool as error:
-                raise ValueError(
-                    "a process that decodes images died, perhaps for lack of memory: run the same command again to go "
-                    "on, with --set data.num_workers=1 --set data.blocks_in_flight=1 if it happens again"
-                ) from error
-            finally:
-                stop.set()
-                threads.shutdown(cancel_futures=True)
+        def done(future: Future[list[Picture]]) -> None:
+            room.release()
+            ready.put((future, num_bytes))
+
+        examined.add_done_callback(done)
+
+    with decoders(num_workers, len(works)) as submit, ThreadPoolExecutor(blocks_in_flight) as threads:
+        try:
+            for work in works:
+                threads.submit(bring, work)
+            for _ in works:
+                future, num_bytes = ready.get()
+                yield Outcome(future.result(), num_bytes)
+        except BrokenProcessPool as error:
+            raise ValueError(
+                "a process that decodes images died, perhaps for lack of memory: run the same command again to go "
+                "on, with --set data.num_workers=1 --set data.blocks_in_flight=1 if it happens again"
+            ) from error
+        finally:
+            stop.set()
+            room.release(len(works))
+            threads.shutdown(cancel_futures=True)
 
 
 def run_on_ray(works: Sequence[Work], num_workers: int | None) -> Iterator[Outcome]:
@@ -97,22 +112,27 @@ def _examined(item: dict[str, bytes]) -> dict[str, bytes]:
 
 
 @contextlib.contextmanager
-def decoders(num_workers: int | None, num_works: int) -> Iterator[Callable[[Work], list[Picture]]]:
-    """A function that examines one block in one of `num_workers` processes; for any number of threads."""
-    wanted = _num_cores() if num_workers is None else num_workers
-    if wanted == 0 or num_works == 0:
-        lock = threading.Lock()  # Pillow's warnings can be kept quiet in one thread at a time only
-
-        def examine(work: Work) -> list[Picture]:
-            with lock:
-                return work.examine()
-
-        yield examine
+def decoders(num_workers: int | None, num_works: int) -> Iterator[Callable[[Work], Future[list[Picture]]]]:
+    """A function that has one block examined by one of `num_workers` processes; may be called from any thread."""
+    wanted = min(_num_cores() if num_workers is None else num_workers, num_works)
+    if wanted == 0:
+        # One thread: Pillow's warnings can be kept quiet in one at a time only.
+        with ThreadPoolExecutor(1) as thread:
+            yield lambda work: thread.submit(work.examine)
         return
     # Forking a process that has threads and open connections is not safe: start afresh.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(wanted, num_works), context, initializer=_start_worker) as pool:
-        yield lambda work: pool.submit(Work.examine, work).result()
+    with ProcessPoolExecutor(wanted, context, initializer=_start_worker) as pool:
+        for _ in range(wanted):
+            pool.submit(_warm_up)  # while the first blocks are on their way
+        try:
+            yield lambda work: pool.submit(Work.examine, work)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _warm_up() -> None:
+    import imagehash  # noqa: F401
 
 
 def _num_cores() -> int:
