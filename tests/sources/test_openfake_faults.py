@@ -24,6 +24,8 @@ from openfake_shards import (
 from reading import read, read_all
 
 SHARD = shard_bytes(0)
+# Between nine attempts: doubling from half a second, at most eight.
+WAITS_S = [0.5, 1, 2, 4, 8, 8, 8, 8]
 
 
 def serve(hub: Hub, data: bytes) -> None:
@@ -80,7 +82,7 @@ def test_no_server_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch, wai
         monkeypatch.setattr(constants, "ENDPOINT", gone.url)
     with pytest.raises(ValueError, match=r"reading .* failed \(ConnectError: .*check the network, HF_ENDPOINT"):
         source().catalogue()
-    assert waited_s == [1, 2, 4, 8, 8]
+    assert waited_s == WAITS_S
 
 
 @pytest.mark.parametrize("fault", ["fail_every", "cut_every"])
@@ -108,7 +110,7 @@ def test_a_hub_that_stays_broken_ends_with_the_remedy(
     setattr(hub, fault, 1)
     with pytest.raises(ValueError, match=rf"failed \({error}.*then run the same command again"):
         read(block)
-    assert waited_s == [1, 2, 4, 8, 8]
+    assert waited_s == WAITS_S
 
 
 def test_a_hub_that_does_not_answer_ends_with_the_remedy(
@@ -127,16 +129,16 @@ def test_information_is_asked_for_again(hub: Hub, waited_s: list[float], fault: 
     setattr(hub, fault, 1)
     from_request(hub, 3, lambda: setattr(hub, fault, 0))
     assert source().catalogue() == expected_blocks
-    assert waited_s == [1, 2]
+    assert waited_s == WAITS_S[:2]
 
 
-@pytest.mark.parametrize(("status", "num_requests"), [(503, 6), (401, 1), (403, 1), (416, 1)])
+@pytest.mark.parametrize(("status", "num_requests"), [(503, 9), (401, 1), (403, 1), (416, 1)])
 def test_information_that_cannot_be_had(hub: Hub, waited_s: list[float], status: int, num_requests: int) -> None:
     hub.faulty, hub.status = "/api/", status
     with pytest.raises(ValueError, match=rf"reading {REPOSITORY} at .* failed \(.*{status}.*HF_ENDPOINT and HF_TOKEN"):
         source().catalogue()
     assert [request.status for request in hub.requests] == num_requests * [status]
-    assert waited_s == [1, 2, 4, 8, 8][: num_requests - 1]
+    assert waited_s == WAITS_S[: num_requests - 1]
 
 
 def test_a_limited_rate_is_waited_for_as_long_as_the_hub_asks(hub: Hub, block: Block, waited_s: list[float]) -> None:
