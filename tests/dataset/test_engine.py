@@ -155,7 +155,9 @@ def test_few_blocks_are_in_flight(tmp_path: Path, num_workers: int, blocks_in_fl
     for _, step, _ in notes(tmp_path):
         level += {"download": 1, "read": 0, "done": -1}[step]
         most = max(most, level)
-    assert (level, most) == (0, blocks_in_flight)
+    # Downloads, and as many again that wait to be decoded.
+    assert level == 0
+    assert blocks_in_flight <= most <= 2 * blocks_in_flight
 
 
 def test_a_killed_worker_names_the_remedy(tmp_path: Path) -> None:

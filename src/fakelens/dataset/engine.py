@@ -36,17 +36,19 @@ def run_here(works: Sequence[Work], num_workers: int | None, blocks_in_flight: i
     Raises:
         ValueError: when a block cannot be read, or a process died of one.
     """
+    if not works:
+        return
     stop, room = threading.Event(), threading.Semaphore(2 * blocks_in_flight)
     ready: SimpleQueue[tuple[Future[list[Picture]], int]] = SimpleQueue()
 
     def bring(work: Work) -> None:
-        num_bytes = 0
+        num_bytes, pieces = 0, work.download()
         room.acquire()
         try:
-            for piece in work.download():
+            while not stop.is_set() and (piece := next(pieces, None)) is not None:
                 num_bytes += piece
-                if stop.is_set():
-                    return  # nobody listens any more
+            if stop.is_set():
+                return  # nobody listens any more
             examined = submit(work)
         except BaseException as error:  # for the one who waits
             examined = Future()
@@ -118,7 +120,10 @@ def decoders(num_workers: int | None, num_works: int) -> Iterator[Callable[[Work
     if wanted == 0:
         # One thread: Pillow's warnings can be kept quiet in one at a time only.
         with ThreadPoolExecutor(1) as thread:
-            yield lambda work: thread.submit(work.examine)
+            try:
+                yield lambda work: thread.submit(work.examine)
+            finally:
+                thread.shutdown(cancel_futures=True)
         return
     # Forking a process that has threads and open connections is not safe: start afresh.
     context = multiprocessing.get_context("spawn")
