@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.scoring import FAKE, REAL
 from fakelens.dataset.parts import examine_image
 from fakelens.dataset.prepare import DataSettings
@@ -128,7 +129,7 @@ class FakeSource:
         for own in self.own_sets.values():
             own.log = self.log
 
-    def catalogue(self) -> list[Block]:
+    def catalogue(self, reporter: Reporter = SILENT) -> list[Block]:  # noqa: ARG002
         order = np.random.default_rng(self.seed).permutation(len(self.shots)).tolist()
         kinds = [(self.shots[i].label, self.shots[i].generator) for i in order]
         return [

@@ -53,7 +53,7 @@ def further_sets(
     """
     keep_out = _hashes(main)
     found = []
-    for name, description, choice in _choices(source, blocks, main, plan, settings):
+    for name, description, choice in _choices(source, blocks, main, plan, settings, reporter):
         wanted = plan.num_images.get(name, 0)
         if wanted < 2:
             continue
@@ -75,7 +75,12 @@ def rows_where(blocks: Sequence[Block], keep: Callable[[Block, Row], bool]) -> l
 
 
 def _choices(
-    source: Source, blocks: Sequence[Block], main: Collection, plan: FurtherSetPlan, settings: CollectSettings
+    source: Source,
+    blocks: Sequence[Block],
+    main: Collection,
+    plan: FurtherSetPlan,
+    settings: CollectSettings,
+    reporter: Reporter,
 ) -> Iterator[tuple[str, str, Callable[[], list[Block]]]]:
     """Name, description and candidates of each set; candidates are looked up only when they are wanted."""
     if held_out := set(plan.held_out_generators):
@@ -91,7 +96,7 @@ def _choices(
             continue
 
         def candidates(own: Source = own) -> list[Block]:
-            return rows_where(own.catalogue(), lambda _, row: row.generator not in settings.exclude_generators)
+            return rows_where(own.catalogue(reporter), lambda _, row: row.generator not in settings.exclude_generators)
 
         yield name, own.description, candidates
 

@@ -80,7 +80,7 @@ def prepare(workdir: Path, settings: DataSettings, *, force: bool = False, repor
     split_sizes(settings.num_images)  # a wrong number is found before anything is read
     source = open_source(settings)
     reporter.say(f"Choosing from {source.description}")
-    blocks = _eligible(source.catalogue(), settings)
+    blocks = _eligible(source.catalogue(reporter), settings)
     if force:
         stage.begin()
     with _disk_errors(stage.folder):

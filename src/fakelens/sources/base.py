@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from pydantic import Field
 
 from fakelens.core.config import Settings
+from fakelens.core.progress import SILENT, Reporter
 
 
 class Row(NamedTuple):
@@ -72,7 +73,7 @@ class Source(Protocol):
     revision: str | None
     """What pins the content, where the source has such a thing; exact once the catalogue was read."""
 
-    def catalogue(self) -> list[Block]:
+    def catalogue(self, reporter: Reporter = SILENT) -> list[Block]:
         """All that may be chosen from, without reading image bytes; the same for the same settings and seed."""
         ...
 

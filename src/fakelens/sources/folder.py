@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.scoring import LABELS
 from fakelens.sources.base import Block, Source, SourceSettings, in_blocks
 
@@ -35,7 +36,7 @@ class FolderSource:
         counts = " and ".join(f"{len(keys):,} {label}" for label, keys in self._keys.items())
         self.description = f"pictures of the folder {self._root.resolve().name}: {counts}"
 
-    def catalogue(self) -> list[Block]:
+    def catalogue(self, reporter: Reporter = SILENT) -> list[Block]:  # noqa: ARG002  it takes no time
         """Every picture, in an order that the seed decides, cut into blocks."""
         found = [(label, key) for label, name in enumerate(LABELS) for key in self._keys[name]]
         order = [found[index] for index in np.random.default_rng(self._seed).permutation(len(found))]

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.scoring import LABELS
 from fakelens.sources.base import Block, Row, Source, SourceSettings
 
@@ -57,7 +58,7 @@ class OpenFakeSource:
             f"images of {settings.repository}, {settings.config}/{settings.split}, revision {settings.revision[:12]}"
         )
 
-    def catalogue(self) -> list[Block]:
+    def catalogue(self, reporter: Reporter = SILENT) -> list[Block]:
         """Labels and generators of the seed's choice of shards; a block is a row group, ranks are the seed's order.
 
         Raises:
@@ -80,7 +81,12 @@ class OpenFakeSource:
                 for file in files
                 for first in range(0, file.footer.num_row_groups, _ROW_GROUPS_A_TASK)
             ]
-            groups = [found for table in pool.map(lambda task: _labels(*task), tasks) for found in table]
+            groups = []
+            title = f"Reading the labels of {settings.config}/{settings.split}"
+            with reporter.task(title, sum(len(row_groups) for _, row_groups in tasks)) as task:
+                for table in pool.map(lambda each: _labels(*each), tasks):
+                    groups += table
+                    task.advance(len(table))
         return [
             Block(int(rank), rows, reader, reader.end - reader.start)
             for rank, (reader, rows) in zip(rng.permutation(len(groups)), groups, strict=True)

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from fakelens.core.imaging import ImageF32
+from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.scoring import FAKE, REAL
 from fakelens.sources.base import Block, Source, SourceSettings, in_blocks
 
@@ -104,7 +105,7 @@ class SyntheticSource:
             "simulated generator decoders (fake), no photograph and no generator's output among them"
         )
 
-    def catalogue(self) -> list[Block]:
+    def catalogue(self, reporter: Reporter = SILENT) -> list[Block]:  # noqa: ARG002  it takes no time
         """`NUM_CANDIDATES` pictures, labels alternating, the generators of each label in turn."""
         rows = [_kind(number) for number in range(NUM_CANDIDATES)]
         return [
