@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fakelens import cli
 from fakelens.detectors.discovery import discover
 
 
@@ -126,3 +127,17 @@ def test_benchmark_times_every_file(finished_run: Path) -> None:
     result = fakelens("benchmark", "--workdir", finished_run)
     assert result.returncode == 0
     assert all(f"{name}/int8-static" in result.stdout for name in discover())
+
+
+def test_an_interrupted_command_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fakelens.pipeline.prepare", interrupted)
+    monkeypatch.setattr(sys, "argv", ["fakelens", "prepare", "--recipe", "smoke", "--workdir", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+    assert "interrupted: run the same command again to go on" in capsys.readouterr().err

@@ -26,6 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_INTERRUPTED = 130
+
 RecipeOption = Annotated[str, typer.Option("--recipe", help="openfake, demo, smoke, or a YAML file.")]
 SetOption = Annotated[
     list[str] | None,
@@ -45,11 +47,8 @@ def main() -> None:
     """Run the command line; a user's mistake is one message and a status, never a trace."""
     try:
         status = app(standalone_mode=False)
-    except typer.Abort:
-        status = 130
-    except KeyboardInterrupt:
-        print("interrupted: run the same command again to go on", file=sys.stderr)
-        status = 130
+    except (typer.Abort, KeyboardInterrupt):
+        status = _INTERRUPTED
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 1
@@ -64,6 +63,8 @@ def main() -> None:
             raise
         error.show()
         status = error.exit_code
+    if status == _INTERRUPTED:  # which typer also makes of a Ctrl-C itself
+        print("interrupted: run the same command again to go on", file=sys.stderr)
     sys.exit(status if isinstance(status, int) else 0)
 
 
