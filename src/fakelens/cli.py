@@ -86,8 +86,7 @@ def run(
     with _reporter() as reporter:
         page = pipeline.run(folder, chosen, specs, force=force, reporter=reporter)
     table = comparison(folder, specs)
-    head, *rows = zip(table.head, *table.rows, strict=True)  # a column for each detector fits a terminal
-    _print_table(head, rows)
+    _print_table(table.head, table.rows)
     if chosen.data.source == "synthetic":
         print("This was a demonstration on synthetic pictures: the figures say nothing about real images.")
     target = folder / "bundle"

@@ -69,6 +69,11 @@ class Table:
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
+    def transposed(self) -> "Table":
+        """Rows as columns."""
+        head, *rows = zip(self.head, *self.rows, strict=True)
+        return Table(head, tuple(rows))
+
     def markdown(self) -> str:
         """GitHub's Markdown table."""
         lines = [self.head, tuple("---" for _ in self.head), *self.rows]
@@ -180,7 +185,8 @@ def _comparison(data: StageRecord, entries: Sequence[Entry]) -> Table:
     for evidence, name in _NULLS.items():
         null = f"{audits_of(data)[evidence]['random_split']:.3f} (balanced)"
         rows.append((name, "—", null, *("—",) * (len(head) - 3)))
-    return Table(head, tuple(rows))
+    # A column for each detector fits a page and a terminal, however many test sets there are.
+    return Table(head, tuple(rows)).transposed()
 
 
 def _comparison_notes(data: StageRecord, entries: Sequence[Entry]) -> tuple[str, ...]:
