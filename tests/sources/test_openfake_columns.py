@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fakelens.core.progress import Silent
 from fakelens.sources import openfake
 from fakelens.sources.base import Block
 from hub import Hub
@@ -204,3 +205,19 @@ def test_images_that_are_no_struct_are_refused(hub: Hub) -> None:
     hub.commits[PIN] = {REPOSITORY: {NAME: buffer.getvalue()}}
     with pytest.raises(ValueError, match=r"has no column image\.bytes: check data\.repository"):
         source().catalogue()
+
+
+def test_rows_of_other_labels_are_left_out_with_a_word(hub: Hub) -> None:
+    class Told(Silent):
+        def __init__(self) -> None:
+            self.said: list[str] = []
+
+        def say(self, text: str) -> None:
+            self.said.append(text)
+
+    told = Told()
+    rows = [cells(picture(0, row), row) | ({"label": "unsure"} if row < 2 else {}) for row in range(PER_GROUP)]
+    hub.commits[PIN] = {REPOSITORY: {NAME: parquet(rows)}}
+    (block,) = source().catalogue(told)
+    assert [row.position for row in block.rows] == list(range(2, PER_GROUP))
+    assert told.said == ["2 rows of core/train are neither real nor fake: left out"]

@@ -87,6 +87,8 @@ class OpenFakeSource:
                 for table in pool.map(lambda each: _labels(*each), tasks):
                     groups += table
                     task.advance(len(table))
+        if other := sum(file.footer.num_rows for file in files) - sum(len(rows) for _, rows in groups):
+            reporter.say(f"{other:,} rows of {settings.config}/{settings.split} are neither real nor fake: left out")
         return [
             Block(int(rank), rows, reader, reader.end - reader.start)
             for rank, (reader, rows) in zip(rng.permutation(len(groups)), groups, strict=True)
