@@ -1,0 +1,62 @@
+"""EfficientNet-Lite2 (Google 2020; Tan & Le 2019, arXiv 1905.11946) through timm, pretrained on ImageNet.
+
+Made to be quantised: ReLU6 in place of swish and no squeeze-and-excitation.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from fakelens.core.detector_spec import BuildOptions, DetectorSpec, TrainingSettings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_WEIGHTS = "timm/tf_efficientnet_lite2.in1k"
+
+
+def build(options: BuildOptions) -> "nn.Module":
+    """4.8 M parameters, one logit; the classifier is made anew.
+
+    Raises:
+        ValueError: when the weights cannot be fetched.
+    """
+    from fakelens.detectors.torchvision_operators import ensure_torchvision
+
+    ensure_torchvision()
+    import timm
+
+    from fakelens.detectors.hub_weights import weights_from_hub
+    from fakelens.detectors.wrapping import LogitDetector, start_gently
+
+    network: Any
+    if options.pretrained:
+        with weights_from_hub(_WEIGHTS):
+            network = timm.create_model(f"hf-hub:{_WEIGHTS}", pretrained=True, num_classes=1, drop_rate=options.dropout)
+    else:
+        network = _untrained(num_classes=1, drop_rate=options.dropout, tiny=options.tiny)
+        blocks = [module for module in network.modules() if getattr(module, "has_skip", False)]
+        start_gently([getattr(block, "bn3", block.bn2) for block in blocks], network.get_classifier())
+    return LogitDetector(network, options)
+
+
+def _untrained(*, tiny: bool, **options: Any) -> Any:
+    from timm.models.efficientnet import _gen_efficientnet_lite, tf_efficientnet_lite2
+
+    if tiny:  # timm's own name fixes the multipliers; the family's generator is what it calls
+        return _gen_efficientnet_lite("tf_efficientnet_lite2", 0.1, 0.1, **options)
+    return tf_efficientnet_lite2(**options)
+
+
+DETECTOR = DetectorSpec(
+    name="efficientnet_lite2",
+    display_name="EfficientNet-Lite2",
+    summary="EfficientNet-Lite2, pretrained on ImageNet",
+    build=build,
+    head_prefix="network.classifier.",
+    weights=_WEIGHTS,
+    licence="Apache-2.0",
+    runs_by_default=False,
+    defaults=TrainingSettings(
+        learning_rate=5e-4, batch_size=32, head_epochs=5, epochs=12, label_smoothing=0.1, dropout=0.2
+    ),
+    demo=TrainingSettings(pretrained=False, input_px=96, learning_rate=1e-3, batch_size=16, epochs=5, dropout=0.2),
+)
