@@ -19,6 +19,10 @@ METADATA = {
     "fakelens.stored_px": "256",
     "fakelens.threshold_real": "0.4",
     "fakelens.threshold_fake": "0.6",
+    "fakelens.operating_points": (
+        '[{"false_positive_rate": null, "threshold": {"real": 0.4, "fake": 0.6}},'
+        ' {"false_positive_rate": 0.01, "threshold": {"real": 0.4, "fake": 0.9}}]'
+    ),
     "fakelens.temperature": "1.0",
     "fakelens.variant": "fp32",
     "fakelens.demo": "false",
@@ -39,6 +43,7 @@ ABOUT = BundleAbout(
     num_images=12000,
     source="ComplexDataLab/OpenFake",
 )
+FACTS = ("On 1,800 pictures: accuracy 0.913.", "It most often misses: some_generator (40% of 20).")
 # name -> what the visitor reads
 DETECTORS = {
     "small_net": ("Custom CNN", "A small network of four blocks, trained from nothing."),
@@ -91,5 +96,5 @@ def make_bundle(folder: Path, *, demo: bool = False) -> Path:
     for name, (display_name, summary) in DETECTORS.items():
         path = folder.with_name(f"{name}-source.onnx")
         path.write_bytes(onnx_bytes({"fakelens.name": name, "fakelens.demo": str(demo).lower()}))
-        entries.append(ModelEntry(path, display_name, summary, 3.6, FIGURES))
+        entries.append(ModelEntry(path, display_name, summary, 3.6, FIGURES, "# Model card\n", FACTS))
     return write_bundle(folder, entries, ABOUT)

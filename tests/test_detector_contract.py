@@ -13,7 +13,7 @@ from fakelens.detectors.checkpoint import CheckpointInfo, TorchScorer, build_net
 from fakelens.detectors.discovery import discover
 from fakelens.detectors.wrapping import LogitDetector
 from fakelens.export.onnx import export_onnx
-from fakelens.training.phases import freeze, plan_phases, set_modes, trainable
+from fakelens.training.phases import freeze, parameter_groups, plan_phases, set_modes
 
 each_detector = pytest.mark.parametrize("spec", discover().values(), ids=discover().keys())
 PX = 64
@@ -71,7 +71,7 @@ def test_the_head_phase_changes_nothing_but_the_head(spec: DetectorSpec) -> None
     before = {name: value.clone() for name, value in network.state_dict().items()}
     freeze(network, spec.head_prefix, head)
     set_modes(network, spec.head_prefix, head)
-    optimizer = torch.optim.AdamW(trainable(network), lr=0.1)
+    optimizer = torch.optim.AdamW(parameter_groups(network, 0.1, 1.0))
     network(torch.rand(4, 3, PX, PX)).square().sum().backward()
     optimizer.step()
     changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
@@ -128,3 +128,19 @@ def test_missing_weights_name_the_remedy(spec: DetectorSpec, monkeypatch: pytest
         build_network(spec, spec.defaults, tiny=False, pretrained=True)
     assert spec.weights is not None
     assert spec.weights in str(caught.value)
+
+
+@each_detector
+def test_a_new_detector_has_no_opinion(spec: DetectorSpec) -> None:
+    """A head whose first logits are in the tens would cost fine-tuning its first epochs."""
+    network = build_network(spec, spec.defaults, tiny=False, pretrained=False).eval()
+    with torch.inference_mode():
+        assert network(torch.rand(2, 3, 64, 64)).abs().max() < 1
+
+
+@each_detector
+def test_batch_statistics_are_averaged_over_batches(spec: DetectorSpec) -> None:
+    """A momentum near 1 would leave evaluation with the statistics of the last batch alone."""
+    norms = [module for module in tiny(spec).modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert norms
+    assert all(norm.momentum is not None and norm.momentum <= 0.2 for norm in norms)

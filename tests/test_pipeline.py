@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,28 @@ from PIL import Image
 
 from fakelens import pipeline
 from fakelens.core.artifacts import load_record, read_json
+from fakelens.core.scoring import point_at, points_of
 from fakelens.detectors.discovery import discover
+from fakelens.evaluation import robustness
 from fakelens.evaluation.calibration import calibrated
-from fakelens.evaluation.metrics import compute_metrics
 from fakelens.evaluation.scores import read_scores
+from fakelens.evaluation.summary import summarise
 from fakelens.recipes import RECIPES
+from fakelens.runtime.detector import OnnxDetector
 
 DETECTORS = list(discover().values())
 SMOKE = RECIPES["smoke"]
-PLOTS = ("accuracy", "confusion_matrix", "learning_rate", "loss", "roc", "samples")
+EVALUATION_PLOTS = (
+    "confusion_matrix",
+    "mistakes",
+    "precision_recall",
+    "reliability",
+    "risk_coverage",
+    "robustness",
+    "roc",
+    "samples",
+)
+PLOTS = ("accuracy", "learning_rate", "loss", *EVALUATION_PLOTS)
 
 
 def files(folder: Path) -> set[str]:
@@ -38,8 +52,10 @@ def test_each_detector_leaves_these_files(finished_run: Path, spec: pipeline.Det
         "history.csv",
         "train.json",
         *(f"plots/{name}.png" for name in ("loss", "accuracy", "learning_rate")),
+        "model_card.md",
         *(f"evaluation/{name}" for name in ("scores.parquet", "metrics.json", "evaluate.json")),
-        *(f"evaluation/plots/{name}.png" for name in ("confusion_matrix", "roc", "samples")),
+        *(f"evaluation/{name}" for name in ("robustness.parquet", "robustness.json")),
+        *(f"evaluation/plots/{name}.png" for name in EVALUATION_PLOTS),
         *(f"onnx/{name}" for name in ("fp32.onnx", "int8-dynamic.onnx", "int8-static.onnx", "export.json")),
     }
 
@@ -74,8 +90,69 @@ def test_metrics_follow_from_the_scores_alone(finished_run: Path, spec: pipeline
     folder = finished_run / spec.name / "evaluation"
     scores = read_scores(folder / "scores.parquet").of("test")
     temperature = load_record(folder / "evaluate.json").results["temperature"]
-    again = compute_metrics(scores.label, calibrated(scores.logit, temperature))
-    assert read_json(folder / "metrics.json")["test"] == json.loads(json.dumps(again.__dict__))
+    points = points_of(load_record(folder / "evaluate.json").results["operating_points"])
+    again = summarise(
+        scores.label,
+        calibrated(scores.logit, temperature),
+        scores.generator,
+        points,
+        seed=SMOKE.data.seed,
+        num_resamples=SMOKE.evaluate.num_resamples,
+    )
+    assert read_json(folder / "metrics.json")["test"] == json.loads(json.dumps(again.as_block()))
+
+
+@pytest.mark.parametrize("spec", DETECTORS, ids=lambda spec: spec.name)
+def test_robustness_follows_from_its_scores_alone(finished_run: Path, spec: pipeline.DetectorSpec) -> None:
+    folder = finished_run / spec.name / "evaluation"
+    temperature = load_record(folder / "evaluate.json").results["temperature"]
+    again = robustness.summarise(robustness.read_robustness(folder / "robustness.parquet"), temperature)
+    assert read_json(folder / "robustness.json") == [asdict(step) for step in again]
+    assert (again[0].flips, again[0].num_images) == (0, SMOKE.evaluate.robustness_images)
+
+
+def test_the_sweep_can_be_left_out(own_run: Path) -> None:
+    spec = DETECTORS[0]
+    evaluate = SMOKE.evaluate.model_copy(update={"robustness_images": 0})
+    without = SMOKE.model_copy(update={"evaluate": evaluate})
+    pipeline.evaluate(own_run, without, spec)
+    pipeline.export(own_run, without, spec)
+    pipeline.bundle(own_run, [spec])
+    page = pipeline.report(own_run, without, [spec])
+    assert not list((own_run / spec.name).rglob("robustness*"))
+    assert "Robustness" not in page.read_text(encoding="utf-8")
+    assert "Not measured in this run" in (own_run / spec.name / "model_card.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("spec", DETECTORS, ids=lambda spec: spec.name)
+def test_temperature_and_thresholds_travel_with_the_file(finished_run: Path, spec: pipeline.DetectorSpec) -> None:
+    judged = load_record(finished_run / spec.name / "evaluation" / "evaluate.json").results
+    detector = OnnxDetector(finished_run / spec.name / "onnx" / "fp32.onnx")
+    assert detector.operating_points == points_of(judged["operating_points"])
+    assert [point.false_positive_rate for point in detector.operating_points] == [None, 0.01, 0.05]
+    assert detector.threshold == detector.operating_points[0].threshold
+    assert detector.temperature == judged["temperature"]
+
+
+def test_a_chosen_false_positive_rate_decides_the_verdicts(own_run: Path) -> None:
+    spec = DETECTORS[0]
+    strict = SMOKE.model_copy(update={"evaluate": SMOKE.evaluate.model_copy(update={"verdicts_at": 0.05})})
+    pipeline.evaluate(own_run, strict, spec)
+    pipeline.export(own_run, strict, spec)
+    detector = OnnxDetector(own_run / spec.name / "onnx" / "fp32.onnx")
+    assert detector.threshold == point_at(detector.operating_points, 0.05).threshold
+
+
+def test_the_card_is_in_the_bundle_and_its_gist_in_the_app(finished_run: Path) -> None:
+    for model in read_json(finished_run / "bundle" / "bundle.json")["models"]:
+        card = (finished_run / "bundle" / model["card"]).read_text(encoding="utf-8")
+        assert card == (finished_run / model["name"] / "model_card.md").read_text(encoding="utf-8")
+        assert all(f"- {fact}" in card for fact in model["facts"])
+        for part in ("Use", "Model", "Data", "Figures", "Thresholds", "Weakest", "Robustness", "Limits", "Training"):
+            assert f"\n## {part}" in card
+        metrics = read_json(finished_run / model["name"] / "evaluation" / "metrics.json")["test"]
+        assert f"{metrics['auc']:.3f} ({metrics['intervals']['auc'][0]:.3f}" in card
+        assert "demonstration" in card
 
 
 @pytest.mark.parametrize("spec", DETECTORS, ids=lambda spec: spec.name)
@@ -94,7 +171,7 @@ def test_export_records_every_variant(finished_run: Path, spec: pipeline.Detecto
 def test_a_second_run_leaves_finished_stages_alone(own_run: Path) -> None:
     records = [*own_run.glob("*/*.json"), *own_run.glob("*/*/*.json"), *own_run.glob("*/*.safetensors")]
     watched = {path: path.stat().st_mtime_ns for path in records if "bundle" not in path.parts}
-    assert len(watched) == 1 + 5 * len(DETECTORS)
+    assert len(watched) == 1 + 6 * len(DETECTORS)
     pipeline.run(own_run, SMOKE, DETECTORS)
     assert {path: path.stat().st_mtime_ns for path in watched} == watched
 

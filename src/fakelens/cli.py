@@ -8,15 +8,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fakelens.terminal import TerminalReporter, print_table
+
 if TYPE_CHECKING:
     from fakelens.core.detector_spec import DetectorSpec
+    from fakelens.evaluation.against import Against
     from fakelens.recipes import Recipe
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 
 _INTERRUPTED = 130
+_WEAKEST_SHOWN = 10
 
 RecipeOption = Annotated[str, typer.Option("--recipe", help="openfake, demo, smoke, or a YAML file.")]
 SetOption = Annotated[
@@ -39,7 +41,8 @@ NoPretrainedOption = Annotated[
     bool, typer.Option("--no-pretrained", help="Train from scratch, without the hub's weights.")
 ]
 DetectorsOption = Annotated[str | None, typer.Option(help="Comma-separated names; `fakelens detectors` lists them.")]
-DetectorArgument = Annotated[str, typer.Argument(metavar="DETECTOR", help="A name from `fakelens detectors`.")]
+_DETECTOR_HELP = "A name from `fakelens detectors`."
+DetectorArgument = Annotated[str, typer.Argument(metavar="DETECTOR", help=_DETECTOR_HELP)]
 BundleOption = Annotated[Path | None, typer.Option(help="Deployment folder (default: the newest runs/*/bundle).")]
 
 
@@ -83,10 +86,10 @@ def run(
 
     chosen, folder = _setup(recipe, set_, workdir, no_pretrained)
     specs = _specs(detectors)
-    with _reporter() as reporter:
+    with TerminalReporter() as reporter:
         page = pipeline.run(folder, chosen, specs, force=force, reporter=reporter)
     table = comparison(folder, specs)
-    _print_table(table.head, table.rows)
+    print_table(table.head, table.rows)
     if chosen.data.source == "synthetic":
         print("This was a demonstration on synthetic pictures: the figures say nothing about real images.")
     target = folder / "bundle"
@@ -112,7 +115,7 @@ def prepare(
         PreparedData(folder / "data").verify()
         print(f"{folder / 'data'}: every file is as `prepare` wrote it")
         return
-    with _reporter() as reporter:
+    with TerminalReporter() as reporter:
         pipeline.prepare(folder, chosen, force=force, reporter=reporter)
 
 
@@ -130,18 +133,68 @@ def _stage_command(stage: str) -> Any:
         from fakelens import pipeline
 
         chosen, folder = _setup(recipe, set_, workdir, no_pretrained)
-        with _reporter() as reporter:
+        with TerminalReporter() as reporter:
             getattr(pipeline, stage)(folder, chosen, _specs(detector)[0], force=force, reporter=reporter)
 
     return command
 
 
-for _stage, _words in {
-    "train": "Train one detector; goes on where an interrupted run stopped.",
-    "evaluate": "Judge one trained detector on the held-out test split.",
-    "export": "Write one detector's ONNX files, verify them and choose what ships.",
-}.items():
-    app.command(_stage, help=_words)(_stage_command(_stage))
+app.command("train", help="Train one detector; goes on where an interrupted run stopped.")(_stage_command("train"))
+
+
+@app.command()
+def evaluate(
+    detector: Annotated[str | None, typer.Argument(metavar="DETECTOR", help=_DETECTOR_HELP)] = None,
+    recipe: RecipeOption = "openfake",
+    workdir: WorkdirOption = None,
+    set_: SetOption = None,
+    no_pretrained: NoPretrainedOption = False,
+    force: ForceOption = False,
+    against: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Judge this folder's pictures, in real/ and fake/, instead.")
+    ] = None,
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="A .safetensors or .onnx file or a bundle to judge it with (repeatable)."),
+    ] = None,
+    scores: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="CSV (image, score) of another system, for the same tables (repeatable)."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where tables and plots go (default: WORKDIR/against/FOLDER).")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print against.json instead of tables.")] = False,
+) -> None:
+    """Judge one trained detector on the held-out test split, or any systems on pictures of your own (--against)."""
+    if against is None:
+        if model or scores or output or json_:
+            raise typer.BadParameter("--model, --scores, --output and --json need --against FOLDER")
+        if detector is None:
+            raise typer.BadParameter("name a DETECTOR to judge, or pictures to judge with --against FOLDER")
+        _stage_command("evaluate")(detector, recipe, workdir, set_, no_pretrained, force)
+        return
+    if detector and model:
+        raise typer.BadParameter("name what to judge as DETECTOR or with --model, not both")
+    chosen, folder = _setup(recipe, set_, workdir, no_pretrained)
+    from fakelens.evaluation.against import judge_folder
+    from fakelens.evaluation.against_files import write_against
+
+    models = model or _models_of(folder, detector, others=bool(scores))
+    with TerminalReporter() as reporter:
+        found, scored = judge_folder(
+            against, models, scores or [], workdir=folder, settings=chosen.evaluate, seed=chosen.data.seed,
+            reporter=reporter,
+        )  # fmt: skip
+        page = write_against(output or folder / "against" / against.resolve().name, found, scored)
+    _print_against(found, page, json_)
+    if found.refused:
+        raise typer.Exit(1)
+
+
+app.command("export", help="Write one detector's ONNX files, verify them and choose what ships.")(
+    _stage_command("export")
+)
 
 
 @app.command()
@@ -155,7 +208,7 @@ def bundle(
     from fakelens import pipeline
 
     _, folder = _setup(recipe, set_, workdir)
-    with _reporter() as reporter:
+    with TerminalReporter() as reporter:
         pipeline.bundle(folder, _specs(detectors), reporter=reporter)
 
 
@@ -170,7 +223,7 @@ def report(
     from fakelens import pipeline
 
     chosen, folder = _setup(recipe, set_, workdir)
-    with _reporter() as reporter:
+    with TerminalReporter() as reporter:
         pipeline.report(folder, chosen, _specs(detectors), reporter=reporter)
 
 
@@ -189,10 +242,15 @@ def predict(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Pictures, folders or globs.")],
     bundle: BundleOption = None,
     detector: Annotated[str | None, typer.Option(help="Detector of the bundle (default: its most accurate).")] = None,
+    max_fpr: Annotated[
+        float | None,
+        typer.Option("--max-fpr", metavar="RATE", help="Share of false alarms: 0.01 or 0.05 (default: the bundle's)."),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     csv_: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a CSV file.")] = None,
 ) -> None:
     """Judge pictures; a bad file is reported and the rest goes on (exit status 1)."""
+    from fakelens.core.scoring import point_at
     from fakelens.runtime.bundle import Bundle
     from fakelens.runtime.folder import Judgement, judge_files, picture_files
 
@@ -204,9 +262,11 @@ def predict(
             "note: these detectors were trained on synthetic pictures; their verdicts mean nothing",
             file=sys.stderr,
         )
+    chosen = opened.detector(name)
+    threshold = chosen.threshold if max_fpr is None else point_at(chosen.operating_points, max_fpr).threshold
     judged: list[Judgement] = []
-    with _reporter() as reporter, reporter.task("Judging pictures", len(files)) as task:
-        for judgement in judge_files(opened.detector(name), name, files):
+    with TerminalReporter() as reporter, reporter.task("Judging pictures", len(files)) as task:
+        for judgement in judge_files(chosen, name, files, threshold):
             judged.append(judgement)
             task.advance()
             if json_:
@@ -251,7 +311,7 @@ def benchmark(
         raise ValueError(f"nothing is exported in {folder}: run `fakelens run` or `fakelens export DETECTOR` first")
     latencies = median_latencies_ms({name: OnnxDetector(path, num_threads=1) for name, path in files.items()})
     rows = [(name, f"{files[name].stat().st_size / 1e6:.2f}", f"{ms:.2f}") for name, ms in latencies.items()]
-    _print_table(("File", "Size (MB)", "Median time (ms)"), rows)
+    print_table(("File", "Size (MB)", "Median time (ms)"), rows)
 
 
 @app.command()
@@ -266,7 +326,7 @@ def detectors(
         print(to_commented_yaml(find(name).defaults))
         return
     rows = [(spec.name, spec.display_name, spec.weights or "none", spec.summary) for spec in discover().values()]
-    _print_table(("Name", "", "Pretrained weights", ""), rows)
+    print_table(("Name", "", "Pretrained weights", ""), rows)
 
 
 @app.command()
@@ -296,11 +356,18 @@ def _specs(names: str | None) -> "list[DetectorSpec]":
     return [find(name.strip()) for name in names.split(",")]
 
 
-def _newest_bundle() -> Path:
+def _newest_bundle(option: str = "--bundle") -> Path:
     found = sorted(Path("runs").glob("*/bundle/bundle.json"), key=lambda path: path.stat().st_mtime)
     if not found:
-        raise ValueError("no bundle found in runs/*/bundle: give one with --bundle, or make one with `fakelens run`")
+        raise ValueError(f"no bundle found in runs/*/bundle: give one with {option}, or make one with `fakelens run`")
     return found[-1].parent
+
+
+def _models_of(workdir: Path, detector: str | None, *, others: bool) -> list[Path]:
+    """What to judge when no model is named: the detector's checkpoint, the newest bundle, or `others` alone."""
+    if detector:
+        return [workdir / _specs(detector)[0].name / "best.safetensors"]
+    return [] if others else [_newest_bundle("--model")]
 
 
 def _own_command() -> str:
@@ -309,68 +376,6 @@ def _own_command() -> str:
     if started.name == "fakelens" and str(started.parent) not in os.environ.get("PATH", "").split(os.pathsep):
         return os.path.relpath(started)
     return "fakelens"
-
-
-class _RichReporter:
-    """Draws progress on a terminal (on stderr); elsewhere only prints what is said."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-        self._console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
-
-    def __enter__(self) -> "_RichReporter":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._progress.stop()
-
-    def say(self, text: str) -> None:
-        if self._console.is_terminal:
-            self._console.print(text, highlight=False, markup=False)
-        else:
-            print(text, file=sys.stderr, flush=True)
-
-    @contextmanager
-    def task(self, title: str, total: float) -> Iterator["_RichTask"]:
-        number = self._progress.add_task(title, total=total, note="")
-        try:
-            yield _RichTask(self._progress, number)
-        finally:
-            self._progress.remove_task(number)
-
-
-class _RichTask:
-    def __init__(self, progress: Any, number: Any) -> None:
-        self._progress, self._number = progress, number
-
-    def advance(self, steps: float = 1, note: str = "") -> None:
-        self._progress.update(self._number, advance=steps, note=note)
-
-
-_reporter = _RichReporter
-
-
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*head)
-    for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 160).print(table, highlight=False)
 
 
 def _print_verdicts(judged: list[Any]) -> None:
@@ -384,7 +389,28 @@ def _print_verdicts(judged: list[Any]) -> None:
         )
         for j in judged
     ]
-    _print_table(("Picture", "Verdict", "Probability of AI"), rows)
+    print_table(("Picture", "Verdict", "Probability of AI"), rows)
+
+
+def _print_against(found: "Against", page: Path, as_json: bool) -> None:
+    from fakelens.core.artifacts import to_json
+    from fakelens.evaluation import against_tables as tables
+
+    for warning in found.warnings:
+        print(f"WARNING: {warning}", file=sys.stderr)
+    for words in (*found.notes, *(f"left out {refused.image}: {refused.reason}" for refused in found.refused)):
+        print(f"note: {words}", file=sys.stderr)
+    if as_json:
+        print(to_json(found.as_json()), end="")
+        return
+    groups = tables.groups_table(found, at_most=_WEAKEST_SHOWN)
+    shown = {"": tables.main_table(found), "The weakest generators and origins": groups}
+    shown |= {tables.pairs_note(found): tables.pairs_table(found)} if found.pairs else {}
+    for title, table in shown.items():
+        print(f"\n{title}" if title else title)
+        print_table(table.head, table.rows)
+        print(found.null_words)
+    print(f"\nEverything: {page}")
 
 
 def _write_csv(path: Path, judged: list[Any]) -> None:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fakelens.core.artifacts import StageRecord, load_record, read_json
+from fakelens.core.artifacts import StageRecord, load_record, read_json, write_text
 from fakelens.core.detector_spec import DetectorSpec
 from fakelens.core.progress import SILENT, Reporter
-from fakelens.evaluation.report import shipped_variant
+from fakelens.evaluation.entry import shipped_variant
 from fakelens.recipes import Recipe, training_settings
 
 
@@ -94,19 +94,28 @@ def export(
 def bundle(workdir: Path, detectors: Sequence[DetectorSpec], *, reporter: Reporter = SILENT) -> Path:
     """Write `bundle/`, the deployment folder, out of the shipped ONNX files."""
     from fakelens.bundle.writer import ModelEntry, write_bundle
+    from fakelens.evaluation.entry import Entry
+    from fakelens.evaluation.model_card import gist, model_card
     from fakelens.runtime.bundle import BundleAbout, Figures
 
+    prepared = load_record(workdir / "data" / "prepare.json")
     entries = []
     for spec in detectors:
-        folder = workdir / spec.name / "onnx"
-        shipped = shipped_variant(load_record(folder / "export.json"))
-        trained = load_record(workdir / spec.name / "train.json").results
-        summary = (
-            spec.summary if trained["pretrained"] or not spec.weights else f"{spec.display_name}, trained from scratch"
+        found = Entry.load(workdir, spec)
+        card, shipped = model_card(found, prepared), found.shipped
+        write_text(found.folder / "model_card.md", card)
+        entries.append(
+            ModelEntry(
+                found.folder / "onnx" / shipped["file"],
+                spec.display_name,
+                found.summary,
+                shipped["latency_ms"],
+                Figures.from_json(shipped["metrics"]),
+                card,
+                gist(found, prepared),
+            )
         )
-        figures = Figures.from_json(shipped["metrics"])
-        entries.append(ModelEntry(folder / shipped["file"], spec.display_name, summary, shipped["latency_ms"], figures))
-    data = load_record(workdir / "data" / "prepare.json").results
+    data = prepared.results
     about = BundleAbout(data["description"], data["licence"], data["num_images"], data["source"])
     folder = write_bundle(workdir / "bundle", entries, about)
     size = sum(entry.onnx_path.stat().st_size for entry in entries) / 1e6

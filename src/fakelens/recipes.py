@@ -47,7 +47,11 @@ RECIPES = {
         name="demo",
         base="demo",
         # Strong recompression would wipe the synthetic traces out; real ones are many and survive it.
-        train=EngineSettings(augmentation=AugmentationSettings(jpeg=0.3, webp=0.0, quality=(85, 95))),
+        train=EngineSettings(
+            augmentation=AugmentationSettings.checked(
+                {"crop_scale": 1, "blur": 0, "jpeg": 0.3, "webp": 0, "avif": 0, "resize_jpeg": 0, "quality": (85, 95)}
+            )
+        ),
         data=DataSettings(source="synthetic", num_images=920, stored_px=128, synthetic_px=128, min_side_px=64),
     ),
     "smoke": Recipe(
@@ -57,6 +61,7 @@ RECIPES = {
             source="synthetic", num_images=80, stored_px=80, synthetic_px=80, min_side_px=64, num_workers=0
         ),
         train=EngineSettings(tiny=True, max_epochs=2, input_px=64),
+        evaluate=EvaluationSettings(num_resamples=100, robustness_images=4),
         # A detector that has seen 56 pictures has no opinion that quantisation could keep.
         export=ExportSettings.checked(
             {

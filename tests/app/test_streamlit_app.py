@@ -61,7 +61,7 @@ def test_the_pictures_stay_when_another_detector_is_chosen(folder: Path) -> None
     app.session_state["detector"] = LABELS[2]
     checked(app.run())
     assert words(app) == ["Likely AI-generated"]
-    assert {name for name, _ in app.session_state["views"]} == {"small_net", "mobile_net"}
+    assert {key[0] for key in app.session_state["views"]} == {"small_net", "mobile_net"}
 
 
 def test_a_removed_picture_is_forgotten(folder: Path) -> None:
@@ -114,3 +114,16 @@ def test_from_the_source_tree_the_bundle_is_named_by_the_environment(
     monkeypatch.delenv("FAKELENS_BUNDLE")
     app = checked(AppTest.from_file(SOURCE, default_timeout=20).run())
     assert "set FAKELENS_BUNDLE" in app.error[0].value
+
+
+def test_a_stricter_threshold_gives_another_verdict(folder: Path) -> None:
+    app = upload(page(folder), ("grey.png", flat_picture(160)))
+    assert words(app) == ["Likely AI-generated"]
+    app.selectbox[0].select_index(1)
+    checked(app.run())
+    assert words(app) == ["Uncertain"]
+
+
+def test_the_card_in_a_few_sentences_is_on_the_page(folder: Path) -> None:
+    shown = "\n".join(text.value for text in page(folder).markdown)
+    assert r"It most often misses\: some\_generator (40% of 20)." in shown

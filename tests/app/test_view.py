@@ -150,7 +150,10 @@ def test_the_bar_marks_both_thresholds() -> None:
 
 
 def test_the_figures_are_the_models_own() -> None:
-    model = BundledModel("tiny", "Tiny", "", "tiny.onnx", "int8-static", 224, 256, Threshold(), 2_590_000, 3.6, FIGURES)
+    model = BundledModel(
+        "tiny", "Tiny", "", "tiny.onnx", "int8-static", 224, 256, Threshold(), 2_590_000, 3.6, FIGURES,
+        operating_points=(), facts=(), card="tiny.md",
+    )  # fmt: skip
     rows = {label: value for label, value, _ in view.figure_rows(model)}
     assert rows == {
         "Accuracy": "91.3 %",
@@ -165,3 +168,25 @@ def test_the_figures_are_the_models_own() -> None:
     assert dict(rows, Accuracy="100 %") == {
         label: value for label, value, _ in view.figure_rows(replace(model, metrics=replace(FIGURES, accuracy=1.0)))
     }
+
+
+def test_thresholds_are_offered_by_name_the_default_first() -> None:
+    detector = OnnxDetector(onnx_bytes({"fakelens.threshold_fake": "0.9"}))
+    choices = view.threshold_choices(detector)
+    assert list(choices.values()) == [Threshold(0.4, 0.9), Threshold(0.4, 0.6)]
+    assert list(choices) == ["Few false alarms: 1 % of validation photographs", "Balanced: the likelier side"]
+
+
+def test_another_threshold_changes_the_verdict_not_the_probability() -> None:
+    detector = OnnxDetector(onnx_bytes())
+    balanced = view.judge(detector, "a.png", flat_picture(160))
+    strict = view.judge(detector, "a.png", flat_picture(160), Threshold(0.4, 0.99))
+    assert isinstance(balanced, view.PictureView)
+    assert isinstance(strict, view.PictureView)
+    assert (balanced.verdict, strict.verdict) == (Verdict.FAKE, Verdict.UNCERTAIN)
+    assert balanced.probability == strict.probability
+    assert "99 %" in strict.sentence
+
+
+def test_words_from_outside_are_no_markup() -> None:
+    assert view.as_text("flux_1 [dev](x) *now*") == r"flux\_1 \[dev\](x) \*now\*"

@@ -15,9 +15,12 @@ from fakelens.bundle import writer
 from fakelens.bundle.writer import ModelEntry, write_bundle
 from fakelens.core.artifacts import sha256_file
 from fakelens.runtime.bundle import Bundle
-from onnx_models import ABOUT, FIGURES, flat_picture, make_bundle, onnx_bytes
+from onnx_models import ABOUT, FACTS, FIGURES, flat_picture, make_bundle, onnx_bytes
 
 FILES = {
+    "model_cards/small_net.md",
+    "model_cards/large_net.md",
+    "model_cards/mobile_net.md",
     ".gitignore",
     ".streamlit/config.toml",
     "README.md",
@@ -47,7 +50,7 @@ def files_in(folder: Path) -> set[str]:
 def entry(tmp_path: Path, data: bytes = onnx_bytes()) -> ModelEntry:
     path = tmp_path / "model.onnx"
     path.write_bytes(data)
-    return ModelEntry(path, "Tiny", "A tiny one.", 3.6, FIGURES)
+    return ModelEntry(path, "Tiny", "A tiny one.", 3.6, FIGURES, "# Model card\n", FACTS)
 
 
 def test_the_set_of_files_and_their_hashes(tmp_path: Path) -> None:
@@ -68,6 +71,12 @@ def test_the_set_of_files_and_their_hashes(tmp_path: Path) -> None:
         "size_bytes": (folder / "small_net.onnx").stat().st_size,
         "latency_ms": 3.6,
         "metrics": {**vars(FIGURES), "confusion_matrix": [[837, 63], [94, 806]]},
+        "operating_points": [
+            {"false_positive_rate": None, "threshold": {"real": 0.4, "fake": 0.6}},
+            {"false_positive_rate": 0.01, "threshold": {"real": 0.4, "fake": 0.9}},
+        ],
+        "facts": list(FACTS),
+        "card": "model_cards/small_net.md",
     }
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
@@ -103,7 +112,7 @@ def test_requirements_are_exact_pins_of_what_is_installed(tmp_path: Path) -> Non
 def test_the_readme_has_five_steps_the_figures_and_the_licence(tmp_path: Path) -> None:
     text = (make_bundle(tmp_path / "bundle") / "README.md").read_text()
     assert re.findall(r"^(\d)\. \*\*", text, re.MULTILINE) == list("12345")
-    assert "| EfficientNetV2-S (`large_net.onnx`) | 91.3 % |" in text
+    assert "| [EfficientNetV2-S](model_cards/large_net.md) (`large_net.onnx`) | 91.3 % |" in text
     assert "main file path: `streamlit_app.py`" in text
     assert "**CC-BY-NC-4.0**" in text
     assert "commercially" in text

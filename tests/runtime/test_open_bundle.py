@@ -80,7 +80,7 @@ def test_a_threshold_edited_by_hand_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(format=2), "format is 2, this program reads 1"),
+        (lambda c: c.update(format=1), "format is 1, this program reads 2"),
         (lambda c: c.pop("format"), "format should be of type int, not None"),
         (lambda c: c.pop("models"), "models should be of type list"),
         (lambda c: c.update(models=[]), "at least one is needed"),
@@ -97,6 +97,8 @@ def test_a_threshold_edited_by_hand_is_refused(folder: Path) -> None:
             r"models\[0\].metrics: auc should be of type float",
         ),
         (lambda c: c["data"].pop("licence"), "data: licence"),
+        (lambda c: c["models"][0].pop("facts"), r"models\[0\]: facts should be of type list"),
+        (lambda c: c["models"][0]["operating_points"][0].pop("threshold"), "operating points are not as"),
     ],
 )
 def test_a_wrong_description_is_named(folder: Path, change: Callable[[dict[str, Any]], object], message: str) -> None:
@@ -105,7 +107,7 @@ def test_a_wrong_description_is_named(folder: Path, change: Callable[[dict[str, 
         Bundle.open(folder)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", '{"format": 1', "\x00"])
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"format": 2', "\x00"])
 def test_what_is_no_description_is_refused(folder: Path, text: str) -> None:
     (folder / "bundle.json").write_text(text)
     with pytest.raises(BundleDamaged, match="fakelens bundle"):

@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from fakelens import pipeline
 from fakelens.core.artifacts import StageRecord
@@ -21,7 +22,7 @@ from fakelens.recipes import RECIPES, Recipe, training_settings
 from fakelens.training.history import read_history
 from fakelens.training.run import train
 
-SPEC = next(iter(discover().values()))
+SPEC, OTHER = list(discover().values())[:2]
 
 
 def recipe(**engine: object) -> Recipe:
@@ -50,10 +51,15 @@ class KillAfter(Silent):
 
 
 def train_spec(
-    workdir: Path, spec: DetectorSpec = SPEC, *, reporter: Silent | None = None, **engine: object
+    workdir: Path,
+    spec: DetectorSpec = SPEC,
+    *,
+    reporter: Silent | None = None,
+    own: Mapping[str, object] | None = None,
+    **engine: object,
 ) -> StageRecord:
     chosen = recipe(**engine)
-    settings = training_settings(spec, chosen)
+    settings = training_settings(spec, chosen).model_copy(update=dict(own or {}))
     return train(workdir, spec, settings, chosen.train, seed=0, reporter=reporter or Silent())
 
 
@@ -70,15 +76,22 @@ def data_only(finished_run: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_killed_run_goes_on_and_ends_the_same(data_only: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+# Everything that draws random numbers or keeps a state of its own beside the weights.
+KNOBS = {"ema_decay": 0.8, "mixup": 0.2, "cutmix": 1.0, "generator_balance": 1.0, "layer_decay": 0.8, "focal_gamma": 1}
+
+
+@pytest.mark.parametrize("own", [{}, KNOBS], ids=["plain", "every knob"])
+def test_a_killed_run_goes_on_and_ends_the_same(
+    data_only: Path, tmp_path_factory: pytest.TempPathFactory, own: dict[str, object]
+) -> None:
     undisturbed = tmp_path_factory.mktemp("undisturbed")
     (undisturbed / "data").symlink_to(data_only / "data")
-    train_spec(undisturbed)
+    train_spec(undisturbed, own=own)
     with pytest.raises(Killed):
-        train_spec(data_only, reporter=KillAfter(3))
+        train_spec(data_only, reporter=KillAfter(3), own=own)
     assert len(read_history(data_only / SPEC.name / "history.csv")) in (1, 2)
     assert not (data_only / SPEC.name / "train.json").exists()
-    train_spec(data_only)
+    train_spec(data_only, own=own)
     assert without_times(data_only) == without_times(undisturbed)
     ours, theirs = (
         load_checkpoint(w / SPEC.name / "best.safetensors")[0].state_dict() for w in (data_only, undisturbed)
@@ -92,6 +105,35 @@ def test_other_settings_start_anew(data_only: Path) -> None:
         train_spec(data_only, reporter=KillAfter(3))
     record = train_spec(data_only, max_epochs=1)
     assert record.results["num_epochs"] == 1
+
+
+def test_the_average_of_the_weights_is_what_is_saved(data_only: Path) -> None:
+    """With a decay near 1 the average stays with the first step's weights, however far training goes."""
+    last, slow = (_parameters_after(data_only, decay) for decay in (0.0, 0.9999))
+    first_step = _parameters_after(data_only, 0.9999, epochs=2)
+    assert sum(float((a - b).abs().sum()) for a, b in zip(slow, first_step, strict=True)) < 0.01
+    assert sum(float((a - b).abs().sum()) for a, b in zip(slow, last, strict=True)) > 0.1
+
+
+def _parameters_after(workdir: Path, decay: float, epochs: int = 1) -> list[torch.Tensor]:
+    train_spec(workdir, own={"ema_decay": decay, "batch_size": 8}, max_epochs=epochs)
+    network, _ = load_checkpoint(workdir / SPEC.name / "best.safetensors")
+    return [parameter.detach() for parameter in network.parameters()]
+
+
+def test_a_teacher_is_learnt_from_and_a_missing_one_is_named(data_only: Path) -> None:
+    """With no weight on the teacher the labels alone are learnt, to the last digit."""
+    with pytest.raises(ValueError, match=rf"{OTHER.name}.*train it first"):
+        train_spec(data_only, own={"teacher": OTHER.name})
+    train_spec(data_only, OTHER, max_epochs=1)
+    record = train_spec(data_only, own={"teacher": OTHER.name, "teacher_weight": 1.0}, max_epochs=1)
+    taught = record.results["best"]["train_loss"]
+    assert set(record.inputs) == {"data", "teacher"}
+    alone = train_spec(data_only, own={"teacher": OTHER.name, "teacher_weight": 0.0}, max_epochs=1)
+    # The first epoch's loss differs only by what was to be learnt.
+    assert taught != alone.results["best"]["train_loss"]
+    again = train_spec(data_only, max_epochs=1)
+    assert again.results["best"]["train_loss"] == pytest.approx(alone.results["best"]["train_loss"], abs=1e-6)
 
 
 def test_changed_data_is_refused(own_run: Path) -> None:

@@ -7,6 +7,7 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from fakelens.app import view
+from fakelens.core.scoring import Threshold
 from fakelens.runtime.bundle import FILE_NAME, Bundle, BundledModel
 from fakelens.runtime.detector import OnnxDetector
 
@@ -66,24 +67,32 @@ def show_detector(bundle: Bundle, model: BundledModel) -> None:
     st.caption(view.NOTHING_STORED)
     if len(uploads) > view.MAX_PICTURES:
         st.info(f"Only the first {view.MAX_PICTURES} of {len(uploads)} pictures are judged: remove some.")
-    show_pictures(detector, uploads[: view.MAX_PICTURES])
+    choices = view.threshold_choices(detector)
+    chosen = st.selectbox(
+        "How sure must it be before it says AI-generated?",
+        list(choices),
+        help="Thresholds chosen on validation photographs; between its two thresholds a picture is uncertain.",
+        key=f"threshold-{model.name}",
+    )
+    show_pictures(detector, uploads[: view.MAX_PICTURES], choices[chosen])
     st.subheader("How good is this detector?", anchor=False)
     show_figures(model)
+    st.markdown("\n".join(f"- {view.as_text(fact)}" for fact in model.facts))
     st.subheader("What a verdict cannot tell", anchor=False)
     st.markdown("\n".join(f"- {sentence}" for sentence in view.CANNOT_TELL))
     st.caption(f"Training data: {bundle.info.data.description}. Licence: {bundle.info.data.licence}.")
 
 
-def show_pictures(detector: OnnxDetector, uploads: list[UploadedFile]) -> None:
+def show_pictures(detector: OnnxDetector, uploads: list[UploadedFile], threshold: Threshold) -> None:
     """The verdicts, each as soon as it is there; none is made twice while its picture stays."""
     known = st.session_state.get("views", {})
     present = {upload.file_id for upload in uploads}
     views = st.session_state["views"] = {key: shown for key, shown in known.items() if key[1] in present}
     for upload in uploads:
-        key = (detector.name, upload.file_id)
+        key = (detector.name, upload.file_id, threshold)
         if key not in views:
             with st.spinner("Looking at the picture …"):
-                views[key] = view.judge(detector, upload.name, upload.getvalue())
+                views[key] = view.judge(detector, upload.name, upload.getvalue(), threshold)
         show_picture(views[key])
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from fakelens.core.imaging import Container, ImageRefused
-from fakelens.core.scoring import VERDICT_WORDS, Threshold, Verdict
+from fakelens.core.scoring import VERDICT_WORDS, OperatingPoint, Threshold, Verdict
 from fakelens.runtime.bundle import BundledModel
 from fakelens.runtime.detector import OnnxDetector
 
@@ -59,8 +59,14 @@ class RefusedView:
     message: str
 
 
-def judge(detector: OnnxDetector, name: str, data: bytes) -> PictureView | RefusedView:
-    """Judge the untrusted bytes of the uploaded file `name`; one call at a time in the whole process."""
+def judge(
+    detector: OnnxDetector, name: str, data: bytes, threshold: Threshold | None = None
+) -> PictureView | RefusedView:
+    """Judge the untrusted bytes of the uploaded file `name`; one call at a time in the whole process.
+
+    The verdict is that of `threshold`, by default the detector's own.
+    """
+    threshold = threshold or detector.threshold
     if len(data) > MAX_FILE_MB * 2**20:
         return RefusedView(name, f"The file has {size_words(len(data))}; the limit is {MAX_FILE_MB} MB a file.")
     try:
@@ -71,15 +77,15 @@ def judge(detector: OnnxDetector, name: str, data: bytes) -> PictureView | Refus
             _give_memory_back()
     except ImageRefused as refusal:
         return RefusedView(name, f"This file cannot be judged: {refusal}.")
-    verdict = detector.threshold.verdict(probability)
+    verdict = threshold.verdict(probability)
     return PictureView(
         name=name,
         verdict=verdict,
         words=_capital(VERDICT_WORDS[verdict]),
         probability=probability,
-        sentence=_sentence(probability, verdict, detector.threshold),
+        sentence=_sentence(probability, verdict, threshold),
         caption=_caption(container),
-        bar_html=bar_html(probability, detector.threshold),
+        bar_html=bar_html(probability, threshold),
         thumbnail_png=thumbnail_png,
     )
 
@@ -97,6 +103,19 @@ def figure_rows(model: BundledModel) -> list[tuple[str, str, str]]:
         ("Model size", size_words(model.size_bytes), f"the {model.variant} ONNX file"),
         ("Time", f"{model.latency_ms:.1f} ms", "an image, measured on a CPU when the model was exported"),
     ]
+
+
+def threshold_choices(detector: OnnxDetector) -> dict[str, Threshold]:
+    """The verdict thresholds that a visitor may choose between, by their names; the detector's default comes first."""
+    named = {_point_words(point): point.threshold for point in detector.operating_points}
+    return dict(sorted(named.items(), key=lambda item: item[1] != detector.threshold))
+
+
+def _point_words(point: OperatingPoint) -> str:
+    rate = point.false_positive_rate
+    if rate is None:
+        return "Balanced: the likelier side"
+    return f"Few false alarms: {percent(rate)} of validation photographs"
 
 
 def bar_html(probability: float, threshold: Threshold) -> str:
@@ -130,6 +149,11 @@ def probability_words(probability: float) -> str:
     if probability >= 0.999:
         return "over 99.9 %"
     return "under 0.1 %" if probability < 0.001 else f"{100 * probability:.1f} %"
+
+
+def as_text(words: str) -> str:
+    """Words as Markdown that shows them as they are: a generator's name may hold what Markdown would read."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>#+!|$~:" else c for c in words)
 
 
 def size_words(num_bytes: int) -> str:

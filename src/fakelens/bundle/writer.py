@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 
 from fakelens.app import view
-from fakelens.core.artifacts import sha256_file, write_json
+from fakelens.core.artifacts import sha256_file, write_json, write_text
 from fakelens.runtime.bundle import FILE_NAME, FORMAT, BundleAbout, BundledModel, BundleInfo, Figures
 from fakelens.runtime.detector import OnnxDetector
 
@@ -28,6 +28,7 @@ _SOURCES = (
     "app/__init__.py",
     "app/view.py",
 )
+_CARDS = "model_cards"
 _APP_FILES = ("streamlit_app.py", ".streamlit/config.toml")
 _REQUIREMENTS = ("numpy", "onnxruntime", "pillow", "streamlit")
 # Streamlit's own lower bounds admit releases with known CVEs, so these two are pinned beside it.
@@ -49,6 +50,10 @@ class ModelEntry:
     latency_ms: float
     """One image, CPU."""
     metrics: Figures
+    card: str
+    """Its model card, Markdown."""
+    facts: tuple[str, ...]
+    """The card in a few sentences."""
 
 
 def write_bundle(folder: Path, models: Sequence[ModelEntry], about: BundleAbout) -> Path:
@@ -96,6 +101,8 @@ def _write_files(folder: Path, models: Sequence[ModelEntry], about: BundleAbout,
 def _add_model(folder: Path, entry: ModelEntry, detector: OnnxDetector) -> BundledModel:
     file = f"{detector.name}.onnx"
     _copy(entry.onnx_path, folder / file)
+    card = Path(_CARDS, f"{detector.name}.md")
+    write_text(folder / card, entry.card)
     return BundledModel(
         name=detector.name,
         display_name=entry.display_name,
@@ -108,6 +115,9 @@ def _add_model(folder: Path, entry: ModelEntry, detector: OnnxDetector) -> Bundl
         size_bytes=(folder / file).stat().st_size,
         latency_ms=entry.latency_ms,
         metrics=entry.metrics,
+        operating_points=detector.operating_points,
+        facts=entry.facts,
+        card=card.as_posix(),
     )
 
 
@@ -172,5 +182,5 @@ def _table(models: Sequence[BundledModel]) -> str:
     for model in models:
         figures = [value for _, value, _ in view.figure_rows(model)]
         thresholds = f"{view.percent(model.threshold.real)}, {view.percent(model.threshold.fake)}"
-        rows.append([f"{model.display_name} (`{model.file}`)", *figures, thresholds])
+        rows.append([f"[{model.display_name}]({model.card}) (`{model.file}`)", *figures, thresholds])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

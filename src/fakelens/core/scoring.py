@@ -1,8 +1,9 @@
 """What a score means: the Scorer protocol, and from a probability to a verdict."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from fakelens.core.imaging import ImageF32
 
@@ -42,6 +43,46 @@ class Threshold:
         if probability >= self.fake:
             return Verdict.FAKE
         return Verdict.REAL if probability < self.real else Verdict.UNCERTAIN
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A pair of thresholds and why they stand where they stand."""
+
+    false_positive_rate: float | None
+    """Share of validation photographs at or above the upper threshold; None for the thresholds around 0.5."""
+    threshold: Threshold
+
+    @property
+    def words(self) -> str:
+        """For a person: `at 0.5`, `1 % false alarms`."""
+        rate = self.false_positive_rate
+        return "at 0.5" if rate is None else f"{100 * rate:g} % false alarms"
+
+
+def points_of(plain: Iterable[Mapping[str, Any]]) -> tuple[OperatingPoint, ...]:
+    """Operating points out of their JSON form.
+
+    Raises:
+        ValueError: when it is none.
+    """
+    try:
+        return tuple(OperatingPoint(p["false_positive_rate"], Threshold(**p["threshold"])) for p in plain)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"operating points are not as `fakelens evaluate` writes them ({error})") from error
+
+
+def point_at(points: Sequence[OperatingPoint], rate: float | None) -> OperatingPoint:
+    """The point for this false-positive rate, None being the thresholds around 0.5.
+
+    Raises:
+        ValueError: naming the rates that there are.
+    """
+    for point in points:
+        if point.false_positive_rate == rate:
+            return point
+    known = ", ".join(f"{p.false_positive_rate:g}" for p in points if p.false_positive_rate is not None) or "none"
+    raise ValueError(f"no threshold was kept for a false-positive rate of {rate}: there are {known}")
 
 
 class Scorer(Protocol):

@@ -25,7 +25,7 @@ _FASTEST: dict[str, dict[str, int]] = {"WEBP": {"method": 0}, "AVIF": {"speed": 
 class AugmentationSettings(Settings):
     """How training images are varied; the same for photographs and fakes."""
 
-    crop_scale: float = Field(1.0, gt=0, le=1)
+    crop_scale: float = Field(0.6, gt=0, le=1)
     """Smallest side of the random crop as a fraction of the stored square; larger crops are shrunk, smaller enlarged.
     1 takes crops of the input size, without resampling."""
     flip: float = Field(0.5, ge=0, le=1)

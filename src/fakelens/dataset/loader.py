@@ -1,14 +1,16 @@
 """Prepared splits as torch batches, every random number keyed by (seed, epoch, index)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fakelens.core.imaging import to_model_input
 from fakelens.dataset.augmentation import AugmentationSettings, augment
+from fakelens.dataset.manifest import ManifestRow
 from fakelens.dataset.prepared import SplitData
 
 Item = tuple[torch.Tensor, torch.Tensor]
@@ -20,8 +22,18 @@ class EpochSampler(Sampler[tuple[int, int]]):
     The epoch travels with the index, so that workers started long ago still augment by the right epoch.
     """
 
-    def __init__(self, num_images: int, seed: int, *, shuffle: bool, rank: int = 0, num_processes: int = 1) -> None:
-        self._num_images, self._seed, self._shuffle = num_images, seed, shuffle
+    def __init__(
+        self,
+        num_images: int,
+        seed: int,
+        *,
+        shuffle: bool,
+        rank: int = 0,
+        num_processes: int = 1,
+        weights: npt.NDArray[np.float64] | None = None,
+    ) -> None:
+        """With `weights`, (num_images,) summing to 1, a shuffled epoch draws with replacement."""
+        self._num_images, self._seed, self._shuffle, self._weights = num_images, seed, shuffle, weights
         self._rank, self._num_processes = rank, num_processes
         self._epoch = 0
 
@@ -35,10 +47,30 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = np.arange(self._num_images)
         if self._shuffle:
-            order = np.random.default_rng((self._seed, 4, self._epoch)).permutation(self._num_images)
+            rng = np.random.default_rng((self._seed, 4, self._epoch))
+            order = (
+                rng.permutation(self._num_images)
+                if self._weights is None
+                else rng.choice(self._num_images, self._num_images, p=self._weights)
+            )
         # Each process gets equally many: the first images stand in for the missing last ones.
         padded = np.resize(order, len(self) * self._num_processes)
         return iter([(self._epoch, int(index)) for index in padded[self._rank :: self._num_processes]])
+
+
+def drawing_weights(rows: Sequence[ManifestRow], balance: float) -> npt.NDArray[np.float64]:
+    """How often to draw each picture, (N,) summing to 1: both labels equally often.
+
+    Within a label, pictures of a group of n (a generator, a source of photographs) are drawn in proportion to
+    n^-balance: 1 is every group equally often.
+    """
+    groups = [f"{row.label} {row.generator}" for row in rows]
+    _, number, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    weights: npt.NDArray[np.float64] = counts[number].astype(np.float64) ** -balance
+    labels = np.array([row.label for row in rows])
+    for label in np.unique(labels):
+        weights[labels == label] /= weights[labels == label].sum()
+    return np.asarray(weights / weights.sum())
 
 
 class TrainingImages(Dataset[Item]):

@@ -23,13 +23,14 @@ def build(options: BuildOptions) -> "nn.Module":
     import timm
 
     from fakelens.detectors.hub_weights import weights_from_hub
-    from fakelens.detectors.wrapping import LogitDetector, start_gently
+    from fakelens.detectors.wrapping import LogitDetector, start_gently, start_undecided
 
     size: dict[str, Any] = _TINY if options.tiny else {}
     network: Any
     if options.pretrained:
         with weights_from_hub(_WEIGHTS):
             network = timm.create_model(f"hf-hub:{_WEIGHTS}", pretrained=True, num_classes=1, drop_rate=options.dropout)
+        start_undecided(network.get_classifier())
     else:
         # ImageNet-21k is only a name here: without `pretrained` nothing of it is loaded.
         network = timm.create_model("tf_efficientnetv2_s.in21k", num_classes=1, drop_rate=options.dropout, **size)

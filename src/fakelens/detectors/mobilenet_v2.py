@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 _WEIGHTS = "google/mobilenet_v2_1.0_224"
+# transformers takes TensorFlow's decay of 0.997 for torch's momentum, its complement: the statistics that evaluation
+# uses would be those of the last batch alone. This is torch's default.
+_BATCH_NORM_MOMENTUM = 0.1
 
 
 def build(options: BuildOptions) -> "nn.Module":
@@ -22,6 +25,7 @@ def build(options: BuildOptions) -> "nn.Module":
     from fakelens.detectors.torchvision_operators import ensure_torchvision
 
     ensure_torchvision()
+    from torch import nn
     from transformers import MobileNetV2Config, MobileNetV2ForImageClassification
 
     from fakelens.detectors.hub_weights import weights_from_hub
@@ -39,6 +43,9 @@ def build(options: BuildOptions) -> "nn.Module":
         network = MobileNetV2ForImageClassification(MobileNetV2Config(tf_padding=True, **head, **size))
         blocks = [module for module in network.modules() if getattr(module, "use_residual", False)]
         start_gently([block.reduce_1x1.normalization for block in blocks], network.classifier)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = _BATCH_NORM_MOMENTUM
     return LogitDetector(network, options, logits_of=lambda output: output.logits)
 
 
@@ -64,7 +71,14 @@ DETECTOR = DetectorSpec(
     weights=_WEIGHTS,
     licence="Apache-2.0",
     defaults=TrainingSettings(
-        learning_rate=5e-4, batch_size=64, head_epochs=5, epochs=12, label_smoothing=0.1, dropout=0.2
+        # Half the rate keeps more of what ImageNet taught: +0.04 AUC on unseen generators (LOG.md, 2026-11-24).
+        learning_rate=2e-4,
+        batch_size=32,
+        head_epochs=2,
+        epochs=12,
+        label_smoothing=0.1,
+        dropout=0.2,
+        ema_decay=0.99,
     ),
     demo=TrainingSettings(pretrained=False, input_px=96, learning_rate=1e-3, batch_size=16, epochs=10, dropout=0.2),
 )

@@ -9,16 +9,26 @@ from torch import nn
 from fakelens.core.detector_spec import BuildOptions
 
 
+def start_undecided(head: nn.Module) -> None:
+    """Let a new head (one linear layer) begin without an opinion: logits near 0, whatever the features' scale.
+
+    timm draws a one-class head's weights from ±1; over 1,280 features its first logits are in the tens, and undoing
+    them costs a fine-tuning its first epochs and the backbone what it knew.
+    """
+    nn.init.normal_(head.weight, std=0.01)  # type: ignore[arg-type]  # a module's attributes are untyped
+    nn.init.zeros_(head.bias)  # type: ignore[arg-type]
+
+
 def start_gently(last_norms: Iterable[nn.Module], head: nn.Module) -> None:
     """Let a deep network that starts from scratch begin as a shallow one with no opinion.
 
     Each residual branch's last normalisation starts at zero, so that every block is the identity at first (Goyal et
-    al. 2017, arXiv 1706.02677, section 5.1), and the head's weights are small. Without it a few hundred steps are not
+    al. 2017, arXiv 1706.02677, section 5.1), and the head is undecided. Without it a few hundred steps are not
     enough for the deeper ones to learn anything.
     """
     for norm in last_norms:
         nn.init.zeros_(norm.weight)  # type: ignore[arg-type]  # a module's attributes are untyped
-    nn.init.normal_(head.weight, std=0.01)  # type: ignore[arg-type]
+    start_undecided(head)
 
 
 class LogitDetector(nn.Module):

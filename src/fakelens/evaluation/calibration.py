@@ -1,5 +1,6 @@
 """Temperature scaling (Guo et al. 2017, arXiv 1706.04599): validation logits in, one number out."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,37 @@ def calibrated(logits: npt.NDArray[np.floating], temperature: float) -> npt.NDAr
     return 1 / (1 + np.exp(-np.clip(logits.astype(np.float64) / temperature, -60, 60)))
 
 
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """The pictures whose stated probability lies in one interval."""
+
+    lower: float
+    upper: float
+    num_images: int
+    mean_probability: float
+    share_fake: float
+
+
+def reliability(
+    probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.int64], num_bins: int = 15
+) -> tuple[ReliabilityBin, ...]:
+    """Stated probability against observed share of fakes in equal-width bins; empty bins are left out."""
+    number = np.minimum((probabilities * num_bins).astype(int), num_bins - 1)
+    return tuple(
+        ReliabilityBin(
+            lower=b / num_bins,
+            upper=(b + 1) / num_bins,
+            num_images=int(np.sum(number == b)),
+            mean_probability=float(np.mean(probabilities[number == b])),
+            share_fake=float(np.mean(labels[number == b])),
+        )
+        for b in map(int, np.unique(number))
+    )
+
+
 def expected_calibration_error(
     probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.int64], num_bins: int = 15
 ) -> float:
-    """Mean distance between stated probability and observed share of fakes, over equal-width bins."""
-    bins = np.minimum((probabilities * num_bins).astype(int), num_bins - 1)
-    gaps = [
-        np.sum(bins == b) * abs(np.mean(probabilities[bins == b]) - np.mean(labels[bins == b])) for b in np.unique(bins)
-    ]
-    return float(np.sum(gaps) / len(labels))
+    """Mean distance between stated probability and observed share of fakes (Guo et al. 2017), weighted by images."""
+    bins = reliability(probabilities, labels, num_bins)
+    return sum(b.num_images * abs(b.mean_probability - b.share_fake) for b in bins) / len(labels)

@@ -1,22 +1,25 @@
-"""The evaluate stage: a checkpoint and prepared data in; scores, metrics, temperature and plots out."""
+"""The evaluate stage: a checkpoint and prepared data in; scores, figures, temperature, thresholds and plots out."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-
-import numpy as np
 
 from fakelens.core.artifacts import Stage, StageRecord, load_record, write_json
 from fakelens.core.detector_spec import DetectorSpec
 from fakelens.core.progress import SILENT, Reporter
+from fakelens.core.scoring import point_at
 from fakelens.dataset.prepared import PreparedData
 from fakelens.detectors.checkpoint import TorchScorer, load_checkpoint
+from fakelens.evaluation import curves, plots, robustness
 from fakelens.evaluation.calibration import calibrated, expected_calibration_error, fit_temperature
 from fakelens.evaluation.metrics import compute_metrics
-from fakelens.evaluation.plots import plot_confusion_matrix, plot_roc, plot_samples
+from fakelens.evaluation.operating import operating_points
+from fakelens.evaluation.robustness_plot import plot_robustness
 from fakelens.evaluation.scores import Scores, joined, run_scorer, score_split, write_scores
 from fakelens.evaluation.settings import EvaluationSettings
+from fakelens.evaluation.summary import summarise
 
-_VERSION = 2
+_VERSION = 3
 
 
 def evaluate_stage(workdir: Path, spec: DetectorSpec, settings: EvaluationSettings) -> Stage:
@@ -40,9 +43,10 @@ def evaluate(
 ) -> StageRecord:
     """Judge `best.safetensors` on the test split and the further test sets.
 
-    The temperature comes from the validation split alone.
+    Temperature and thresholds come from the validation split alone.
 
-    Writes `scores.parquet`, `metrics.json`, `plots/` and `evaluate.json`.
+    Writes `scores.parquet`, `metrics.json`, `plots/`, `robustness.parquet` and `robustness.json` (unless the sweep is
+    left out) and `evaluate.json`.
 
     Raises:
         ValueError: when the detector or its data are missing or damaged.
@@ -54,43 +58,95 @@ def evaluate(
     data = PreparedData(workdir / "data")
     stage.begin()
     scorer = TorchScorer(network, info)
-    splits = [data.split(name) for name in ("val", *data.test_sets)]
-    parts = [
-        score_split(split, run_scorer(scorer.logits, split, scorer.input_px, f"Scoring {split.name}", reporter))
-        for split in splits
-    ]
-    scores = joined(parts)
+    scores = _score(scorer, data, reporter)
     write_scores(stage.folder / "scores.parquet", scores)
     val = scores.of("val")
     temperature = fit_temperature(val.logit, val.label)
-    metrics = {name: asdict(compute_metrics(*_judged(scores.of(name), temperature))) for name in data.test_sets}
-    write_json(stage.folder / "metrics.json", metrics)
+    judged = {name: _judged(scores.of(name), temperature) for name in ("val", *data.test_sets)}
+    points = operating_points(*judged["val"], settings.false_positive_rates, settings.uncertain_band)
+    blocks = {
+        name: summarise(
+            *judged[name], scores.of(name).generator, points, seed=info.seed, num_resamples=settings.num_resamples
+        ).as_block()
+        for name in judged
+    }
+    write_json(stage.folder / "metrics.json", {name: blocks[name] for name in data.test_sets})
     title = data.title(spec.display_name)
-    plots = _plots(stage.folder / "plots", scores.of("test"), temperature, data, title, info.seed)
+    outputs = [stage.folder / "scores.parquet", stage.folder / "metrics.json"]
+    outputs += _curves(stage.folder / "plots", judged, settings, title)
+    outputs += _pictures(stage.folder / "plots", data, judged["test"], scores.of("test"), title, info.seed)
+    outputs += _robustness(stage.folder, scorer, data, settings, temperature, info.seed, title, reporter)
     results = {
         "temperature": temperature,
-        "threshold": asdict(settings.threshold),
-        "val": asdict(compute_metrics(*_judged(val, temperature))),
-        "calibration_error": _calibration_errors(scores.of("test"), temperature),
+        "threshold": asdict(point_at(points, settings.verdicts_at).threshold),
+        "operating_points": [asdict(point) for point in points],
+        "val": blocks["val"],
+        "calibration_error": {
+            name: {
+                "before": expected_calibration_error(calibrated(scores.of(name).logit, 1.0), scores.of(name).label),
+                "after": blocks[name]["calibration_error"],
+            }
+            for name in data.test_sets
+        },
     }
-    return stage.finish([stage.folder / "scores.parquet", stage.folder / "metrics.json", *plots], results)
+    return stage.finish(outputs, results)
 
 
-def _judged(scores: Scores, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+def _score(scorer: TorchScorer, data: PreparedData, reporter: Reporter) -> Scores:
+    splits = [data.split(name) for name in ("val", *data.test_sets)]
+    return joined(
+        [
+            score_split(split, run_scorer(scorer.logits, split, scorer.input_px, f"Scoring {split.name}", reporter))
+            for split in splits
+        ]
+    )
+
+
+def _judged(scores: Scores, temperature: float) -> curves.Judged:
     return scores.label, calibrated(scores.logit, temperature)
 
 
-def _calibration_errors(scores: Scores, temperature: float) -> dict[str, float]:
-    return {
-        name: expected_calibration_error(calibrated(scores.logit, value), scores.label)
-        for name, value in (("before", 1.0), ("after", temperature))
-    }
-
-
-def _plots(folder: Path, test: Scores, temperature: float, data: PreparedData, title: str, seed: int) -> list[Path]:
-    labels, probabilities = _judged(test, temperature)
+def _curves(folder: Path, judged: Mapping[str, curves.Judged], settings: EvaluationSettings, title: str) -> list[Path]:
+    tests = {name: pair for name, pair in judged.items() if name != "val"}
     return [
-        plot_confusion_matrix(folder / "confusion_matrix.png", compute_metrics(labels, probabilities), title),
-        plot_roc(folder / "roc.png", labels, probabilities, title),
-        plot_samples(folder / "samples.png", data.split("test").squares, labels, probabilities, title, seed),
+        curves.plot_roc(folder / "roc.png", tests, title),
+        curves.plot_precision_recall(folder / "precision_recall.png", tests, title),
+        curves.plot_reliability(folder / "reliability.png", tests, title),
+        curves.plot_risk_coverage(folder / "risk_coverage.png", tests, settings.uncertain_band, title),
     ]
+
+
+def _pictures(
+    folder: Path, data: PreparedData, judged: curves.Judged, test: Scores, title: str, seed: int
+) -> list[Path]:
+    squares = data.split("test").squares
+    return [
+        plots.plot_confusion_matrix(folder / "confusion_matrix.png", compute_metrics(*judged), title),
+        plots.plot_samples(folder / "samples.png", squares, *judged, title, seed),
+        plots.plot_worst_mistakes(folder / "mistakes.png", squares, *judged, test.generator, title),
+    ]
+
+
+def _robustness(
+    folder: Path,
+    scorer: TorchScorer,
+    data: PreparedData,
+    settings: EvaluationSettings,
+    temperature: float,
+    seed: int,
+    title: str,
+    reporter: Reporter,
+) -> list[Path]:
+    paths = [folder / "robustness.parquet", folder / "robustness.json", folder / "plots" / "robustness.png"]
+    if not settings.robustness_images:
+        for path in paths:
+            path.unlink(missing_ok=True)  # of an earlier run that had the sweep
+        return []
+    found = robustness.sweep(
+        scorer.logits, data.split("test"), scorer.input_px, settings.robustness_images, seed, reporter
+    )
+    robustness.write_robustness(paths[0], found)
+    figures = robustness.summarise(found, temperature)
+    write_json(paths[1], [asdict(step) for step in figures])
+    plot_robustness(paths[2], figures, title)
+    return paths

@@ -11,6 +11,8 @@ class Metrics:
     """Of the class "fake" at a probability of 0.5, except `auc`, which needs no threshold."""
 
     accuracy: float
+    balanced_accuracy: float
+    """Mean of the shares of photographs and of fakes that were judged rightly."""
     precision: float
     recall: float
     f1: float
@@ -37,6 +39,7 @@ def compute_metrics(labels: npt.NDArray[np.int64], probabilities: npt.NDArray[np
     matrix = metrics.confusion_matrix(labels, said_fake, labels=[0, 1]).tolist()
     return Metrics(
         accuracy=float(np.mean(labels == said_fake)),
+        balanced_accuracy=(matrix[0][0] / sum(matrix[0]) + matrix[1][1] / sum(matrix[1])) / 2,
         precision=float(precision),
         recall=float(recall),
         f1=float(f1),

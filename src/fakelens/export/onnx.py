@@ -1,14 +1,16 @@
 """A checkpoint as an ONNX file: network, temperature and metadata in; opset 14, free batch axis, probability out."""
 
+import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from fakelens.core.artifacts import atomic_path
-from fakelens.core.scoring import Threshold
+from fakelens.core.scoring import OperatingPoint, Threshold
 from fakelens.detectors.checkpoint import CheckpointInfo
 from fakelens.detectors.wrapping import LogitDetector
 
@@ -80,7 +82,9 @@ def write_metadata(path: Path, metadata: Mapping[str, str]) -> None:
         onnx.save(model, temporary)
 
 
-def describe(info: CheckpointInfo, variant: str, threshold: Threshold, temperature: float) -> dict[str, str]:
+def describe(
+    info: CheckpointInfo, variant: str, threshold: Threshold, points: Sequence[OperatingPoint], temperature: float
+) -> dict[str, str]:
     """The metadata of one exported file, as the runtime reads it."""
     plain = {
         "name": info.detector,
@@ -89,6 +93,7 @@ def describe(info: CheckpointInfo, variant: str, threshold: Threshold, temperatu
         "stored_px": info.stored_px,
         "threshold_real": threshold.real,
         "threshold_fake": threshold.fake,
+        "operating_points": json.dumps([asdict(point) for point in points]),
         "temperature": temperature,
         "demo": str(info.demo).lower(),
         "licence": info.data_licence,

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from fakelens.core.artifacts import Stage, StageRecord, load_record
+from fakelens.core.artifacts import Stage, StageRecord, load_record, sha256_json
 from fakelens.core.detector_spec import DetectorSpec
 from fakelens.core.imaging import to_model_input
 from fakelens.core.progress import SILENT, Reporter
-from fakelens.core.scoring import Threshold
+from fakelens.core.scoring import Threshold, points_of
 from fakelens.dataset.prepared import PreparedData
 from fakelens.detectors.checkpoint import load_checkpoint
 from fakelens.evaluation.calibration import calibrated
@@ -22,13 +22,16 @@ from fakelens.export.quantize import calibration_images, quantize_dynamic, quant
 from fakelens.export.settings import ExportSettings
 from fakelens.runtime.detector import OnnxDetector
 
-_VERSION = 1
+_VERSION = 2
 FP32, DYNAMIC, STATIC = "fp32", "int8-dynamic", "int8-static"
 
 
 def export_stage(workdir: Path, spec: DetectorSpec, settings: ExportSettings) -> Stage:
     """The stage's folder, key and record."""
     folder = workdir / spec.name
+    judged = load_record(folder / "evaluation" / "evaluate.json")
+    # They are written into the files, and another choice of them leaves scores and metrics as they are.
+    told = {name: judged.results[name] for name in ("temperature", "threshold", "operating_points")}
     return Stage(
         "export",
         folder / "onnx",
@@ -36,7 +39,7 @@ def export_stage(workdir: Path, spec: DetectorSpec, settings: ExportSettings) ->
         settings=settings.model_dump(mode="json"),
         inputs={
             "train": load_record(folder / "train.json").digest,
-            "evaluate": load_record(folder / "evaluation" / "evaluate.json").digest,
+            "evaluate": sha256_json([judged.digest, told]),
         },
     )
 
@@ -78,8 +81,10 @@ def export(
             method=settings.calibration_method, reduce_range=settings.reduce_range, float_ops=spec.float_ops,
         )  # fmt: skip
         task.advance(1, "static INT8")
+    points = points_of(judged["operating_points"])
     for name, path in paths.items():
-        write_metadata(path, describe(info, name, Threshold(**judged["threshold"]), judged["temperature"]))
+        threshold = Threshold(**judged["threshold"])
+        write_metadata(path, describe(info, name, threshold, points, judged["temperature"]))
         check_opset(path)
     results = _verify(workdir, spec, paths, judged["temperature"], data, settings.gate, reporter)
     return stage.finish(list(paths.values()), results)

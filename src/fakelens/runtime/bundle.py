@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from fakelens.core.artifacts import read_json
-from fakelens.core.scoring import Threshold
+from fakelens.core.scoring import OperatingPoint, Threshold, points_of
 from fakelens.runtime.detector import OnnxDetector
 
-FORMAT = 1
+FORMAT = 2
 FILE_NAME = "bundle.json"
 _REMEDY = "write it again with `fakelens bundle`"
 _T = TypeVar("_T")
@@ -60,6 +60,12 @@ class BundledModel:
     size_bytes: int
     latency_ms: float
     metrics: Figures
+    operating_points: tuple[OperatingPoint, ...]
+    """The thresholds that a user may choose between; `threshold` is the default."""
+    facts: tuple[str, ...]
+    """Its model card in a few sentences."""
+    card: str
+    """Its model card, a Markdown file of the bundle."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +160,7 @@ class Bundle:
         if hashlib.sha256(data).hexdigest() != self.info.files[model.file]:
             raise BundleDamaged(f"{path} is damaged, its SHA-256 is not the one in {FILE_NAME}: {_REMEDY}")
         detector = OnnxDetector(data)
-        same = ("name", "input_px", "stored_px", "threshold", "variant")
+        same = ("name", "input_px", "stored_px", "threshold", "operating_points", "variant")
         if any(getattr(detector, key) != getattr(model, key) for key in same):
             raise BundleDamaged(f"{FILE_NAME} and the metadata of {path} disagree: {_REMEDY}")
         return detector
@@ -180,7 +186,9 @@ def _parse(content: Any) -> BundleInfo:
 def _parse_model(block: Any, where: str) -> BundledModel:
     threshold = _read(Threshold, _value(block, "threshold", dict, where), f"{where}.threshold")
     metrics = Figures.from_json(_value(block, "metrics", dict, where), f"{where}.metrics")
-    return _read(BundledModel, block, where, threshold=threshold, metrics=metrics)
+    points = points_of(_value(block, "operating_points", list, where))
+    facts = tuple(map(str, _value(block, "facts", list, where)))
+    return _read(BundledModel, block, where, threshold=threshold, metrics=metrics, operating_points=points, facts=facts)
 
 
 def _read(cls: type[_T], block: Any, where: str, **given: Any) -> _T:

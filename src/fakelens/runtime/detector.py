@@ -1,5 +1,6 @@
 """One exported ONNX file in; probabilities and verdicts on pictures out."""
 
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from PIL import Image
 
 from fakelens.core import imaging
 from fakelens.core.imaging import Container, ImageF32
-from fakelens.core.scoring import Threshold, Verdict
+from fakelens.core.scoring import Threshold, Verdict, points_of
 
 INPUT, OUTPUT = "image", "probability"
 
@@ -47,6 +48,7 @@ class OnnxDetector:
                 float(self.metadata["fakelens.threshold_real"]),
                 float(self.metadata["fakelens.threshold_fake"]),
             )
+            self.operating_points = points_of(json.loads(self.metadata["fakelens.operating_points"]))
             self.temperature = float(self.metadata["fakelens.temperature"])
             self.variant = self.metadata["fakelens.variant"]
             self.demo = {"true": True, "false": False}[self.metadata["fakelens.demo"]]

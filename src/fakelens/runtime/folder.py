@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fakelens.core.imaging import ImageRefused
-from fakelens.core.scoring import Verdict
+from fakelens.core.picture_folder import SUFFIXES
+from fakelens.core.scoring import Threshold, Verdict
 from fakelens.runtime.detector import OnnxDetector
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".avif"})
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,14 @@ def picture_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def judge_files(detector: OnnxDetector, name: str, files: Iterable[Path]) -> Iterator[Judgement]:
-    """Judge files one after another; a file that cannot be read or judged yields its reason."""
+def judge_files(
+    detector: OnnxDetector, name: str, files: Iterable[Path], threshold: Threshold | None = None
+) -> Iterator[Judgement]:
+    """Judge files one after another, by the detector's own thresholds or another pair.
+
+    A file that cannot be read or judged yields its reason.
+    """
+    threshold = threshold or detector.threshold
     for path in files:
         try:
             prediction = detector.predict(path.read_bytes())
@@ -57,4 +62,5 @@ def judge_files(detector: OnnxDetector, name: str, files: Iterable[Path]) -> Ite
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             yield Judgement(path, name, error=reason)
         else:
-            yield Judgement(path, name, round(prediction.probability, 6), prediction.verdict)
+            verdict = threshold.verdict(prediction.probability)
+            yield Judgement(path, name, round(prediction.probability, 6), verdict)

@@ -1,18 +1,16 @@
 """A folder with `real/` and `fake/` in it; out come the pictures below them, however deep they lie."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fakelens.core.picture_folder import group_of, picture_keys
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.scoring import LABELS
 from fakelens.sources.base import Block, Source, SourceSettings, in_blocks
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".avif"})
-_UNKNOWN = "unknown"
 _BLOCK_FILES = 64
 
 
@@ -32,7 +30,7 @@ class FolderSource:
         """
         self._seed = settings.seed
         self._root = _existing_folder(settings.path)
-        self._keys = {label: _picture_keys(self._root, label) for label in LABELS}
+        self._keys = {label: picture_keys(self._root, label) for label in LABELS}
         counts = " and ".join(f"{len(keys):,} {label}" for label, keys in self._keys.items())
         self.description = f"pictures of the folder {self._root.resolve().name}: {counts}"
 
@@ -40,7 +38,7 @@ class FolderSource:
         """Every picture, in an order that the seed decides, cut into blocks."""
         found = [(label, key) for label, name in enumerate(LABELS) for key in self._keys[name]]
         order = [found[index] for index in np.random.default_rng(self._seed).permutation(len(found))]
-        rows = [(label, _generator(key)) for label, key in order]
+        rows = [(label, group_of(key)) for label, key in order]
         keys = [key for _, key in order]
         return [
             Block(rank, own, Files(self._root, tuple(keys[first : first + _BLOCK_FILES])))
@@ -84,48 +82,6 @@ def _existing_folder(path: str | None) -> Path:
     if not folder.is_dir():
         raise ValueError(f"{path} is not a folder: name one that holds real/ and fake/ with --set data.path=FOLDER")
     return folder
-
-
-def _picture_keys(root: Path, label: str) -> list[str]:
-    """Paths of one class relative to `root`, with forward slashes and sorted: file systems list in any order.
-
-    Raises:
-        ValueError: when there is no such folder, or no picture in it.
-    """
-    if not (root / label).is_dir():
-        raise ValueError(f"{root} has no folder {label}/: the folder source wants real/ and fake/ in data.path")
-    pictures = filter(_is_picture, _visible_files(root / label))
-    keys = sorted(path.relative_to(root).as_posix() for path in pictures)
-    if not keys:
-        raise ValueError(f"{root / label} holds no picture: files with {', '.join(sorted(SUFFIXES))} count")
-    return keys
-
-
-def _visible_files(folder: Path) -> Iterator[Path]:
-    """Files at any depth; hidden ones and hidden folders (`.git`, `.thumbnails`) are left out."""
-    # Data sets are often put together from links to folders, and a link may lead back to where it lies.
-    seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
-        if (target := os.path.realpath(parent)) in seen:
-            folders.clear()
-            continue
-        seen.add(target)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(parent, name) for name in names if not name.startswith("."))
-
-
-def _refuse(error: OSError) -> None:
-    raise ValueError(f"cannot list {error.filename}: {error.strerror}")
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES
-
-
-def _generator(key: str) -> str:
-    """`fake/NAME/…/file` to NAME, `fake/file` to unknown."""
-    parts = key.split("/")
-    return parts[1] if len(parts) > 2 else _UNKNOWN
 
 
 def _bytes_of(path: Path) -> bytes:

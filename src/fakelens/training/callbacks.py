@@ -66,7 +66,7 @@ class EpochKeeper(Checkpoint):
         self.state = replace(self.state, history=history, phase_done=last_epoch or trainer.should_stop)
         if is_best and trainer.is_global_zero:
             info = replace(self._info, epoch=row.epoch, val_loss=row.val_loss)
-            save_checkpoint(self._folder / BEST, pl_module.network, info)
+            save_checkpoint(self._folder / BEST, pl_module.judged_network, info)
         self._save_last(trainer)
         if trainer.is_global_zero:
             write_history(self._folder / HISTORY, history)

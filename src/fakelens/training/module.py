@@ -1,15 +1,17 @@
 """The LightningModule: a detector, one phase and its settings in; losses, metrics and optimiser steps out."""
 
-from typing import Any
+from typing import Any, cast
 
 # isort: split
 import fakelens.training.engine  # noqa: F401  before lightning
 
 # isort: split
 import lightning as L
+import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import MetricCollection
 from torchmetrics.classification import (
     BinaryAccuracy,
@@ -21,7 +23,8 @@ from torchmetrics.classification import (
 
 from fakelens.core.detector_spec import TrainingSettings
 from fakelens.detectors.wrapping import LogitDetector
-from fakelens.training.phases import Phase, freeze, learning_rate_factor, set_modes, trainable
+from fakelens.training.losses import focal_loss, mix
+from fakelens.training.phases import Phase, freeze, learning_rate_factor, parameter_groups, set_modes
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 METRICS = ("accuracy", "precision", "recall", "f1", "auc")
@@ -34,35 +37,70 @@ def _metrics(prefix: str) -> MetricCollection:
 
 
 class DetectorModule(L.LightningModule):
-    """Binary cross-entropy on logits, smoothed in training only; metrics over whole epochs, all processes together."""
+    """Binary cross-entropy on logits; metrics over whole epochs, all processes together.
+
+    Smoothing, mixing, focal weights and a teacher act on the training loss only; validation sees plain labels and, if
+    there is one, the running average of the weights.
+    """
 
     def __init__(
-        self, network: LogitDetector, settings: TrainingSettings, phase: Phase, head_prefix: str, seed: int
+        self,
+        network: LogitDetector,
+        settings: TrainingSettings,
+        phase: Phase,
+        head_prefix: str,
+        seed: int,
+        teacher: LogitDetector | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self._settings, self._phase, self._head_prefix, self._seed = settings, phase, head_prefix, seed
         self._train_metrics, self._val_metrics = _metrics("train_"), _metrics("val_")
         freeze(network, head_prefix, phase)
+        # In a list, so that it is no part of this module: it is not trained and not saved with it.
+        self._teacher = [teacher.eval().requires_grad_(False)] if teacher else []
+        self._average: AveragedModel | None = None
+        if settings.ema_decay:
+            average = get_ema_multi_avg_fn(settings.ema_decay)  # type: ignore[no-untyped-call]
+            self._average = AveragedModel(network, multi_avg_fn=average, use_buffers=True).requires_grad_(False)
+
+    @property
+    def judged_network(self) -> LogitDetector:
+        """What is validated and saved: the running average, or the network itself."""
+        return self.network if self._average is None else cast("LogitDetector", self._average.module)
 
     def on_train_epoch_start(self) -> None:
         # Dropout draws from the global stream: keyed by epoch and process, a resumed run draws the same numbers.
-        epoch = self._phase.first_epoch + self.current_epoch
-        torch.manual_seed(self._seed * 1_000_003 + epoch * 1_009 + self.global_rank)
+        torch.manual_seed(self._seed * 1_000_003 + self._epoch * 1_009 + self.global_rank)
         set_modes(self.network, self._head_prefix, self._phase)
+        if self._average is not None:
+            self._average.eval()
+        for teacher in self._teacher:
+            teacher.to(self.device)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:  # noqa: ARG002  Lightning's signature
-        images, labels = batch
-        logits = self.network(_channels_last(images))
-        smooth = self._settings.label_smoothing
-        loss = F.binary_cross_entropy_with_logits(logits, labels * (1 - smooth) + smooth / 2)
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        settings = self._settings
+        images, labels = _channels_last(batch[0]), batch[1]
+        targets = labels * (1 - settings.label_smoothing) + settings.label_smoothing / 2
+        for teacher in self._teacher:
+            with torch.no_grad():
+                taught = teacher(images).float().sigmoid()
+            targets = torch.lerp(targets, taught, settings.teacher_weight)
+        rng = np.random.default_rng((self._seed, 11, self._epoch, batch_idx, self.global_rank))
+        mixed, targets = mix(images, targets, settings.mixup, settings.cutmix, rng)
+        logits = self.network(mixed)
+        loss = focal_loss(logits, targets, settings.focal_gamma)
         self._train_metrics.update(logits.detach().float().sigmoid(), labels.long())
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=True)
         return loss
 
+    def on_train_batch_end(self, *_: Any) -> None:
+        if self._average is not None:
+            self._average.update_parameters(self.network)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002  Lightning's signature
         images, labels = batch
-        logits = self.network(_channels_last(images)).float()
+        logits = self.judged_network(_channels_last(images)).float()
         loss = F.binary_cross_entropy_with_logits(logits, labels)
         self._val_metrics.update(logits.sigmoid(), labels.long())
         self.log("val_loss", loss, on_epoch=True, batch_size=len(labels), sync_dist=True)
@@ -73,6 +111,10 @@ class DetectorModule(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         self._log_and_reset(self._train_metrics)
 
+    @property
+    def _epoch(self) -> int:
+        return self._phase.first_epoch + self.current_epoch
+
     def _log_and_reset(self, metrics: MetricCollection) -> None:
         self.log_dict(dict(metrics.compute()))
         metrics.reset()
@@ -80,7 +122,8 @@ class DetectorModule(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         settings, phase = self._settings, self._phase
         cls = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
-        optimizer = cls(trainable(self.network), lr=phase.learning_rate, weight_decay=settings.weight_decay)
+        groups = parameter_groups(self.network, phase.learning_rate, settings.layer_decay)
+        optimizer = cls(groups, lr=phase.learning_rate, weight_decay=settings.weight_decay)
         num_steps = int(self.trainer.estimated_stepping_batches)
 
         def factor(step: int) -> float:

@@ -1,14 +1,15 @@
 """The phases of fine-tuning: what trains, for how long and at which learning rate."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
 from fakelens.core.detector_spec import TrainingSettings
 
 _FINAL_FRACTION = 0.01
+_DEPTHS = 12
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,17 @@ def set_modes(network: nn.Module, head_prefix: str, phase: Phase) -> None:
                 module.training = False
 
 
-def trainable(network: nn.Module) -> Iterator[nn.Parameter]:
-    """The parameters that an optimiser should see."""
-    return (parameter for parameter in network.parameters() if parameter.requires_grad)
+def parameter_groups(network: nn.Module, learning_rate: float, layer_decay: float) -> list[dict[str, Any]]:
+    """The trainable parameters as an optimiser's groups, the learning rate falling from the head down to the input.
+
+    Layer-wise decay as in BEiT (Bao et al. 2022, arXiv 2106.08254), over twelfths of the network in the order in which
+    its parameters are registered, so that it needs no knowledge of any architecture.
+    """
+    parameters = list(network.parameters())
+    groups: dict[int, list[nn.Parameter]] = {}
+    for position, parameter in enumerate(parameters):
+        if parameter.requires_grad:
+            below_head = (len(parameters) - 1 - position) * _DEPTHS // len(parameters) if layer_decay < 1 else 0
+            groups.setdefault(below_head, []).append(parameter)
+    # The head first: its learning rate is the one that history and plots show.
+    return [{"params": groups[depth], "lr": learning_rate * layer_decay**depth} for depth in sorted(groups)]

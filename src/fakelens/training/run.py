@@ -17,10 +17,10 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
 
-from fakelens.core.artifacts import Stage, StageRecord
+from fakelens.core.artifacts import Stage, StageRecord, sha256_file
 from fakelens.core.detector_spec import DetectorSpec, TrainingSettings
 from fakelens.core.progress import SILENT, Reporter, Task
-from fakelens.dataset.loader import EpochSampler, PlainImages, TrainingImages, make_loader
+from fakelens.dataset.loader import EpochSampler, PlainImages, TrainingImages, drawing_weights, make_loader
 from fakelens.dataset.prepared import PreparedData
 from fakelens.detectors.checkpoint import CheckpointInfo, build_network, load_checkpoint
 from fakelens.detectors.wrapping import LogitDetector
@@ -38,7 +38,7 @@ from fakelens.training.phases import Phase, plan_phases
 from fakelens.training.plots import plot_history
 from fakelens.training.settings import EngineSettings
 
-_VERSION = 1
+_VERSION = 2
 
 
 def train_stage(
@@ -51,7 +51,7 @@ def train_stage(
         workdir / spec.name,
         version=_VERSION,
         settings={"detector": spec.name, **settings.model_dump(mode="json"), "engine": matters},
-        inputs={"data": data.record.digest},
+        inputs={"data": data.record.digest} | _teacher_digest(workdir, settings),
     )
 
 
@@ -97,6 +97,24 @@ def train(
     return stage.finish(outputs, _results(spec, network, state, info, engine))
 
 
+def _teacher_path(workdir: Path, teacher: str) -> Path:
+    """A checkpoint's path as it is, a detector's name as its best checkpoint in the same working folder."""
+    path = Path(teacher)
+    return path if path.suffix else workdir / teacher / BEST
+
+
+def _teacher_digest(workdir: Path, settings: TrainingSettings) -> dict[str, str]:
+    if settings.teacher is None:
+        return {}
+    path = _teacher_path(workdir, settings.teacher)
+    if not path.is_file():
+        raise ValueError(
+            f"the teacher {path} is missing: train it first (`fakelens train {settings.teacher}`, with the same "
+            "--workdir), or learn without one: teacher=null"
+        )
+    return {"teacher": sha256_file(path)}
+
+
 def _run_phases(
     stage: Stage,
     spec: DetectorSpec,
@@ -108,6 +126,8 @@ def _run_phases(
     task: Task,
 ) -> Progressed:
     network: LogitDetector | None = None
+    teaching = info.settings.teacher
+    teacher = load_checkpoint(_teacher_path(stage.folder.parent, teaching))[0] if teaching else None
     for number, phase in enumerate(phases):
         if number < state.phase or (number == state.phase and state.phase_done):
             continue
@@ -125,6 +145,7 @@ def _run_phases(
             phase,
             spec.head_prefix,
             info.seed,
+            teacher,
         )
         trainer = _trainer(info.settings, engine, phase, [keeper, ProgressCallback(task, phase)])
         _fit(trainer, module, _loaders(data, info, engine, trainer), resume)
@@ -162,25 +183,26 @@ def _trainer(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # the samplers know rank and epoch themselves
-        gradient_clip_val=1.0,
+        gradient_clip_val=settings.gradient_clip,
     )
 
 
 def _loaders(data: PreparedData, info: CheckpointInfo, engine: EngineSettings, trainer: L.Trainer) -> tuple[Any, Any]:
     settings, px = info.settings, info.settings.input_px
     train, val = data.split("train"), data.split("val")
-    share = {"rank": trainer.global_rank, "num_processes": trainer.world_size}
+    share: Any = {"rank": trainer.global_rank, "num_processes": trainer.world_size}
     workers = engine.num_workers
     if workers is None:
         workers = min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0
     batch = min(settings.batch_size, len(train) // trainer.world_size)
+    weights = drawing_weights(train.rows, settings.generator_balance) if settings.generator_balance else None
     training = TrainingImages(train, px, engine.augmentation, info.seed)
     return (
         # BatchNorm cannot take a last batch of one image: an incomplete batch is left to the next epoch's order.
         make_loader(
             training,
             batch,
-            EpochSampler(len(train), info.seed, shuffle=True, **share),
+            EpochSampler(len(train), info.seed, shuffle=True, weights=weights, **share),
             workers,
             drop_last=True,
         ),

@@ -1,0 +1,82 @@
+"""What the stages said about one detector: its folder in, its records and figures out."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fakelens.core.artifacts import StageRecord, load_record, read_json
+from fakelens.core.detector_spec import DetectorSpec
+from fakelens.evaluation.scores import Scores, read_scores
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One detector's records."""
+
+    spec: DetectorSpec
+    folder: Path
+    train: StageRecord
+    evaluate: StageRecord
+    export: StageRecord
+    metrics: dict[str, dict[str, Any]]
+    """Test set -> its figures."""
+    robustness: list[dict[str, Any]]
+    """Figures of each degradation, the undegraded pictures' first; empty if the sweep was left out."""
+
+    @classmethod
+    def load(cls, workdir: Path, spec: DetectorSpec) -> "Entry":
+        """Read one detector's records.
+
+        Raises:
+            ValueError: naming the stage that is missing.
+        """
+        folder = workdir / spec.name
+        evaluation = folder / "evaluation"
+        sweep = evaluation / "robustness.json"
+        return cls(
+            spec,
+            folder,
+            load_record(folder / "train.json"),
+            load_record(evaluation / "evaluate.json"),
+            load_record(folder / "onnx" / "export.json"),
+            read_json(evaluation / "metrics.json"),
+            read_json(sweep) if sweep.exists() else [],
+        )
+
+    @property
+    def test(self) -> dict[str, Any]:
+        """The test split's figures."""
+        return self.metrics["test"]
+
+    @property
+    def shipped(self) -> dict[str, Any]:
+        """The exported variant that ships."""
+        return shipped_variant(self.export)
+
+    @property
+    def start(self) -> str:
+        """What training started from."""
+        return self.train.results["pretrained"] or "from scratch"
+
+    @property
+    def summary(self) -> str:
+        """What it is, in one sentence that does not claim weights it did not start from."""
+        own = self.train.results["pretrained"] or not self.spec.weights
+        return self.spec.summary if own else f"{self.spec.display_name}, trained from scratch"
+
+    @property
+    def temperature(self) -> float:
+        """What the logits are divided by."""
+        return float(self.evaluate.results["temperature"])
+
+    @cached_property
+    def scores(self) -> Scores:
+        """The scores behind the figures."""
+        return read_scores(self.folder / "evaluation" / "scores.parquet")
+
+
+def shipped_variant(export: StageRecord) -> dict[str, Any]:
+    """The entry of `export.json` that ships."""
+    results = export.results
+    return next(variant for variant in results["variants"] if variant["name"] == results["ships"])

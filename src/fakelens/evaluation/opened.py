@@ -1,0 +1,115 @@
+"""Paths of a checkpoint, an ONNX file or a bundle in; models that score stored squares alike out."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fakelens.core.artifacts import StageRecord, load_record
+from fakelens.core.imaging import ImageF32, ImageU8, to_model_input
+from fakelens.core.scoring import OperatingPoint, Threshold, points_of
+from fakelens.evaluation.calibration import calibrated
+from fakelens.runtime.bundle import Bundle
+from fakelens.runtime.detector import OnnxDetector
+
+DEFAULT_POINTS = (OperatingPoint(None, Threshold()),)
+"""For what brings no thresholds of its own."""
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """One model, whatever it was loaded from."""
+
+    name: str
+    """Different for each of the models that were opened together."""
+    path: Path
+    variant: str
+    """`checkpoint`, or what `fakelens export` calls the ONNX file."""
+    input_px: int
+    stored_px: int
+    score: Callable[[ImageF32], npt.NDArray[np.floating]]
+    """(N, 3, input_px, input_px) float32 RGB in [0, 1] to (N,) calibrated probabilities of being fake."""
+    temperature: float
+    points: tuple[OperatingPoint, ...]
+    demo: bool
+    note: str | None = None
+    """What a reader of its figures must know."""
+
+    def probabilities(self, squares_nhwc: ImageU8) -> npt.NDArray[np.float64]:
+        """(N, stored_px, stored_px, 3) uint8 to (N,) calibrated probabilities of being fake."""
+        return self.score(to_model_input(squares_nhwc, self.input_px)).astype(np.float64)
+
+
+def open_models(paths: Iterable[Path]) -> tuple[OpenedModel, ...]:
+    """Every model that the paths name; a bundle is all of its models.
+
+    Raises:
+        ValueError: naming the path and the remedy, when one is no model, damaged, or given twice.
+    """
+    return _told_apart([model for path in paths for model in _open(path)])
+
+
+def _open(path: Path) -> list[OpenedModel]:
+    if path.is_dir():
+        bundle = Bundle.open(path)
+        return [_of_onnx(bundle.detector(model.name), path / model.file) for model in bundle.models]
+    if path.suffix == ".onnx":
+        return [_of_onnx(OnnxDetector(path), path)]
+    if path.suffix == ".safetensors":
+        return [_of_checkpoint(path)]
+    raise ValueError(f"{path} is no model: give a .safetensors checkpoint, an .onnx file or a bundle's folder")
+
+
+def _of_onnx(detector: OnnxDetector, path: Path) -> OpenedModel:
+    return OpenedModel(
+        detector.name, path, detector.variant, detector.input_px, detector.stored_px, detector.score,
+        detector.temperature, detector.operating_points, detector.demo,
+    )  # fmt: skip
+
+
+def _of_checkpoint(path: Path) -> OpenedModel:
+    from fakelens.detectors.checkpoint import TorchScorer, load_checkpoint
+
+    network, info = load_checkpoint(path)
+    scorer = TorchScorer(network, info)
+    record, note = _evaluation_of(path)
+    temperature = 1.0 if record is None else float(record.results["temperature"])
+    points = DEFAULT_POINTS if record is None else points_of(record.results["operating_points"])
+
+    def score(images_nchw: ImageF32) -> npt.NDArray[np.float64]:
+        return calibrated(scorer.logits(images_nchw), temperature)
+
+    return OpenedModel(
+        info.detector, path, "checkpoint", scorer.input_px, info.stored_px, score,
+        temperature, points, info.demo, note,
+    )  # fmt: skip
+
+
+def _evaluation_of(checkpoint: Path) -> tuple[StageRecord | None, str | None]:
+    """The record of `fakelens evaluate` beside a checkpoint, or why there is none to go by."""
+    path = checkpoint.parent / "evaluation" / "evaluate.json"
+    if not path.exists():
+        fault = "was never judged on validation pictures"
+    else:
+        record, trained = load_record(path), checkpoint.parent / "train.json"
+        # A checkpoint that was copied elsewhere with its evaluation alone is taken at its word.
+        if not trained.exists() or load_record(trained).digest == record.inputs.get("train"):
+            return record, None
+        fault = "was trained again since it was judged on validation pictures"
+    return None, f"{checkpoint} {fault}, so its temperature is 1: `fakelens evaluate DETECTOR` calibrates it"
+
+
+def _told_apart(models: Sequence[OpenedModel]) -> tuple[OpenedModel, ...]:
+    """The shortest names that tell the models apart: the detector, with its variant, or with its path."""
+    named = (
+        [model.name for model in models],
+        [f"{model.name} ({model.variant})" for model in models],
+        [f"{model.name} ({model.path})" for model in models],
+    )
+    for names in named:
+        if len(set(names)) == len(models):
+            return tuple(replace(model, name=name) for model, name in zip(models, names, strict=True))
+    twice = next(name for name in named[-1] if named[-1].count(name) > 1)
+    raise ValueError(f"{twice} was given twice: name each model once")

@@ -1,0 +1,67 @@
+"""The terminal: progress on stderr while a command runs, tables on stdout. Belongs to `cli`."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+
+class TerminalReporter:
+    """Draws progress on a terminal (on stderr); elsewhere only prints what is said."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        self._console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+
+    def __enter__(self) -> "TerminalReporter":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._progress.stop()
+
+    def say(self, text: str) -> None:
+        if self._console.is_terminal:
+            self._console.print(text, highlight=False, markup=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    @contextmanager
+    def task(self, title: str, total: float) -> Iterator["_TerminalTask"]:
+        number = self._progress.add_task(title, total=total, note="")
+        try:
+            yield _TerminalTask(self._progress, number)
+        finally:
+            self._progress.remove_task(number)
+
+
+class _TerminalTask:
+    def __init__(self, progress: Any, number: Any) -> None:
+        self._progress, self._number = progress, number
+
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        self._progress.update(self._number, advance=steps, note=note)
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table on stdout, as wide as the terminal or 160 columns."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(*map(escape, head))
+    for row in rows:
+        table.add_row(*map(escape, row))  # a file may be called [red].jpg
+    Console(width=None if sys.stdout.isatty() else 160).print(table, highlight=False)

@@ -1,0 +1,298 @@
+"""Pictures of one's own, any systems: figures worked out by hand, the null beside them, the same pictures for all."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fakelens.core.imaging import MIN_SIDE_PX
+from fakelens.dataset.manifest import ManifestRow, write_manifest
+from fakelens.dataset.parts import examine_image
+from fakelens.evaluation.against import Against, judge_folder
+from fakelens.evaluation.against_files import write_against
+from fakelens.evaluation.against_tables import groups_table, main_table, pairs_table, points_table
+from fakelens.evaluation.comparing import compare
+from fakelens.evaluation.labelled_folder import LabelledFolder
+from fakelens.evaluation.opened import open_models
+from fakelens.evaluation.scored_folder import ScoredFolder
+from fakelens.evaluation.settings import EvaluationSettings
+from fakelens.runtime.detector import OnnxDetector
+from labelled_pictures import LEVELS, evaluated, fill, flat_folder, scores_file, structured, tiny_checkpoint
+from onnx_models import DETECTORS, make_bundle, onnx_bytes
+
+LABELS = np.array([int(image.startswith("fake")) for image in LEVELS])
+SURE = {image: (0.9 if label else 0.1) for image, label in zip(LEVELS, LABELS, strict=True)}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return flat_folder(tmp_path / "pictures")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    points = '[{"false_positive_rate": null, "threshold": {"real": 0.4, "fake": 0.6}},'
+    points += ' {"false_positive_rate": 0.05, "threshold": {"real": 0.4, "fake": 0.98}}]'
+    path = tmp_path / "tiny.onnx"
+    path.write_bytes(onnx_bytes({"fakelens.operating_points": points}))
+    return path
+
+
+def judged(
+    folder: Path, models: Sequence[Path] = (), scores: Sequence[Path] = (), workdir: Path = Path("nowhere")
+) -> tuple[Against, ScoredFolder]:
+    settings = EvaluationSettings(num_resamples=100)
+    return judge_folder(folder, models, scores, workdir=workdir, settings=settings, seed=0)
+
+
+def said(level: int) -> float:
+    """What the tiny detector says of a flat picture."""
+    return 1 / (1 + float(np.exp(-12 * (level / 255 - 0.5))))
+
+
+def test_figures_by_hand(folder: Path, model: Path) -> None:
+    found, scored = judged(folder, [model])
+    (system,) = found.systems
+    metrics = system.summary.metrics
+    assert (found.num_images, found.num_fake, system.name, system.temperature) == (8, 4, "tiny", 1.0)
+    # Wrong: the photograph at 200 and the fake at 90. Of 16 pairs 4 + 4 + 3 + 2 are in order.
+    assert metrics.confusion_matrix == ((3, 1), (1, 3))
+    assert (metrics.accuracy, metrics.balanced_accuracy) == (0.75, 0.75)
+    assert metrics.auc == pytest.approx(13 / 16)
+    assert [(g.label, g.name, g.num_images, g.share_right) for g in system.summary.groups] == [
+        (0, "unknown", 1, 0), (0, "camera", 2, 1), (0, "phone", 1, 1),
+        (1, "unknown", 1, 0), (1, "flux", 2, 1), (1, "sdxl", 1, 1),
+    ]  # fmt: skip
+    probabilities = dict(zip(scored.pictures.keys, scored.systems[0].probabilities, strict=True))
+    assert probabilities == pytest.approx({image: said(level) for image, level in LEVELS.items()}, abs=0.01)
+    # At 5 % false alarms only the fakes at 255 and 220 are called so.
+    at_half, at_rate = system.summary.operating_points
+    assert (at_half.false_positive_rate, at_half.recall) == (0.25, 0.75)
+    assert (at_rate.false_positive_rate_on_validation, at_rate.false_positive_rate, at_rate.recall) == (0.05, 0, 0.5)
+
+
+def test_tables_say_the_same(folder: Path, model: Path) -> None:
+    found, _ = judged(folder, [model])
+    head, (row, null) = (main_table(found).head, main_table(found).rows)
+    cells = dict(zip(head, row, strict=True))
+    assert cells["Accuracy (95 %)"].startswith("0.750 (")
+    assert (cells["n"], cells["Precision"], cells["False positives"]) == ("8", "0.750", "0.250")
+    assert null[0] == "metadata alone"
+    assert [row[:3] for row in groups_table(found, at_most=2).rows] == [
+        ("real", "unknown", "1"),
+        ("fake", "unknown", "1"),
+    ]
+    assert points_table(found).rows[1][1:6] == ("5 % false alarms", "0.400", "0.980", "0.000", "0.500")
+    assert not pairs_table(found).rows
+
+
+def test_scores_are_those_of_predict(tmp_path: Path) -> None:
+    names = {f"{label}/{index}.jpg": structured(index, "JPEG") for index, label in enumerate(["real", "fake"] * 20)}
+    folder = fill(tmp_path / "pictures", names)
+    paths = [tmp_path / "a.onnx", tmp_path / "b.onnx"]
+    for path, stored_px in zip(paths, ("256", "300"), strict=True):
+        path.write_bytes(onnx_bytes({"fakelens.name": path.stem, "fakelens.stored_px": stored_px}))
+    _, scored = judged(folder, paths)
+    for system, path in zip(scored.systems, paths, strict=True):
+        detector = OnnxDetector(path)
+        alone = [detector.predict((folder / key).read_bytes()).probability for key in scored.pictures.keys]
+        np.testing.assert_allclose(system.probabilities, alone, rtol=1e-5)
+    assert not np.array_equal(scored.systems[0].probabilities, scored.systems[1].probabilities)
+
+
+def test_two_systems_are_compared_on_the_same_pictures(folder: Path, model: Path, tmp_path: Path) -> None:
+    found, scored = judged(folder, [model], [scores_file(tmp_path / "theirs.csv", SURE)])
+    (pair,) = found.pairs
+    one, other = (system.probabilities for system in scored.systems)
+    assert (pair.first, pair.second) == ("tiny", "theirs")
+    assert pair.comparison == compare(scored.pictures.labels, one, other)
+    assert (pair.comparison.only_first_right, pair.comparison.only_second_right) == (0, 2)
+    theirs = found.systems[1]
+    assert (theirs.summary.metrics.accuracy, theirs.temperature) == (1.0, None)
+    assert [(p.threshold_real, p.threshold_fake) for p in theirs.summary.operating_points] == [(0.4, 0.6)]
+    assert pairs_table(found).rows[0][2:6] == ("-0.250", "0", "2", "0.500")
+
+
+def test_refused_pictures_are_left_out_for_all(folder: Path, model: Path, tmp_path: Path) -> None:
+    before, _ = judged(folder, [model], [scores_file(tmp_path / "theirs.csv", SURE)])
+    fill(folder, {"fake/flux/broken.png": b"not a picture", "real/empty.jpg": b""})
+    # Their wrong score of a picture that nobody else can see does not count either.
+    scores = scores_file(tmp_path / "theirs.csv", {**SURE, "fake/flux/broken.png": 0.0})
+    found, scored = judged(folder, [model], [scores])
+    assert [(r.image, r.reason) for r in found.refused] == [
+        ("real/empty.jpg", "the file is empty"),
+        ("fake/flux/broken.png", "not a JPEG, PNG, WebP or AVIF picture"),
+    ]
+    assert found.systems == before.systems
+    assert set(scored.pictures.keys) == set(LEVELS)
+    assert any("left out for all systems" in note for note in found.notes)
+
+
+def test_a_label_without_a_picture_that_can_be_judged(folder: Path, model: Path) -> None:
+    fill(folder, {image: b"broken" for image in LEVELS if image.startswith("fake")})
+    with pytest.raises(ValueError, match=r"no picture of .*fake can be judged \(fake/flux/e\.png: not a JPEG.*add"):
+        judged(folder, [model])
+
+
+def test_one_picture_of_each_label_is_judged_and_not_compared(tmp_path: Path, model: Path) -> None:
+    folder = fill(tmp_path / "two", {"real/a.png": structured(0), "fake/b.png": structured(1)})
+    found, scored = judged(folder, [model], [scores_file(tmp_path / "x.csv", {"real/a.png": 0, "fake/b.png": 1})])
+    assert found.pairs == ()
+    assert any("not tested against each other" in note for note in found.notes)
+    write_against(tmp_path / "out", found, scored)
+
+
+def test_the_null_is_what_metadata_alone_scores(tmp_path: Path, model: Path) -> None:
+    files = {f"real/{index}.jpg": structured(index, "JPEG") for index in range(20)}
+    files |= {f"fake/{index}.png": structured(index) for index in range(20)}
+    found, _ = judged(fill(tmp_path / "pictures", files), [model])
+    assert found.null is not None
+    assert found.null.random_split == 1.0
+    assert "1.000 balanced accuracy" in found.null_words
+    assert main_table(found).rows[-1][3] == "1.000"
+
+
+def test_too_few_pictures_have_no_null_and_say_so(folder: Path, model: Path) -> None:
+    found, _ = judged(folder, [model])
+    assert found.null is None
+    assert "takes 20 pictures of each label, here are 4 real and 4 fake" in found.null_words
+
+
+def test_a_checkpoint_brings_its_temperature_and_thresholds(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run" / "best.safetensors"
+    spec = tiny_checkpoint(path)
+    plain, plain_scores = judged(folder, [path])
+    assert (plain.systems[0].name, plain.systems[0].temperature) == (spec.name, 1.0)
+    assert any("never judged on validation pictures, so its temperature is 1" in note for note in plain.notes)
+    evaluated(path, 0.1, [(None, 0.4, 0.6), (0.01, 0.4, 0.9)])
+    found, scores = judged(folder, [path])
+    assert (found.systems[0].temperature, len(found.systems[0].summary.operating_points)) == (0.1, 2)
+    assert not any("temperature" in note for note in found.notes)
+    logits = [np.log(p / (1 - p)) for p in (plain_scores.systems[0].probabilities, scores.systems[0].probabilities)]
+    np.testing.assert_allclose(logits[1], logits[0] / 0.1, rtol=1e-3)
+
+
+def test_an_evaluation_of_an_earlier_training_does_not_count(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run" / "best.safetensors"
+    tiny_checkpoint(path)
+    evaluated(path, 0.1, [(None, 0.4, 0.6)])
+    record = json.loads((path.parent / "train.json").read_text())
+    (path.parent / "train.json").write_text(json.dumps({**record, "outputs": {"best.safetensors": "another"}}))
+    found, _ = judged(folder, [path])
+    assert found.systems[0].temperature == 1.0
+    assert any("trained again since" in note for note in found.notes)
+
+
+def test_a_bundle_is_all_of_its_models(folder: Path, tmp_path: Path) -> None:
+    found, _ = judged(folder, [make_bundle(tmp_path / "bundle", demo=True)])
+    assert [system.name for system in found.systems] == list(DETECTORS)
+    assert len(found.pairs) == 3
+    assert any("verdicts mean nothing: small_net, large_net, mobile_net" in warning for warning in found.warnings)
+
+
+def test_models_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.onnx", "b.onnx", "c.onnx")]
+    for path, variant in zip(paths, ("fp32", "int8-static", "fp32"), strict=True):
+        path.write_bytes(onnx_bytes({"fakelens.variant": variant}))
+    assert [model.name for model in open_models(paths[:1])] == ["tiny"]
+    assert [model.name for model in open_models(paths[:2])] == ["tiny (fp32)", "tiny (int8-static)"]
+    assert [model.name for model in open_models(paths)] == [f"tiny ({path})" for path in paths]
+    with pytest.raises(ValueError, match=r"a\.onnx\) was given twice"):
+        open_models([paths[0], paths[0]])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing.onnx", "cannot be read"),
+        ("missing.safetensors", "train the detector first"),
+        ("model.pt", r"is no model: give a \.safetensors checkpoint, an \.onnx file or a bundle"),
+        ("", r"is not a bundle, it has no bundle\.json"),
+    ],
+)
+def test_what_is_no_model_is_named(name: str, message: str, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        judged(folder, [tmp_path / name])
+
+
+def test_what_is_no_labelled_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"missing is not a folder: .*--against"):
+        LabelledFolder.open(tmp_path / "missing")
+    with pytest.raises(ValueError, match=r"has no folder fake/: it should hold real/ and fake/"):
+        LabelledFolder.open(fill(tmp_path, {"real/a.png": b"x"}))
+
+
+@pytest.mark.parametrize("name", ["tiny", "label"])
+def test_names_must_differ(name: str, folder: Path, model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=rf"{name}\.csv: a system or column is called '{name}' already: rename"):
+        judged(folder, [model], [scores_file(tmp_path / f"{name}.csv", SURE)])
+
+
+def manifest_row(split: str, data: bytes, stored_px: int = 256) -> ManifestRow:
+    _, container, phash = examine_image(data, stored_px, MIN_SIDE_PX)
+    return ManifestRow(split, 0, 0, "x", "x", "x", f"{phash:016x}", 0, container.format, 1, 1, 1, 0.0, 0.0)
+
+
+def test_pictures_of_the_training_are_warned_of(tmp_path: Path, model: Path) -> None:
+    files = {f"{label}/{index}.png": structured(index) for index, label in enumerate(["real", "fake"] * 3)}
+    folder = fill(tmp_path / "pictures", files)
+    run = tmp_path / "run"
+    # The same picture as JPEG in training, another one in validation, a third one in the test split only.
+    rows = [manifest_row("train", structured(1, "JPEG")), manifest_row("val", structured(2))]
+    write_manifest(run / "data" / "manifest.parquet", [*rows, manifest_row("test", structured(3))])
+    found, _ = judged(folder, [model], workdir=run)
+    assert found.near_training == ("real/2.png", "fake/1.png")
+    (warning,) = found.warnings
+    assert "2 of the 6 pictures" in warning
+    assert "mean nothing" in warning
+    # A model's own run is looked at, whichever working folder is named.
+    (run / "net" / "onnx").mkdir(parents=True)
+    own = model.rename(run / "net" / "onnx" / "tiny.onnx")
+    assert judged(folder, [own])[0].near_training == found.near_training
+
+
+def test_it_is_said_when_there_is_no_training_to_compare_with(folder: Path, model: Path) -> None:
+    found, _ = judged(folder, [model])
+    assert found.near_training == ()
+    assert any("were not compared with those used in training" in note for note in found.notes)
+
+
+def test_files(folder: Path, model: Path, tmp_path: Path) -> None:
+    fill(folder, {"fake/broken.png": b"not a picture"})
+    lines = [f"{image},{score},{name}" for image, score in SURE.items() for name in ("../$x$/|", "../$X$?", "_系统")]
+    (tmp_path / "x.csv").write_text("\n".join(["image,score,system", *lines]))
+    found, scored = judged(folder, [model], [tmp_path / "x.csv"])
+    output = tmp_path / "out"
+    fill(output, {"plots/mistakes_gone.png": b"of an earlier call", "plots/own.png": b"not ours"})
+    assert write_against(output, found, scored) == output / "against.md"
+    assert {path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()} == {
+        "against.json", "against.md", "scores.csv", "plots/own.png", "plots/roc.png", "plots/precision_recall.png",
+        "plots/reliability.png", "plots/mistakes_tiny.png", "plots/mistakes_.._x_.png", "plots/mistakes_.._x_-2.png",
+        "plots/mistakes__.png",
+    }  # fmt: skip
+    with (output / "scores.csv").open(newline="") as file:
+        rows = {row["image"]: row for row in csv.DictReader(file)}
+    assert set(rows) == set(LEVELS)
+    assert (rows["fake/h.png"]["label"], rows["fake/flux/e.png"]["group"]) == ("fake", "flux")
+    assert float(rows["real/d.png"]["tiny"]) == pytest.approx(said(200), abs=0.01)
+    assert rows["real/d.png"]["../$x$/|"] == "0.100000"
+
+
+def test_json_and_page_say_everything(folder: Path, model: Path, tmp_path: Path) -> None:
+    fill(folder, {"fake/broken.png": b"not a picture"})
+    found, scored = judged(folder, [model], [scores_file(tmp_path / "theirs.csv", SURE)])
+    page = write_against(tmp_path / "out", found, scored).read_text()
+    written: dict[str, Any] = json.loads((tmp_path / "out" / "against.json").read_text())
+    tiny, theirs = written["systems"]
+    assert (tiny["name"], tiny["origin"], tiny["accuracy"], tiny["num_images"]) == ("tiny", str(model), 0.75, 8)
+    assert (theirs["temperature"], theirs["auc"]) == (None, 1.0)
+    assert written["pairs"][0]["only_second_right"] == 2
+    assert written["refused"] == [{"image": "fake/broken.png", "reason": "not a JPEG, PNG, WebP or AVIF picture"}]
+    assert written["null"] is None
+    assert page.count(found.null_words) == 4
+    for part in (main_table(found).markdown(), "`fake/broken.png`", "plots/mistakes_theirs.png", "temperature 1"):
+        assert part in page
