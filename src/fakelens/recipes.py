@@ -52,6 +52,7 @@ RECIPES = {
                 {"crop_scale": 1, "blur": 0, "jpeg": 0.3, "webp": 0, "avif": 0, "resize_jpeg": 0, "quality": (85, 95)}
             )
         ),
+        evaluate=EvaluationSettings(robustness_images=60),
         data=DataSettings(source="synthetic", num_images=920, stored_px=128, synthetic_px=128, min_side_px=64),
     ),
     "smoke": Recipe(

@@ -61,7 +61,7 @@ def plot_worst_mistakes(
     """The pictures that were judged most surely and wrongly, each with its generator or source."""
     wrong = np.flatnonzero((probabilities >= 0.5) != (labels == 1))
     shown = wrong[np.argsort(-np.abs(probabilities[wrong] - 0.5), kind="stable")][: _COLUMNS * _ROWS]
-    captions = [f"{_WORDS[labels[index]]}: {_short(str(groups[index]))}" for index in shown]
+    captions = [_short(f"{_WORDS[labels[index]]}: {groups[index]}") for index in shown]
     told = title if len(wrong) else f"{title}: no mistake"
     return _plot_pictures(path, squares, shown, labels, probabilities, captions, told)
 
@@ -84,12 +84,12 @@ def _plot_pictures(
         confidence = probabilities[index] if said else 1 - probabilities[index]
         axes.imshow(squares[int(index)])
         colour = "tab:green" if said == labels[index] else "tab:red"
-        axes.set_title(f"{_WORDS[said]} {confidence:.0%}\n{caption}", color=colour, fontsize=9)
+        axes.set_title(f"{_WORDS[said]} {confidence:.0%}\n{caption}", color=colour, fontsize=8.5)
     figure.suptitle(title)
     return save_figure(path, figure)
 
 
-def _short(text: str, limit: int = 22) -> str:
+def _short(text: str, limit: int = 29) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
