@@ -67,7 +67,7 @@ def thresholds_table(entries: Sequence[Entry]) -> Table:
 
 def point_words(rate: float | None) -> str:
     """Why a threshold stands where it stands."""
-    return "around 0.5" if rate is None else f"{100 * rate:g} % of validation photographs above it"
+    return "around 0.5" if rate is None else f"at most {100 * rate:g} % of validation photographs above it"
 
 
 def groups_table(entries: Sequence[Entry], weakest: int | None = None) -> Table:
