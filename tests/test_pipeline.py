@@ -16,7 +16,9 @@ from fakelens.core.scoring import point_at, points_of
 from fakelens.detectors.discovery import discover
 from fakelens.evaluation import robustness
 from fakelens.evaluation.calibration import calibrated
-from fakelens.evaluation.scores import read_scores
+from fakelens.evaluation.columns import read_columns
+from fakelens.evaluation.robustness import RobustnessScores
+from fakelens.evaluation.scores import Scores
 from fakelens.evaluation.summary import summarise
 from fakelens.recipes import RECIPES
 from fakelens.runtime.detector import OnnxDetector
@@ -88,7 +90,7 @@ def test_the_splits_are_exact_and_balanced(finished_run: Path) -> None:
 @pytest.mark.parametrize("spec", DETECTORS, ids=lambda spec: spec.name)
 def test_metrics_follow_from_the_scores_alone(finished_run: Path, spec: pipeline.DetectorSpec) -> None:
     folder = finished_run / spec.name / "evaluation"
-    scores = read_scores(folder / "scores.parquet").of("test")
+    scores = read_columns(folder / "scores.parquet", Scores).of("test")
     temperature = load_record(folder / "evaluate.json").results["temperature"]
     points = points_of(load_record(folder / "evaluate.json").results["operating_points"])
     again = summarise(
@@ -106,7 +108,7 @@ def test_metrics_follow_from_the_scores_alone(finished_run: Path, spec: pipeline
 def test_robustness_follows_from_its_scores_alone(finished_run: Path, spec: pipeline.DetectorSpec) -> None:
     folder = finished_run / spec.name / "evaluation"
     temperature = load_record(folder / "evaluate.json").results["temperature"]
-    again = robustness.summarise(robustness.read_robustness(folder / "robustness.parquet"), temperature)
+    again = robustness.summarise(read_columns(folder / "robustness.parquet", RobustnessScores), temperature)
     assert read_json(folder / "robustness.json") == [asdict(step) for step in again]
     assert (again[0].flips, again[0].num_images) == (0, SMOKE.evaluate.robustness_images)
 

@@ -17,14 +17,13 @@ from fakelens.core.imaging import ImageF32, ImageU8, to_model_input
 from fakelens.dataset.manifest import ManifestRow
 from fakelens.dataset.prepared import SplitData
 from fakelens.evaluation import robustness
+from fakelens.evaluation.columns import read_columns, write_columns
 from fakelens.evaluation.degradations import STEPS, Step, degrade
 from fakelens.evaluation.robustness import (
     RobustnessScores,
     StepFigures,
-    read_robustness,
     summarise,
     sweep,
-    write_robustness,
 )
 from fakelens.evaluation.robustness_plot import plot_robustness
 
@@ -265,8 +264,8 @@ def test_every_step_is_swept_in_order_and_drawn(tmp_path: Path) -> None:
 
 def test_round_trip(tmp_path: Path) -> None:
     scores = by_hand()
-    write_robustness(tmp_path / "deep" / "robustness.parquet", scores)
-    read = read_robustness(tmp_path / "deep" / "robustness.parquet")
+    write_columns(tmp_path / "deep" / "robustness.parquet", scores)
+    read = read_columns(tmp_path / "deep" / "robustness.parquet", RobustnessScores)
     for name, column in scores.__dict__.items():
         assert column.tolist() == getattr(read, name).tolist(), name
         assert column.dtype.kind == getattr(read, name).dtype.kind, name
@@ -277,10 +276,10 @@ def test_round_trip(tmp_path: Path) -> None:
 
 def test_a_missing_file_names_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cannot read .*robustness\.parquet .*run `fakelens evaluate`"):
-        read_robustness(tmp_path / "robustness.parquet")
+        read_columns(tmp_path / "robustness.parquet", RobustnessScores)
 
 
 def test_another_table_names_the_remedy(tmp_path: Path) -> None:
     pq.write_table(pa.table({"logit": [1.0]}), tmp_path / "robustness.parquet")
     with pytest.raises(ValueError, match=r"cannot read .*robustness\.parquet .*run `fakelens evaluate`"):
-        read_robustness(tmp_path / "robustness.parquet")
+        read_columns(tmp_path / "robustness.parquet", RobustnessScores)

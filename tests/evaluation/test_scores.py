@@ -10,7 +10,8 @@ import pytest
 from fakelens.core.imaging import ImageF32, to_model_input
 from fakelens.dataset.manifest import ManifestRow
 from fakelens.dataset.prepared import SplitData
-from fakelens.evaluation.scores import Scores, joined, read_scores, run_scorer, score_split, write_scores
+from fakelens.evaluation.columns import read_columns, write_columns
+from fakelens.evaluation.scores import Scores, joined, run_scorer, score_split
 
 
 def split(name: str, num: int) -> SplitData:
@@ -34,8 +35,8 @@ def assert_equal(one: Scores, other: Scores) -> None:
 
 def test_round_trip(tmp_path: Path) -> None:
     scores = joined([scored("val", 5), scored("test", 8)])
-    write_scores(tmp_path / "deep" / "scores.parquet", scores)
-    read = read_scores(tmp_path / "deep" / "scores.parquet")
+    write_columns(tmp_path / "deep" / "scores.parquet", scores)
+    read = read_columns(tmp_path / "deep" / "scores.parquet", Scores)
     assert_equal(scores, read)
     assert read.logit.dtype == np.float32
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["scores.parquet"]
@@ -77,10 +78,10 @@ def test_every_picture_is_scored_once_and_in_order(num: int) -> None:
 
 def test_a_missing_file_names_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cannot read .*scores\.parquet .*run `fakelens evaluate`"):
-        read_scores(tmp_path / "scores.parquet")
+        read_columns(tmp_path / "scores.parquet", Scores)
 
 
 def test_another_table_names_the_remedy(tmp_path: Path) -> None:
     pq.write_table(pa.table({"logit": [1.0]}), tmp_path / "scores.parquet")
     with pytest.raises(ValueError, match=r"cannot read .*scores\.parquet .*run `fakelens evaluate`"):
-        read_scores(tmp_path / "scores.parquet")
+        read_columns(tmp_path / "scores.parquet", Scores)

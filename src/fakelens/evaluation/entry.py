@@ -7,7 +7,8 @@ from typing import Any
 
 from fakelens.core.artifacts import StageRecord, load_record, read_json
 from fakelens.core.detector_spec import DetectorSpec
-from fakelens.evaluation.scores import Scores, read_scores
+from fakelens.evaluation.columns import read_columns
+from fakelens.evaluation.scores import Scores
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Entry:
     @cached_property
     def scores(self) -> Scores:
         """The scores behind the figures."""
-        return read_scores(self.folder / "evaluation" / "scores.parquet")
+        return read_columns(self.folder / "evaluation" / "scores.parquet", Scores)
 
 
 def shipped_variant(export: StageRecord) -> dict[str, Any]:

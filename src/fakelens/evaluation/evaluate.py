@@ -12,10 +12,11 @@ from fakelens.dataset.prepared import PreparedData
 from fakelens.detectors.checkpoint import TorchScorer, load_checkpoint
 from fakelens.evaluation import curves, plots, robustness
 from fakelens.evaluation.calibration import calibrated, expected_calibration_error, fit_temperature
+from fakelens.evaluation.columns import write_columns
 from fakelens.evaluation.metrics import compute_metrics
 from fakelens.evaluation.operating import operating_points
 from fakelens.evaluation.robustness_plot import plot_robustness
-from fakelens.evaluation.scores import Scores, joined, run_scorer, score_split, write_scores
+from fakelens.evaluation.scores import Scores, joined, run_scorer, score_split
 from fakelens.evaluation.settings import EvaluationSettings
 from fakelens.evaluation.summary import summarise
 
@@ -59,7 +60,7 @@ def evaluate(
     stage.begin()
     scorer = TorchScorer(network, info)
     scores = _score(scorer, data, reporter)
-    write_scores(stage.folder / "scores.parquet", scores)
+    write_columns(stage.folder / "scores.parquet", scores)
     val = scores.of("val")
     temperature = fit_temperature(val.logit, val.label)
     judged = {name: _judged(scores.of(name), temperature) for name in ("val", *data.test_sets)}
@@ -145,7 +146,7 @@ def _robustness(
     found = robustness.sweep(
         scorer.logits, data.split("test"), scorer.input_px, settings.robustness_images, seed, reporter
     )
-    robustness.write_robustness(paths[0], found)
+    write_columns(paths[0], found)
     figures = robustness.summarise(found, temperature)
     write_json(paths[1], [asdict(step) for step in figures])
     plot_robustness(paths[2], figures, title)

@@ -5,12 +5,10 @@ Only `sweep` scores anything. All figures follow from its table, like those of `
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from fakelens.core.artifacts import atomic_path
 from fakelens.core.imaging import ImageF32, ImageU8, to_model_input
 from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.core.scoring import FAKE, REAL
@@ -102,33 +100,6 @@ def summarise(scores: RobustnessScores, temperature: float, threshold: float = 0
     """
     stored = scores.of(0)
     return tuple(_figures(scores.of(step), stored, temperature, threshold) for step in np.unique(scores.step).tolist())
-
-
-def write_robustness(path: Path, scores: RobustnessScores) -> None:
-    """Write the table atomically."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with atomic_path(path) as temporary:
-        pq.write_table(
-            pa.table({name: pa.array(column.tolist()) for name, column in scores.__dict__.items()}), temporary
-        )
-
-
-def read_robustness(path: Path) -> RobustnessScores:
-    """Read `robustness.parquet`.
-
-    Raises:
-        ValueError: when it is missing or not such a table.
-    """
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-        columns = {name: np.array(table[name].to_pylist()) for name in RobustnessScores.__dataclass_fields__}
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"cannot read {path} ({error}): run `fakelens evaluate` for this detector") from error
-    return RobustnessScores(**{**columns, "logit": columns["logit"].astype(np.float32)})
 
 
 def _choice(labels: npt.NDArray[np.int64], num_images: int, seed: int) -> npt.NDArray[np.int64]:

@@ -2,12 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from fakelens.core.artifacts import atomic_path
 from fakelens.core.imaging import ImageF32, to_model_input
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.dataset.prepared import SplitData
@@ -65,30 +63,3 @@ def score_split(data: SplitData, logits: npt.NDArray[np.float32]) -> Scores:
 def joined(parts: list[Scores]) -> Scores:
     """Several tables as one."""
     return Scores(*(np.concatenate(columns) for columns in zip(*(p.__dict__.values() for p in parts), strict=True)))
-
-
-def write_scores(path: Path, scores: Scores) -> None:
-    """Write the table atomically."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with atomic_path(path) as temporary:
-        pq.write_table(
-            pa.table({name: pa.array(column.tolist()) for name, column in scores.__dict__.items()}), temporary
-        )
-
-
-def read_scores(path: Path) -> Scores:
-    """Read `scores.parquet`.
-
-    Raises:
-        ValueError: when it is missing or not such a table.
-    """
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-        columns = {name: np.array(table[name].to_pylist()) for name in Scores.__dataclass_fields__}
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"cannot read {path} ({error}): run `fakelens evaluate` for this detector") from error
-    return Scores(**{**columns, "logit": columns["logit"].astype(np.float32)})

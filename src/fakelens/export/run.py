@@ -14,7 +14,8 @@ from fakelens.core.scoring import Threshold, points_of
 from fakelens.dataset.prepared import PreparedData
 from fakelens.detectors.checkpoint import load_checkpoint
 from fakelens.evaluation.calibration import calibrated
-from fakelens.evaluation.scores import read_scores, run_scorer
+from fakelens.evaluation.columns import read_columns
+from fakelens.evaluation.scores import Scores, run_scorer
 from fakelens.export.benchmark import median_latencies_ms
 from fakelens.export.onnx import check_opset, describe, export_onnx, write_metadata
 from fakelens.export.parity import BATCHES, GateResult, GateSettings, batch_difference, judge
@@ -101,7 +102,7 @@ def _verify(
 ) -> dict[str, Any]:
     """Load every file anew, compare it with the checkpoint's scores, time it, and choose what ships."""
     test = data.split("test")
-    scores = read_scores(workdir / spec.name / "evaluation" / "scores.parquet").of("test")
+    scores = read_columns(workdir / spec.name / "evaluation" / "scores.parquet", Scores).of("test")
     expected = calibrated(scores.logit, temperature)
     detectors = {name: OnnxDetector(path) for name, path in paths.items()}
     results: dict[str, GateResult] = {}
