@@ -32,6 +32,7 @@ FILES = {
     "fakelens/app/view.py",
     "fakelens/core/__init__.py",
     "fakelens/core/artifacts.py",
+    "fakelens/core/cpus.py",
     "fakelens/core/imaging.py",
     "fakelens/core/scoring.py",
     "fakelens/runtime/__init__.py",

@@ -60,7 +60,7 @@ def test_one_flipped_byte_is_refused_before_onnxruntime_sees_it(
     data = bytearray(path.read_bytes())
     data[int(position * len(data)) if position > 0 else int(position)] ^= 1
     path.write_bytes(data)
-    monkeypatch.setattr(bundle_module, "OnnxDetector", lambda _: pytest.fail("onnxruntime saw damaged bytes"))
+    monkeypatch.setattr(bundle_module, "OnnxDetector", lambda *_, **__: pytest.fail("onnxruntime saw damaged bytes"))
     with pytest.raises(BundleDamaged, match=r"small_net\.onnx is damaged.*fakelens bundle"):
         Bundle.open(folder).detector("small_net")
 
