@@ -306,22 +306,42 @@ def benchmark(
     detectors: DetectorsOption = None,
     workdir: WorkdirOption = None,
     set_: SetOption = None,
+    bundle: Annotated[Path | None, typer.Option(help="Time a bundle's models instead of a working folder's.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where record and plot go (default: WORKDIR/benchmark).")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Few rounds, and without PyTorch's compiler.")] = False,
+    max_minutes: Annotated[
+        float | None, typer.Option(help="No further round begins after this time (default: 10, with --quick 2).")
+    ] = None,
 ) -> None:
-    """Time every exported file on this machine's CPU, one thread, one picture."""
-    from fakelens.export.benchmark import median_latencies_ms
-    from fakelens.runtime.detector import OnnxDetector
+    """Time every exported file on this machine's CPU: latency, pictures a second, size, memory, beside PyTorch."""
+    from dataclasses import replace
+
+    from fakelens.export import benchmark_report as pages
+    from fakelens.export.benchmark import QUICK, Effort, run_benchmark
+    from fakelens.export.contestants import bundled_files, exported_files
 
     _, folder = _setup(recipe, set_, workdir)
-    files = {
-        f"{spec.name}/{path.stem}": path
-        for spec in _specs(detectors)
-        for path in sorted((folder / spec.name / "onnx").glob("*.onnx"))
-    }
-    if not files:
-        raise ValueError(f"nothing is exported in {folder}: run `fakelens run` or `fakelens export DETECTOR` first")
-    latencies = median_latencies_ms({name: OnnxDetector(path, num_threads=1) for name, path in files.items()})
-    rows = [(name, f"{files[name].stat().st_size / 1e6:.2f}", f"{ms:.2f}") for name, ms in latencies.items()]
-    print_table(("File", "Size (MB)", "Median time (ms)"), rows)
+    effort = QUICK if quick else Effort()
+    if max_minutes is not None:
+        effort = replace(effort, limit_s=60 * max_minutes)
+    files = bundled_files(bundle) if bundle else exported_files(folder, _exported_detectors(folder, detectors))
+    with TerminalReporter() as reporter:
+        found = run_benchmark(files, effort, reporter=reporter)
+    place = output or (bundle.resolve().parent if bundle else folder) / "benchmark"
+    written = pages.write_benchmark(place, found)
+    described = pages.machine()
+    print(f"{described['cpu']}, {described['cpus_available']} CPUs; {found.picture}")
+    for table in (
+        pages.main_table(found.measured),
+        pages.picture_table(found.measured),
+        pages.ratio_table(pages.ratios(found.measured)),
+    ):
+        print_table(table.head, table.rows)
+    for absent in found.absent:
+        print(f"not timed: {absent.detector} {absent.name}: {absent.why}", file=sys.stderr)
+    print(f"\nEverything: {written}")
 
 
 @app.command()
@@ -364,6 +384,13 @@ def _specs(names: str | None) -> "list[DetectorSpec]":
     if names is None:
         return [spec for spec in discover().values() if spec.runs_by_default]
     return [find(name.strip()) for name in names.split(",")]
+
+
+def _exported_detectors(workdir: Path, names: str | None) -> list[str]:
+    """Those that are named, or all that the working folder has files of."""
+    if names is not None:
+        return [spec.name for spec in _specs(names)]
+    return sorted(path.parent.name for path in workdir.glob("*/onnx"))
 
 
 def _newest_bundle(option: str = "--bundle") -> Path:
