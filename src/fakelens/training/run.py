@@ -24,6 +24,7 @@ from fakelens.dataset.loader import EpochSampler, PlainImages, TrainingImages, d
 from fakelens.dataset.prepared import PreparedData
 from fakelens.detectors.checkpoint import CheckpointInfo, build_network, load_checkpoint
 from fakelens.detectors.wrapping import LogitDetector
+from fakelens.training.allocator import keep_freed_memory
 from fakelens.training.callbacks import (
     BEST,
     HISTORY,
@@ -83,6 +84,8 @@ def train(
         reporter.say(f"{spec.display_name}: going on after epoch {state.history[-1].epoch + 1}")
     if engine.num_threads:
         torch.set_num_threads(engine.num_threads)
+    if not _on_gpu(engine):
+        keep_freed_memory()
     info = _info(spec, settings, engine, data, seed)
     phases = plan_phases(settings, engine.max_epochs)
     with (
