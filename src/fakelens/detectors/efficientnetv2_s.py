@@ -38,7 +38,12 @@ def build(options: BuildOptions) -> "nn.Module":
         # timm numbers a block's normalisations; its kinds of block have up to one, two or three of them.
         last_norms = [next(norm for n in "321" if (norm := getattr(b, f"bn{n}", None)) is not None) for b in blocks]
         start_gently(last_norms, network.get_classifier())
-    return LogitDetector(network, options)
+    return LogitDetector(
+        network,
+        options,
+        features=lambda net, images: net.forward_features(images),
+        head=lambda net: net.get_classifier(),
+    )
 
 
 DETECTOR = DetectorSpec(
