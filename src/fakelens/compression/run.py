@@ -137,6 +137,8 @@ def _training_settings(
         "head_epochs": 0,
         "epochs": epochs,
         "patience": epochs,
+        # Over a few epochs a running average would keep much of what the removal of channels has just broken.
+        "ema_decay": 0.0,
         "learning_rate": settings.learning_rate or full.learning_rate,
         "teacher": spec.name if settings.teacher_weight else None,
         "teacher_weight": settings.teacher_weight,
