@@ -23,6 +23,7 @@ from fakelens.dataset.loader import EpochSampler, PlainImages, TrainingImages, d
 from fakelens.dataset.prepared import PreparedData
 from fakelens.detectors.checkpoint import CheckpointInfo
 from fakelens.detectors.wrapping import LogitDetector
+from fakelens.training.allocator import keep_freed_memory
 from fakelens.training.callbacks import LAST, EpochKeeper, ProgressCallback, Progressed
 from fakelens.training.history import EpochRow
 from fakelens.training.module import DetectorModule
@@ -52,6 +53,8 @@ class Fitting:
             KeyboardInterrupt: when the user ends it.
         """
         settings = self.info.settings
+        if not _on_gpu(self.engine):
+            keep_freed_memory()
         network.train()  # Lightning warns of modules in evaluation mode; each epoch sets the modes itself
         keeper = EpochKeeper(self.folder, self.info, phase, state)
         module = DetectorModule(
