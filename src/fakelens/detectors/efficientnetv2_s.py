@@ -54,6 +54,7 @@ DETECTOR = DetectorSpec(
     head_prefix="network.classifier.",
     weights=_WEIGHTS,
     licence="Apache-2.0",
+    compact_mb=6.5,
     defaults=TrainingSettings(
         learning_rate=3e-4, batch_size=32, head_epochs=5, epochs=12, label_smoothing=0.1, dropout=0.2
     ),
