@@ -98,7 +98,10 @@ def noise(height_px: int = 240, width_px: int = 320, seed: int = 0) -> npt.NDArr
     return np.random.default_rng(seed).integers(0, 256, (height_px, width_px, 3), dtype=np.uint8)
 
 
-EXAMPLES = {"camera-like-1.jpg": flat_picture(20, format="JPEG"), "generator-like-1.jpg": flat_picture(230, format="JPEG")}
+EXAMPLES = {
+    "camera-like-1.jpg": flat_picture(20, format="JPEG"),
+    "generator-like-1.jpg": flat_picture(230, format="JPEG"),
+}
 
 
 def make_bundle(folder: Path, *, demo: bool = False) -> Path:
