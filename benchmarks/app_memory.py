@@ -8,7 +8,6 @@ memory does not count; figures are the anonymous memory (PSS) of the server's pr
 """
 
 import argparse
-import asyncio
 import contextlib
 import io
 import os
@@ -21,16 +20,17 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
+from harness import MIB, _memory, report
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from harness import MIB, _memory, report
-
+Found = tuple[list[tuple[str, str, str]], dict[str, float], bool]  # rows, figures, passed
 CHROMIUM = "/usr/bin/chromium"
 LARGE_PX = (4000, 3000)
 FIRST_MIB, USERS_MIB, NEVER_MIB, GROWTH_MIB, FLOOD_MIB, START_S, P95_S = 200, 450, 600, 20, 50, 5.0, 1.5
@@ -117,7 +117,7 @@ def verdict_of(page: Page, name: str) -> None:
     page.locator("[data-testid=stText]").filter(has_text=name).first.wait_for()
 
 
-def first(browser: Browser, bundle: Path) -> tuple[list[tuple[str, str, str]], dict[str, float], bool]:
+def first(browser: Browser, bundle: Path) -> Found:
     """Start, and one visitor who uses all tabs on one picture."""
     started = time.perf_counter()
     with serving(bundle) as server:
@@ -139,7 +139,7 @@ def first(browser: Browser, bundle: Path) -> tuple[list[tuple[str, str, str]], d
     return rows, figures, usable_s <= START_S and figures["all_tabs_mib"] <= FIRST_MIB
 
 
-def users(browser: Browser, bundle: Path) -> tuple[list[tuple[str, str, str]], dict[str, float], bool]:
+def users(browser: Browser, bundle: Path) -> Found:
     """Five visitors at once with four pictures of 12 megapixels each, one format after another."""
     figures = {}
     with serving(bundle) as server:
@@ -165,9 +165,7 @@ def users(browser: Browser, bundle: Path) -> tuple[list[tuple[str, str, str]], d
     return rows, figures, worst <= USERS_MIB
 
 
-def growth(
-    browser: Browser, bundle: Path, num_uploads: int
-) -> tuple[list[tuple[str, str, str]], dict[str, float], bool]:
+def growth(browser: Browser, bundle: Path, num_uploads: int) -> Found:
     """Many uploads by visitors who come, judge 25 pictures and leave."""
     per_session = 25
     with serving(bundle) as server:
@@ -194,7 +192,7 @@ def growth(
     return rows, figures, grown <= GROWTH_MIB and peak < NEVER_MIB
 
 
-def flood(browser: Browser, bundle: Path) -> tuple[list[tuple[str, str, str]], dict[str, float], bool]:
+def flood(browser: Browser, bundle: Path) -> Found:
     """Fifty files of 9 MB at once into one visitor's session, none of them ever looked at."""
     with serving(bundle) as server:
         page = browser.new_context().new_page()
@@ -204,7 +202,7 @@ def flood(browser: Browser, bundle: Path) -> tuple[list[tuple[str, str, str]], d
         target, headers = seen.value.url.rpartition("/")[0], seen.value.all_headers()
         page.wait_for_timeout(3000)
         before = server.peak_mib = server.mib
-        statuses = asyncio.run(_fifty(target, headers))
+        statuses = _fifty(target, headers)
         peak = server.peak_mib
     refused = statuses.count(429)
     figures = {"before_mib": before, "grown_mib": peak - before, "refused": refused, "taken": statuses.count(204)}
@@ -215,8 +213,9 @@ def flood(browser: Browser, bundle: Path) -> tuple[list[tuple[str, str, str]], d
     return rows, figures, refused > 40 and peak - before <= FLOOD_MIB
 
 
-async def _fifty(target: str, headers: dict[str, str]) -> list[int]:
-    return await asyncio.gather(*(asyncio.to_thread(_put, f"{target}/{number:032d}", headers) for number in range(50)))
+def _fifty(target: str, headers: dict[str, str]) -> list[int]:
+    with ThreadPoolExecutor(50) as pool:
+        return list(pool.map(lambda number: _put(f"{target}/{number:032d}", headers), range(50)))
 
 
 def _put(url: str, headers: dict[str, str]) -> int:
@@ -231,7 +230,7 @@ def _put(url: str, headers: dict[str, str]) -> int:
         return error.code
 
 
-def times(bundle: Path) -> tuple[list[tuple[str, str, str]], dict[str, float], bool]:
+def times(bundle: Path) -> Found:
     """Verdicts on a 12 megapixel JPEG through the endpoint, on one core."""
     data, seconds = picture("JPEG", 4), []
     with serving(bundle) as server:
