@@ -17,7 +17,8 @@ _IPTC = "IPTC digital source type"
 _C2PA_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _XMP_IN_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
 # https://cv.iptc.org/newscodes/digitalsourcetype/: the two terms that name a trained model.
-_SOURCE_TYPE = re.compile(rb"(?<![A-Za-z])(compositeWithT|t)rainedAlgorithmicMedia(?![A-Za-z])")
+# What follows is not looked at: in CBOR the next text's length stands there, which may be a letter.
+_SOURCE_TYPE = re.compile(rb"(?<![A-Za-z])(compositeWithT|t)rainedAlgorithmicMedia")
 _SOURCE_WORDS = {
     b"t": "made by a trained model",
     b"compositeWithT": "composed with parts made by a trained model",
