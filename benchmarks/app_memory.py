@@ -154,7 +154,7 @@ def users(browser: Browser, bundle: Path) -> Found:
                 files = [payload(f"{kind}{number}{copy}.{suffix}", data) for copy in range(4)]
                 upload(page, *files)
             for page in pages:
-                page.get_by_text("Download as CSV").wait_for()
+                page.locator(".st-key-download-CSV button").wait_for()
                 page.wait_for_function("!document.querySelector('[data-testid=stStatusWidget]')")
             figures[f"{kind.lower()}_mib"] = server.peak_mib
             figures[f"{kind.lower()}_file_mb"] = len(data) / 1e6

@@ -47,9 +47,10 @@ def as_csv(rows: Sequence[Row]) -> bytes:
     writer.writerow(Row.__dataclass_fields__)
     for one in rows:
         cells = asdict(one) | {"cautions": " ".join(one.cautions), "statements": "; ".join(one.statements)}
-        writer.writerow(_harmless(cell) for cell in cells.values())
+        writer.writerow(harmless(cell) for cell in cells.values())
     return buffer.getvalue().encode("utf-8-sig")  # the mark is what makes spreadsheets read UTF-8
 
 
-def _harmless(cell: object) -> object:
+def harmless(cell: object) -> object:
+    """A cell that no spreadsheet takes for a formula."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell

@@ -117,7 +117,7 @@ def show_table(model: BundledModel, pictures: Pictures, shown: dict[str, Judged 
     table = [
         {
             "Picture": thumbnail_url(taken, side_px),
-            "File": row.path,
+            "File": batch.harmless(row.path),  # the table has a download of its own
             "Verdict": VERDICT_WORDS[answer.verdict] if isinstance(answer, Judged) else "not judged",
             "Probability": row.probability,
             "Remarks": row.error or " ".join((*row.statements, *row.cautions)),
