@@ -98,6 +98,12 @@ def noise(height_px: int = 240, width_px: int = 320, seed: int = 0) -> npt.NDArr
     return np.random.default_rng(seed).integers(0, 256, (height_px, width_px, 3), dtype=np.uint8)
 
 
+EXAMPLES = {
+    "camera-like-1.jpg": flat_picture(20, format="JPEG"),
+    "generator-like-1.jpg": flat_picture(230, format="JPEG"),
+}
+
+
 def make_bundle(folder: Path, *, demo: bool = False) -> Path:
     """A bundle of three tiny detectors at `folder`; their ONNX files lie beside it."""
     entries = []
@@ -105,4 +111,4 @@ def make_bundle(folder: Path, *, demo: bool = False) -> Path:
         path = folder.with_name(f"{name}-source.onnx")
         path.write_bytes(onnx_bytes({"fakelens.name": name, "fakelens.demo": str(demo).lower()}))
         entries.append(ModelEntry(path, display_name, summary, 3.6, FIGURES, "# Model card\n", FACTS))
-    return write_bundle(folder, entries, ABOUT)
+    return write_bundle(folder, entries, ABOUT, EXAMPLES)

@@ -127,6 +127,7 @@ def bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, 
     from fakelens.evaluation.entry import Entry
     from fakelens.evaluation.model_card import gist, model_card
     from fakelens.runtime.bundle import BundleAbout, Figures
+    from fakelens.sources.synthetic import example_pictures
 
     prepared = load_record(workdir / "data" / "prepare.json")
     entries = []
@@ -147,7 +148,7 @@ def bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, 
         )
     data = prepared.results
     about = BundleAbout(data["description"], data["licence"], data["num_images"], data["source"])
-    folder = write_bundle(workdir / "bundle", entries, about)
+    folder = write_bundle(workdir / "bundle", entries, about, example_pictures())
     size = sum(entry.onnx_path.stat().st_size for entry in entries) / 1e6
     reporter.say(f"bundle: {folder} ({len(entries)} models, {size:.1f} MB together)")
     return folder
