@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -268,13 +269,17 @@ def predict(
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     csv_: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a CSV file.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Pictures judged at the same time (default: one for each CPU allowed).")
+    ] = None,
 ) -> None:
     """Judge pictures; a bad file is reported and the rest goes on (exit status 1)."""
     from fakelens.core.scoring import point_at
     from fakelens.runtime.bundle import Bundle
     from fakelens.runtime.folder import Judgement, judge_files, picture_files
 
-    opened = Bundle.open(bundle or _newest_bundle())
+    # Workers share a model that uses one thread: the same probability for a picture alone and among others.
+    opened = Bundle.open(bundle or _newest_bundle(), num_threads=1)
     name = detector or max(opened.models, key=lambda model: model.metrics.accuracy).name
     files = picture_files(paths)
     if opened.demo:
@@ -285,8 +290,13 @@ def predict(
     chosen = opened.detector(name)
     threshold = chosen.threshold if max_fpr is None else point_at(chosen.operating_points, max_fpr).threshold
     judged: list[Judgement] = []
-    with TerminalReporter() as reporter, reporter.task("Judging pictures", len(files)) as task:
-        for judgement in judge_files(chosen, name, files, threshold):
+    found = judge_files(chosen, name, files, threshold, num_workers=threads)
+    with (
+        closing(found),
+        TerminalReporter(quiet_s=2) as reporter,
+        reporter.task("Judging pictures", len(files)) as task,
+    ):
+        for judgement in found:
             judged.append(judgement)
             task.advance()
             if json_:

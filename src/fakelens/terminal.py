@@ -1,15 +1,19 @@
 """The terminal: progress on stderr while a command runs, tables on stdout. Belongs to `cli`."""
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 
 class TerminalReporter:
-    """Draws progress on a terminal (on stderr); elsewhere only prints what is said."""
+    """Draws progress on a terminal (on stderr); elsewhere only prints what is said.
 
-    def __init__(self) -> None:
+    A bar appears with the first step after `quiet_s` seconds, so that short work leaves the terminal alone.
+    """
+
+    def __init__(self, quiet_s: float = 0) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -25,8 +29,12 @@ class TerminalReporter:
             disable=not self._console.is_terminal,
         )
 
+        self._quiet_s = quiet_s
+
     def __enter__(self) -> "TerminalReporter":
-        self._progress.start()
+        self._drawn_from_s = time.monotonic() + self._quiet_s
+        if not self._quiet_s:
+            self._progress.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -42,16 +50,18 @@ class TerminalReporter:
     def task(self, title: str, total: float) -> Iterator["_TerminalTask"]:
         number = self._progress.add_task(title, total=total, note="")
         try:
-            yield _TerminalTask(self._progress, number)
+            yield _TerminalTask(self._progress, number, self._drawn_from_s)
         finally:
             self._progress.remove_task(number)
 
 
 class _TerminalTask:
-    def __init__(self, progress: Any, number: Any) -> None:
-        self._progress, self._number = progress, number
+    def __init__(self, progress: Any, number: Any, drawn_from_s: float) -> None:
+        self._progress, self._number, self._drawn_from_s = progress, number, drawn_from_s
 
     def advance(self, steps: float = 1, note: str = "") -> None:
+        if time.monotonic() >= self._drawn_from_s and not self._progress.live.is_started:
+            self._progress.start()
         self._progress.update(self._number, advance=steps, note=note)
 
 

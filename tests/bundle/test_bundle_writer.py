@@ -35,6 +35,7 @@ FILES = {
     *(f"fakelens/app/{path.name}" for path in Path(view.__file__).parent.glob("*.py") if path.stem != "streamlit_app"),
     "fakelens/core/__init__.py",
     "fakelens/core/artifacts.py",
+    "fakelens/core/cpus.py",
     "fakelens/core/imaging.py",
     "fakelens/core/scoring.py",
     "fakelens/runtime/__init__.py",

@@ -2,6 +2,8 @@
 
 import io
 import struct
+import threading
+import warnings
 import zlib
 from typing import Any
 
@@ -499,3 +501,30 @@ def test_mutated_pictures(sample: bytes, changes: list[tuple[float, int]], kept:
     for where, value in changes:
         data[int(where**2 * len(data))] = value  # headers lie in front: hit them more often
     answers(bytes(data[: max(1, int(kept * len(data)))]))
+
+
+def test_warnings_are_ignored_while_any_thread_decodes_and_come_back_after_the_last() -> None:
+    before, both_inside, first_out = list(warnings.filters), threading.Barrier(2), threading.Event()
+    seen: list[str] = []
+
+    def first() -> None:
+        with imaging._NO_WARNINGS:
+            both_inside.wait()
+        first_out.set()
+
+    def second() -> None:
+        with imaging._NO_WARNINGS:
+            both_inside.wait()
+            first_out.wait()
+            try:
+                warnings.warn("a decoder grumbles", stacklevel=1)
+            except UserWarning as warning:
+                seen.append(str(warning))
+
+    threads = [threading.Thread(target=work) for work in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not seen
+    assert warnings.filters == before

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fakelens.core.scoring import Threshold, Verdict
 from fakelens.runtime import bundle as bundle_module
 from fakelens.runtime.bundle import Bundle, BundleDamaged, Figures
-from onnx_models import ABOUT, FIGURES, flat_picture, make_bundle
+from onnx_models import ABOUT, DETECTORS, FIGURES, flat_picture, make_bundle
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_one_flipped_byte_is_refused_before_onnxruntime_sees_it(
     data = bytearray(path.read_bytes())
     data[int(position * len(data)) if position > 0 else int(position)] ^= 1
     path.write_bytes(data)
-    monkeypatch.setattr(bundle_module, "OnnxDetector", lambda _: pytest.fail("onnxruntime saw damaged bytes"))
+    monkeypatch.setattr(bundle_module, "OnnxDetector", lambda *_, **__: pytest.fail("onnxruntime saw damaged bytes"))
     with pytest.raises(BundleDamaged, match=r"small_net\.onnx is damaged.*fakelens bundle"):
         Bundle.open(folder).detector("small_net")
 
@@ -122,3 +123,48 @@ def test_a_folder_that_is_no_bundle_is_named(tmp_path: Path) -> None:
 def test_figures_take_a_metrics_block_with_more_in_it() -> None:
     block = {**vars(FIGURES), "confusion_matrix": [[837, 63], [94, 806]], "brier": 0.1, "auc": 1}
     assert Figures.from_json(block).auc == 1.0
+
+
+def flipped(path: Path, position: int, bit: int) -> bytes:
+    """Flip one bit of one byte of the file; returns what it held before."""
+    whole = path.read_bytes()
+    data = bytearray(whole)
+    data[position] ^= 1 << bit
+    path.write_bytes(data)
+    return whole
+
+
+def test_a_flipped_byte_anywhere_in_any_model_is_refused(folder: Path) -> None:
+    rng, refused = np.random.default_rng(0), 0
+    for _ in range(100):
+        path = folder / f"{rng.choice(list(DETECTORS))}.onnx"
+        before = flipped(path, int(rng.integers(path.stat().st_size)), int(rng.integers(8)))
+        with pytest.raises(BundleDamaged, match=rf"{path.name} is damaged"):
+            Bundle.open(folder).detector(path.stem)
+        path.write_bytes(before)
+        refused += 1
+    assert refused == 100
+
+
+def test_a_flipped_byte_of_the_description_is_refused_or_changes_nothing_that_decides(folder: Path) -> None:
+    """Text for the reader, and figures that no model file holds, are not hashed; the rest must not pass."""
+
+    def deciding(bundle: Bundle) -> list[object]:
+        keys = ("name", "file", "input_px", "stored_px", "threshold", "operating_points", "variant")
+        return [(*(getattr(m, key) for key in keys), bundle.info.files[m.file]) for m in bundle.models]
+
+    path, rng = folder / "bundle.json", np.random.default_rng(1)
+    whole = deciding(Bundle.open(folder))
+    refused = 0
+    for _ in range(100):
+        before = flipped(path, int(rng.integers(path.stat().st_size)), int(rng.integers(8)))
+        try:
+            bundle = Bundle.open(folder)
+            for model in bundle.models:
+                bundle.detector(model.name)
+        except ValueError:
+            refused += 1
+        else:
+            assert deciding(bundle) == whole
+        path.write_bytes(before)
+    assert refused > 30  # whatever breaks the JSON, a hash, a name or a threshold

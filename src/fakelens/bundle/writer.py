@@ -21,6 +21,7 @@ _SOURCES = (
     "__init__.py",
     "core/__init__.py",
     "core/artifacts.py",
+    "core/cpus.py",
     "core/imaging.py",
     "core/scoring.py",
     "runtime/__init__.py",

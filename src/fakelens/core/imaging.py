@@ -6,6 +6,7 @@ resampling traces, so training and serving must resample with the same code.
 
 import contextlib
 import io
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -219,13 +220,40 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
     return _TURNS.get(orientation) if isinstance(orientation, int) else None
 
 
+class _NoWarnings:
+    """Ignores warnings while any thread is inside.
+
+    `warnings.catch_warnings` is for one thread: of two that overlap, the first to leave brings the other's warnings
+    back, and the second leaves the whole process without any.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._num_inside = threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._num_inside:
+                self._caught = warnings.catch_warnings()
+                self._caught.__enter__()
+                warnings.simplefilter("ignore")
+            self._num_inside += 1
+
+    def __exit__(self, *exc: object) -> None:
+        with self._lock:
+            self._num_inside -= 1
+            if not self._num_inside:
+                self._caught.__exit__(None, None, None)
+
+
+_NO_WARNINGS = _NoWarnings()
+
+
 @contextlib.contextmanager
 def _typed_errors() -> Iterator[None]:
     """Turn whatever a decoder throws at hostile bytes into `ImageRefused`."""
     try:
-        with warnings.catch_warnings():
-            # Our own pixel limit is the one that counts; metadata that Pillow grumbles about is dropped anyway.
-            warnings.simplefilter("ignore")
+        # Our own pixel limit is the one that counts; metadata that Pillow grumbles about is dropped anyway.
+        with _NO_WARNINGS:
             yield
     except ImageRefused:
         raise

@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from queue import SimpleQueue
 
+from fakelens.core.cpus import available_cpus
 from fakelens.dataset.parts import Picture, Work
 
 
@@ -116,7 +117,7 @@ def _examined(item: dict[str, bytes]) -> dict[str, bytes]:
 @contextlib.contextmanager
 def decoders(num_workers: int | None, num_works: int) -> Iterator[Callable[[Work], Future[list[Picture]]]]:
     """A function that has one block examined by one of `num_workers` processes; may be called from any thread."""
-    wanted = min(_num_cores() if num_workers is None else num_workers, num_works)
+    wanted = min(available_cpus() if num_workers is None else num_workers, num_works)
     if wanted == 0:
         # One thread: Pillow's warnings can be kept quiet in one at a time only.
         with ThreadPoolExecutor(1) as thread:
@@ -138,11 +139,6 @@ def decoders(num_workers: int | None, num_works: int) -> Iterator[Callable[[Work
 
 def _warm_up() -> None:
     import imagehash  # noqa: F401
-
-
-def _num_cores() -> int:
-    """Cores that this process may use, where the system tells."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _start_worker() -> None:

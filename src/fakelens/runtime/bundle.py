@@ -93,14 +93,16 @@ class BundleInfo:
 class Bundle:
     """An opened deployment folder. Safe to share between threads."""
 
-    def __init__(self, folder: Path, info: BundleInfo) -> None:
-        self.folder, self.info = folder, info
+    def __init__(self, folder: Path, info: BundleInfo, num_threads: int | None = None) -> None:
+        self.folder, self.info, self._num_threads = folder, info, num_threads
         self._detectors: dict[str, OnnxDetector] = {}
         self._loading = threading.Lock()
 
     @classmethod
-    def open(cls, folder: Path) -> "Bundle":
+    def open(cls, folder: Path, *, num_threads: int | None = None) -> "Bundle":
         """Read and check `folder/bundle.json`; no model is loaded yet.
+
+        `num_threads` is how many each of its detectors uses on one picture, by default one for each CPU.
 
         Raises:
             ValueError: naming the file, the fault and the remedy.
@@ -110,7 +112,7 @@ class Bundle:
         if not path.is_file():
             raise ValueError(f"{folder} is not a bundle, it has no {FILE_NAME}: {_REMEDY}")
         try:
-            return cls(folder, _parse(read_json(path)))
+            return cls(folder, _parse(read_json(path)), num_threads)
         except ValueError as error:
             raise BundleDamaged(f"{path} cannot be used ({error}): {_REMEDY}") from error
 
@@ -159,7 +161,7 @@ class Bundle:
         # The very bytes that were hashed are loaded: a file that changes in between cannot slip through.
         if hashlib.sha256(data).hexdigest() != self.info.files[model.file]:
             raise BundleDamaged(f"{path} is damaged, its SHA-256 is not the one in {FILE_NAME}: {_REMEDY}")
-        detector = OnnxDetector(data)
+        detector = OnnxDetector(data, num_threads=self._num_threads)
         same = ("name", "input_px", "stored_px", "threshold", "operating_points", "variant")
         if any(getattr(detector, key) != getattr(model, key) for key in same):
             raise BundleDamaged(f"{FILE_NAME} and the metadata of {path} disagree: {_REMEDY}")

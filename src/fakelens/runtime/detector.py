@@ -11,6 +11,7 @@ import onnxruntime as ort
 from PIL import Image
 
 from fakelens.core import imaging
+from fakelens.core.cpus import available_cpus
 from fakelens.core.imaging import Container, ImageF32
 from fakelens.core.scoring import Threshold, Verdict, points_of
 
@@ -31,15 +32,15 @@ class Prediction:
 class OnnxDetector:
     """A `core.scoring.Scorer` over one ONNX file; what it needs to know travels in the file's metadata."""
 
-    def __init__(self, model: bytes | Path, *, num_threads: int = 2) -> None:
-        """Load a file that `fakelens export` wrote, or its bytes.
+    def __init__(self, model: bytes | Path, *, num_threads: int | None = None) -> None:
+        """Load a file that `fakelens export` wrote, or its bytes; by default one thread for each CPU that may be used.
 
         Raises:
             ValueError: naming the remedy, when it is no such file.
 
         """
         label = "the model" if isinstance(model, bytes) else str(model)
-        self._session = _open_session(_model_bytes(model), label, num_threads)
+        self._session = _open_session(_model_bytes(model), label, num_threads or available_cpus())
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         try:
             self.name = self.metadata["fakelens.name"]

@@ -1,15 +1,22 @@
 """Files, folders and globs in; one judgement for each picture out, whatever state the file is in."""
 
 import glob
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from fakelens.core.cpus import available_cpus
 from fakelens.core.imaging import ImageRefused
 from fakelens.core.picture_folder import SUFFIXES
 from fakelens.core.scoring import Threshold, Verdict
 from fakelens.runtime.detector import OnnxDetector
+
+# Files that are begun or waiting for each worker: a slow picture at the head must not leave the others idle.
+_AHEAD = 8
 
 
 @dataclass(frozen=True)
@@ -48,19 +55,42 @@ def picture_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def judge_files(
-    detector: OnnxDetector, name: str, files: Iterable[Path], threshold: Threshold | None = None
-) -> Iterator[Judgement]:
-    """Judge files one after another, by the detector's own thresholds or another pair.
+    detector: OnnxDetector,
+    name: str,
+    files: Iterable[Path],
+    threshold: Threshold | None = None,
+    *,
+    num_workers: int | None = None,
+) -> Generator[Judgement, None, None]:
+    """Judge files, by the detector's own thresholds or another pair; results come in the order of `files`.
 
-    A file that cannot be read or judged yields its reason.
+    Each worker is a thread that takes one file from its bytes to its probability, so at most `num_workers` pictures
+    (by default one for each CPU) are in memory, no worker waits for another, and no picture's probability depends on
+    its neighbours. Open the detector with `num_threads=1`: its own threads would fight with the workers.
+
+    A file that cannot be read or judged yields its reason. Closing the generator, or an interrupt, drops what has not
+    begun and waits for the pictures in hand.
     """
     threshold = threshold or detector.threshold
-    for path in files:
-        try:
-            prediction = detector.predict(path.read_bytes())
-        except (ImageRefused, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            yield Judgement(path, name, error=reason)
-        else:
-            verdict = threshold.verdict(prediction.probability)
-            yield Judgement(path, name, round(prediction.probability, 6), verdict)
+    workers = num_workers or available_cpus()
+    waiting = iter(files)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="judge")
+    try:
+        ahead: deque[Future[Judgement]] = deque()
+        while True:
+            new = islice(waiting, workers * _AHEAD - len(ahead))
+            ahead.extend(pool.submit(_judge, detector, name, path, threshold) for path in new)
+            if not ahead:
+                return
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _judge(detector: OnnxDetector, name: str, path: Path, threshold: Threshold) -> Judgement:
+    try:
+        prediction = detector.predict(path.read_bytes())
+    except (ImageRefused, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        return Judgement(path, name, error=reason)
+    return Judgement(path, name, round(prediction.probability, 6), threshold.verdict(prediction.probability))

@@ -1,0 +1,45 @@
+"""How many CPUs this process may use: the machine's, its affinity and its container's quota in; a number out."""
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_CGROUPS, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+
+def available_cpus(cgroups: Path = _CGROUPS, own_groups: Path = _OWN_GROUPS) -> int:
+    """CPUs that work can be spread over, at least 1; a quota of one and a half counts as 2.
+
+    A container sees all CPUs of its host, but is stopped for the rest of each period once its quota is used up: more
+    threads than the quota has CPUs only wait for each other.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([allowed, *(math.ceil(quota) for quota in _quotas(cgroups, own_groups))]))
+
+
+def _quotas(cgroups: Path, own_groups: Path) -> Iterator[float]:
+    """The quotas in CPUs of the process's control groups (version 1 and 2) and of all groups around them."""
+    lines: list[str] = []
+    with contextlib.suppress(OSError):  # no Linux
+        lines = own_groups.read_text().splitlines()
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = cgroups / "cpu" if controllers else cgroups
+        # Inside a container the path is often the host's, and what is mounted at the root is the container's own.
+        for group in [root / path.strip("/"), *(root / path.strip("/")).parents]:
+            yield from _quota(group)
+            if group == root:
+                break
+
+
+def _quota(group: Path) -> Iterator[float]:
+    for quota_file, period_file in (("cpu.max", None), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+        with contextlib.suppress(OSError, ValueError, IndexError):  # absent, empty, or "max": no limit
+            quota = (group / quota_file).read_text().split()
+            period = (group / period_file).read_text().split() if period_file else quota[1:]
+            if float(quota[0]) > 0:  # -1 is no limit
+                yield float(quota[0]) / float(period[0])
