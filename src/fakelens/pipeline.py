@@ -26,6 +26,8 @@ def run(
     prepare(workdir, recipe, force=force, reporter=reporter)
     for spec in detectors:
         train(workdir, recipe, spec, force=force, reporter=reporter)
+        if spec.compact_mb and not recipe.compress.in_run:
+            reporter.say(f"compress {spec.name}: left out (compress.in_run=false), the full detector ships")
         for row in shown([spec], recipe):
             if row.full:
                 compress(workdir, recipe, row.full, force=force, reporter=reporter)
