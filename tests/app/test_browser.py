@@ -139,7 +139,7 @@ def test_a_comparison_by_its_link(visit: Callable[..., Any]) -> None:
     page = visit("?detector=Compare")
     give(page, ("white.png", flat_picture(255)))
     heading(page, "All 3 agree: likely AI-generated.").wait_for()
-    assert page.get_by_role("img", name="The picture white.png").count() == 3
+    playwright_api.expect(page.get_by_role("img", name="The picture white.png")).to_have_count(3)
 
 
 def test_a_camera_that_is_denied_leaves_the_page_usable(visit: Callable[..., Any]) -> None:
