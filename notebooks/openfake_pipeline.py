@@ -43,7 +43,7 @@ from IPython.display import HTML, Image, Markdown, display
 from fakelens import pipeline
 from fakelens.core.config import to_commented_yaml
 from fakelens.detectors.discovery import discover
-from fakelens.recipes import load_recipe
+from fakelens.recipes import load_recipe, shown
 
 recipe = load_recipe(os.environ.get("FAKELENS_RECIPE", "demo"))
 workdir = Path(os.environ.get("FAKELENS_WORKDIR", f"runs/{recipe.name}"))
@@ -88,10 +88,24 @@ for spec in detectors:
         display(Image(workdir / spec.name / "plots" / f"{name}.png"))
 
 # %% [markdown]
+# ## Compression
+#
+# What is too large to ship loses channels, and learns on from the full detector. The compact one is a detector of its
+# own in all that follows.
+
+# %%
+rows = shown(detectors, recipe)
+for spec in rows:
+    if spec.full:
+        found = pipeline.compress(workdir, recipe, spec.full).results["compression"]
+        sizes = f"{found['full_int8_bytes'] / 1e6:.1f} → {found['int8_bytes'] / 1e6:.1f} MB"
+        print(f"{spec.display_name}: {sizes} as static INT8")
+
+# %% [markdown]
 # ## Evaluation on the held-out test split
 
 # %%
-for spec in detectors:
+for spec in rows:
     pipeline.evaluate(workdir, recipe, spec)
     display(Markdown(f"### {spec.display_name}"))
     for name in ("confusion_matrix", "samples"):
@@ -103,7 +117,7 @@ for spec in detectors:
 # Opset 14, verified against the checkpoint. The static INT8 file ships if it passes its gate, else the float file.
 
 # %%
-for spec in detectors:
+for spec in rows:
     exported = pipeline.export(workdir, recipe, spec)
     for variant in exported.results["variants"]:
         print(f"{spec.name} {variant['name']}: {variant['size_bytes'] / 1e6:.2f} MB, {variant['latency_ms']:.1f} ms")
@@ -115,7 +129,7 @@ for spec in detectors:
 # The bundle is all that Streamlit Community Cloud needs; its README has the steps. `fakelens app` starts it here.
 
 # %%
-bundle = pipeline.bundle(workdir, detectors)
+bundle = pipeline.bundle(workdir, recipe, detectors)
 report = pipeline.report(workdir, recipe, detectors)
 display(Markdown((workdir / "report" / "report.md").read_text().split("![")[0]))
 display(HTML(f"The report: {report}<br>The bundle: {bundle}"))

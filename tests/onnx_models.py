@@ -52,21 +52,29 @@ DETECTORS = {
 }
 
 
-def onnx_bytes(metadata: Mapping[str, str | None] | None = None, *, output: str = "probability") -> bytes:
-    """A detector that says sigmoid(12 · (mean - 0.5)); a metadata value of None leaves its key out."""
+def onnx_bytes(
+    metadata: Mapping[str, str | None] | None = None, *, output: str = "probability", heatmap: str = "heatmap"
+) -> bytes:
+    """A detector that says sigmoid(12 · (mean - 0.5)), its evidence 12 · (mean - 0.5) of each 32 px.
+
+    A metadata value of None leaves its key out.
+    """
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, 224, 224])
     probability = helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N"])
+    evidence = helper.make_tensor_value_info(heatmap, TensorProto.FLOAT, ["N", 7, 7])
     nodes = [
-        helper.make_node("ReduceMean", ["image"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("AveragePool", ["image"], ["pooled"], kernel_shape=[32, 32], strides=[32, 32]),
+        helper.make_node("ReduceMean", ["pooled"], ["mean"], axes=[1], keepdims=0),
         helper.make_node("Sub", ["mean", "half"], ["centred"]),
-        helper.make_node("Mul", ["centred", "gain"], ["logit"]),
+        helper.make_node("Mul", ["centred", "gain"], [heatmap]),
+        helper.make_node("ReduceMean", [heatmap], ["logit"], axes=[1, 2], keepdims=0),
         helper.make_node("Sigmoid", ["logit"], [output]),
     ]
     constants = [
         helper.make_tensor("half", TensorProto.FLOAT, [], [0.5]),
         helper.make_tensor("gain", TensorProto.FLOAT, [], [12.0]),
     ]
-    graph = helper.make_graph(nodes, "tiny", [image], [probability], constants)
+    graph = helper.make_graph(nodes, "tiny", [image], [probability, evidence], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
     merged = {**METADATA, **(metadata or {})}
     helper.set_model_props(model, {key: value for key, value in merged.items() if value is not None})
@@ -90,6 +98,12 @@ def noise(height_px: int = 240, width_px: int = 320, seed: int = 0) -> npt.NDArr
     return np.random.default_rng(seed).integers(0, 256, (height_px, width_px, 3), dtype=np.uint8)
 
 
+EXAMPLES = {
+    "camera-like-1.jpg": flat_picture(20, format="JPEG"),
+    "generator-like-1.jpg": flat_picture(230, format="JPEG"),
+}
+
+
 def make_bundle(folder: Path, *, demo: bool = False) -> Path:
     """A bundle of three tiny detectors at `folder`; their ONNX files lie beside it."""
     entries = []
@@ -97,4 +111,4 @@ def make_bundle(folder: Path, *, demo: bool = False) -> Path:
         path = folder.with_name(f"{name}-source.onnx")
         path.write_bytes(onnx_bytes({"fakelens.name": name, "fakelens.demo": str(demo).lower()}))
         entries.append(ModelEntry(path, display_name, summary, 3.6, FIGURES, "# Model card\n", FACTS))
-    return write_bundle(folder, entries, ABOUT)
+    return write_bundle(folder, entries, ABOUT, EXAMPLES)

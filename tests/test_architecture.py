@@ -11,7 +11,19 @@ from fakelens.detectors.discovery import discover
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "fakelens"
-ALL = {"core", "sources", "detectors", "runtime", "dataset", "training", "evaluation", "export", "app", "bundle"}
+ALL = {
+    "core",
+    "sources",
+    "detectors",
+    "runtime",
+    "dataset",
+    "training",
+    "evaluation",
+    "export",
+    "compression",
+    "app",
+    "bundle",
+}
 MAY_IMPORT = {
     "core": set(),
     "sources": {"core"},
@@ -21,6 +33,7 @@ MAY_IMPORT = {
     "training": {"core", "dataset", "detectors"},
     "evaluation": {"core", "dataset", "detectors", "runtime"},
     "export": {"core", "dataset", "detectors", "evaluation", "runtime"},
+    "compression": {"core", "dataset", "detectors", "training", "export"},
     "app": {"core", "runtime"},
     "bundle": {"core", "runtime", "app"},
 }

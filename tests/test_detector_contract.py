@@ -105,9 +105,29 @@ def test_the_onnx_file_agrees(spec: DetectorSpec, batch: int, tmp_path: Path) ->
     export_onnx(tmp_path / "net.onnx", network, PX, temperature=1.7)
     session = ort.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
     images = np.random.default_rng(0).random((batch, 3, PX, PX), dtype=np.float32)
-    expected = torch.sigmoid(network(torch.from_numpy(images)) / 1.7).detach().numpy()
-    (found,) = session.run(["probability"], {"image": images})
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    with torch.inference_mode():
+        expected = torch.sigmoid(network(torch.from_numpy(images)) / 1.7).numpy()
+        evidence = network.with_evidence(torch.from_numpy(images))[1].numpy() / 1.7
+    probability, heatmap = session.run(["probability", "heatmap"], {"image": images})
+    np.testing.assert_allclose(probability, expected, atol=1e-5)
+    np.testing.assert_allclose(heatmap, evidence, atol=1e-4)
+
+
+@each_detector
+@pytest.mark.parametrize("small", [True, False], ids=["tiny", "full"])
+def test_the_evidence_is_that_of_the_logit(spec: DetectorSpec, small: bool) -> None:
+    torch.manual_seed(0)
+    network = build_network(spec, spec.defaults, tiny=small, pretrained=False).eval()
+    with torch.inference_mode():
+        images = torch.rand(2, 3, PX, PX)
+        logits, evidence = network.with_evidence(images)
+        torch.testing.assert_close(logits, network(images), atol=1e-4, rtol=1e-4)
+        assert evidence.shape[0] == 2
+        assert evidence.shape[1] == evidence.shape[2] > 1
+        # A picture of a single position has nothing to average: there the evidence is the logit.
+        stride = PX // evidence.shape[1]
+        one = images[:, :, :stride, :stride]
+        torch.testing.assert_close(network.with_evidence(one)[1].flatten(), network(one), atol=1e-4, rtol=1e-4)
 
 
 def test_a_damaged_checkpoint_is_one_clear_error(tmp_path: Path) -> None:

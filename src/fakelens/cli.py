@@ -81,15 +81,16 @@ def run(
     no_pretrained: NoPretrainedOption = False,
     force: ForceOption = False,
 ) -> None:
-    """Everything, in order: prepare, train, evaluate, export, bundle, report."""
+    """Everything, in order: prepare, train, compress, evaluate, export, bundle, report."""
     from fakelens import pipeline
     from fakelens.evaluation.report import comparison
+    from fakelens.recipes import shown
 
     chosen, folder = _setup(recipe, set_, workdir, no_pretrained)
     specs = _specs(detectors)
     with TerminalReporter() as reporter:
         page = pipeline.run(folder, chosen, specs, force=force, reporter=reporter)
-    table = comparison(folder, specs)
+    table = comparison(folder, shown(specs, chosen))
     print_table(table.head, table.rows)
     if chosen.data.source == "synthetic":
         print("This was a demonstration on synthetic pictures: the figures say nothing about real images.")
@@ -141,6 +142,25 @@ def _stage_command(stage: str) -> Any:
 
 
 app.command("train", help="Train one detector; goes on where an interrupted run stopped.")(_stage_command("train"))
+
+
+@app.command()
+def compress(
+    detector: DetectorArgument,
+    target_mb: Annotated[
+        float | None,
+        typer.Option(
+            "--target-mb", metavar="MB", help="Size that the INT8 file may have (default: the detector's own)."
+        ),
+    ] = None,
+    recipe: RecipeOption = "openfake",
+    workdir: WorkdirOption = None,
+    set_: SetOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Make DETECTOR_compact of a trained detector: fewer channels, taught by it, until its INT8 file fits."""
+    changes = [*(set_ or []), *([] if target_mb is None else [f"compress.target_mb={target_mb}"])]
+    _stage_command("compress")(detector, recipe, workdir, changes, False, force)
 
 
 @app.command()
@@ -208,9 +228,9 @@ def bundle(
     """Write the deployment folder out of the exported detectors."""
     from fakelens import pipeline
 
-    _, folder = _setup(recipe, set_, workdir)
+    chosen, folder = _setup(recipe, set_, workdir)
     with TerminalReporter() as reporter:
-        pipeline.bundle(folder, _specs(detectors), reporter=reporter)
+        pipeline.bundle(folder, chosen, _specs(detectors), reporter=reporter)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from fakelens.core.artifacts import StageRecord, load_record, read_json, write_t
 from fakelens.core.detector_spec import DetectorSpec
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.evaluation.entry import shipped_variant
-from fakelens.recipes import Recipe, training_settings
+from fakelens.recipes import Recipe, shipped, shown, training_settings
 
 
 def run(
@@ -20,14 +20,20 @@ def run(
 ) -> Path:
     """Prepare, then train, evaluate and export each detector, then bundle and report; returns the report's page.
 
-    A stage that is complete and whose inputs are unchanged is left as it is; `force` does all of them again.
+    A detector that is too large to ship is compressed, and the compact one evaluated and exported as well. A stage that
+    is complete and whose inputs are unchanged is left as it is; `force` does all of them again.
     """
     prepare(workdir, recipe, force=force, reporter=reporter)
     for spec in detectors:
         train(workdir, recipe, spec, force=force, reporter=reporter)
-        evaluate(workdir, recipe, spec, force=force, reporter=reporter)
-        export(workdir, recipe, spec, force=force, reporter=reporter)
-    bundle(workdir, detectors, reporter=reporter)
+        if spec.compact_mb and not recipe.compress.in_run:
+            reporter.say(f"compress {spec.name}: left out (compress.in_run=false), the full detector ships")
+        for row in shown([spec], recipe):
+            if row.full:
+                compress(workdir, recipe, row.full, force=force, reporter=reporter)
+            evaluate(workdir, recipe, row, force=force, reporter=reporter)
+            export(workdir, recipe, row, force=force, reporter=reporter)
+    bundle(workdir, recipe, detectors, reporter=reporter)
     return report(workdir, recipe, detectors, reporter=reporter)
 
 
@@ -49,6 +55,9 @@ def train(
     """Write `DETECTOR/best.safetensors` and what belongs to it."""
     from fakelens.training.run import train
 
+    if spec.full:
+        raise ValueError(f"{spec.name} is not trained on its own: `fakelens compress {spec.full.name}` makes it")
+
     settings = training_settings(spec, recipe)
     record = train(workdir, spec, settings, recipe.train, seed=recipe.data.seed, force=force, reporter=reporter)
     found, best = record.results, record.results["best"]
@@ -56,6 +65,26 @@ def train(
     reporter.say(
         f"train {spec.name}: {found['num_parameters']:,} parameters, {start}, {found['num_epochs']} epochs, "
         f"best validation AUC {best['val_auc']:.3f} in epoch {best['epoch'] + 1} ({record.seconds:.0f} s)"
+    )
+    return record
+
+
+def compress(
+    workdir: Path, recipe: Recipe, spec: DetectorSpec, *, force: bool = False, reporter: Reporter = SILENT
+) -> StageRecord:
+    """Write `DETECTOR_compact/best.safetensors` and what belongs to it."""
+    from fakelens.compression.run import compress
+
+    if spec.full:
+        raise ValueError(f"{spec.name} is compact already: compress {spec.full.name}, with another --target-mb")
+    settings = recipe.compress.model_copy(update={"target_mb": recipe.compress.target_mb or spec.compact_mb})
+    own = recipe.detectors.get(spec.compact.name, {})
+    record = compress(workdir, spec, settings, own, recipe.train, force=force, reporter=reporter)
+    found = record.results["compression"]
+    reporter.say(
+        f"compress {spec.name}: {record.results['num_parameters']:,} of {found['full_parameters']:,} parameters, "
+        f"static INT8 {found['int8_bytes'] / 1e6:.2f} of {found['full_int8_bytes'] / 1e6:.2f} MB, validation AUC "
+        f"{record.results['best']['val_auc']:.3f} after {found['full_best']['val_auc']:.3f} ({record.seconds:.0f} s)"
     )
     return record
 
@@ -91,33 +120,37 @@ def export(
     return record
 
 
-def bundle(workdir: Path, detectors: Sequence[DetectorSpec], *, reporter: Reporter = SILENT) -> Path:
-    """Write `bundle/`, the deployment folder, out of the shipped ONNX files."""
+def bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, reporter: Reporter = SILENT) -> Path:
+    """Write `bundle/`, the deployment folder, out of the shipped ONNX files.
+
+    The compact detector stands in for one that is too large.
+    """
     from fakelens.bundle.writer import ModelEntry, write_bundle
     from fakelens.evaluation.entry import Entry
     from fakelens.evaluation.model_card import gist, model_card
     from fakelens.runtime.bundle import BundleAbout, Figures
+    from fakelens.sources.synthetic import example_pictures
 
     prepared = load_record(workdir / "data" / "prepare.json")
     entries = []
-    for spec in detectors:
+    for spec in shipped(detectors, recipe):
         found = Entry.load(workdir, spec)
-        card, shipped = model_card(found, prepared), found.shipped
+        card, ships = model_card(found, prepared), found.shipped
         write_text(found.folder / "model_card.md", card)
         entries.append(
             ModelEntry(
-                found.folder / "onnx" / shipped["file"],
+                found.folder / "onnx" / ships["file"],
                 spec.display_name,
                 found.summary,
-                shipped["latency_ms"],
-                Figures.from_json(shipped["metrics"]),
+                ships["latency_ms"],
+                Figures.from_json(ships["metrics"]),
                 card,
                 gist(found, prepared),
             )
         )
     data = prepared.results
     about = BundleAbout(data["description"], data["licence"], data["num_images"], data["source"])
-    folder = write_bundle(workdir / "bundle", entries, about)
+    folder = write_bundle(workdir / "bundle", entries, about, example_pictures())
     size = sum(entry.onnx_path.stat().st_size for entry in entries) / 1e6
     reporter.say(f"bundle: {folder} ({len(entries)} models, {size:.1f} MB together)")
     return folder
@@ -128,6 +161,6 @@ def report(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, 
     from fakelens.core.config import to_commented_yaml
     from fakelens.evaluation.report import write_report
 
-    page = write_report(workdir, detectors, to_commented_yaml(recipe))
+    page = write_report(workdir, shown(detectors, recipe), to_commented_yaml(recipe))
     reporter.say(f"report: {page}")
     return page

@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from fakelens.compression.settings import CompressSettings
 from fakelens.core.config import Settings, load_yaml, with_overrides
 from fakelens.core.detector_spec import DetectorSpec, TrainingSettings
 from fakelens.dataset.augmentation import AugmentationSettings
@@ -33,6 +34,8 @@ class Recipe(Settings):
     """How scores become verdicts."""
     export: ExportSettings = ExportSettings()
     """How ONNX files are made."""
+    compress: CompressSettings = CompressSettings()
+    """How a detector that is too large is made smaller."""
 
     @model_validator(mode="after")
     def _detector_settings_fit(self) -> Self:
@@ -53,6 +56,8 @@ RECIPES = {
             )
         ),
         evaluate=EvaluationSettings(robustness_images=60),
+        # Minutes that the demonstration does not have; `fakelens compress` does it there too.
+        compress=CompressSettings(in_run=False),
         data=DataSettings(source="synthetic", num_images=920, stored_px=128, synthetic_px=128, min_side_px=64),
     ),
     "smoke": Recipe(
@@ -63,6 +68,8 @@ RECIPES = {
         ),
         train=EngineSettings(tiny=True, max_epochs=2, input_px=64),
         evaluate=EvaluationSettings(num_resamples=100, robustness_images=4),
+        # The graph itself is most of a tiny network's file.
+        compress=CompressSettings(target_mb=0.125, steps=2, epochs=1, round_to=2),
         # A detector that has seen 56 pictures has no opinion that quantisation could keep.
         export=ExportSettings.checked(
             {
@@ -92,6 +99,23 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
 def training_settings(spec: DetectorSpec, recipe: Recipe) -> TrainingSettings:
     """One detector's settings: its own, below what the recipe says for all, below what it says for this one."""
     return _merged(spec, recipe, recipe.detectors.get(spec.name, {}))
+
+
+def target_mb(spec: DetectorSpec, recipe: Recipe) -> float | None:
+    """Size to which `fakelens run` compresses a detector, to ship the compact one; None leaves it as it is."""
+    if spec.compact_mb is None or not recipe.compress.in_run:
+        return None
+    return recipe.compress.target_mb or spec.compact_mb
+
+
+def shown(detectors: Sequence[DetectorSpec], recipe: Recipe) -> list[DetectorSpec]:
+    """The detectors of a run, each followed by its compact one if it has one: the rows of its tables."""
+    return [row for spec in detectors for row in (spec, *([spec.compact] if target_mb(spec, recipe) else []))]
+
+
+def shipped(detectors: Sequence[DetectorSpec], recipe: Recipe) -> list[DetectorSpec]:
+    """The detectors of a run's bundle: the compact one in the place of one that is too large."""
+    return [spec.compact if target_mb(spec, recipe) else spec for spec in detectors]
 
 
 def _merged(spec: DetectorSpec, recipe: Recipe, values: dict[str, Any]) -> TrainingSettings:

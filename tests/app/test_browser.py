@@ -1,20 +1,27 @@
 """The bundle as a visitor meets it: `streamlit run` in the bundle's own folder, and a real browser."""
 
+import csv
+import io
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
-from onnx_models import DETECTORS, flat_picture, make_bundle
+from onnx_models import DETECTORS, encoded, flat_picture, make_bundle, noise
 
+playwright_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = [
     "--no-sandbox",
@@ -23,21 +30,24 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--deny-permission-prompts",
 ]
+LABELS = [display_name for display_name, _ in DETECTORS.values()]
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium"),
 ]
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> Iterator[str]:
-    """The address of a running app; the server ends with the test."""
-    folder = make_bundle(tmp_path / "bundle", demo=True)
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of one running app for all; the server ends with the tests."""
+    tmp_path = tmp_path_factory.mktemp("browser")
+    folder = make_bundle(tmp_path / "bundle")
     with closing(socket.create_server(("127.0.0.1", 0))) as probe:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.headless=true"]
-    command += ["--server.address=127.0.0.1", f"--server.port={port}", "--server.fileWatcherType=none"]
+    command += ["--server.address=127.0.0.1", f"--server.port={port}"]
     # Without PYTHONPATH the bundle's own copy of the package is what runs.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     with (tmp_path / "server.log").open("wb") as log:
@@ -59,25 +69,156 @@ def wait_until_healthy(url: str, server: subprocess.Popen[bytes], log: Path) -> 
     pytest.fail(f"the app did not start: {log.read_text()}")
 
 
-def test_an_uploaded_picture_is_judged(url: str) -> None:
-    playwright_api = pytest.importorskip("playwright.sync_api")
-    labels = [display_name for display_name, _ in DETECTORS.values()]
-    files = [
-        {"name": "white.png", "mimeType": "image/png", "buffer": flat_picture(255)},
-        {"name": "cut.png", "mimeType": "image/png", "buffer": flat_picture(0)[:60]},
-    ]
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
     with playwright_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.set_default_timeout(30_000)
-        page.goto(url)
-        page.get_by_role("tab", name=labels[0]).wait_for()
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def visit(browser: Any, url: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """Open the page as one more visitor; FAKELENS_SCREENSHOTS names a folder for how each test left it."""
+    pages = []
+
+    def opened(query: str = "", **options: Any) -> Any:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 1800}, **options})
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(url + query)
+        page.get_by_role("tab", name=LABELS[0]).wait_for()
+        pages.append(page)
+        return page
+
+    yield opened
+    for number, page in enumerate(pages):
+        if "FAKELENS_SCREENSHOTS" in os.environ:
+            page.wait_for_timeout(1_000)
+            page.screenshot(path=Path(os.environ["FAKELENS_SCREENSHOTS"], f"{request.node.name}-{number}.png"))
+        page.context.close()
+
+
+def give(page: Any, *files: tuple[str, bytes]) -> None:
+    payloads = [{"name": name, "mimeType": "image/png", "buffer": data} for name, data in files]
+    page.locator("input[type=file]").first.set_input_files(payloads)
+
+
+def heading(page: Any, name: str) -> Any:
+    return page.get_by_role("heading", name=name)
+
+
+def test_from_upload_to_verdict_to_heat_map(visit: Callable[..., Any]) -> None:
+    page = visit()
+    pixels = noise(300, 400) // 4
+    pixels[:, 200:] += 190
+    give(page, ("half.png", encoded(Image.fromarray(pixels))), ("cut.png", flat_picture(0)[:60]))
+    page.get_by_text("This file cannot be judged").wait_for()
+    page.get_by_role("img", name="The picture half.png, with the heat-map over it").wait_for()
+    page.get_by_role("slider", name="Heat-map").press("Home")  # by the keyboard alone
+    page.get_by_role("img", name="The picture half.png, as it was given").wait_for()
+    assert "opacity=0" in page.url
+    page.get_by_role("tab", name=LABELS[2]).click()
+    page.get_by_text(DETECTORS["mobile_net"][1]).wait_for()
+    page.get_by_role("img", name="The picture half.png").wait_for()
+
+
+def test_from_a_batch_to_its_csv(visit: Callable[..., Any]) -> None:
+    page = visit()
+    files = [(f"={number}.png", flat_picture(255)) for number in range(5)]
+    give(page, *files, ("empty.png", b""))
+    with page.expect_download() as download:
+        page.locator(".st-key-download-CSV button").click()
+    rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text("utf-8-sig"))))
+    assert [row["verdict"] for row in rows] == ["fake"] * 5 + [""]
+    assert rows[0]["path"] == "'=0.png"
+    assert "empty" in rows[5]["error"]
+
+
+def test_a_comparison_by_its_link(visit: Callable[..., Any]) -> None:
+    page = visit("?detector=Compare")
+    give(page, ("white.png", flat_picture(255)))
+    heading(page, "All 3 agree: likely AI-generated.").wait_for()
+    playwright_api.expect(page.get_by_role("img", name="The picture white.png")).to_have_count(3)
+
+
+def test_a_camera_that_is_denied_leaves_the_page_usable(visit: Callable[..., Any]) -> None:
+    page = visit()
+    page.get_by_text("Paste a picture, use the camera").click()
+    page.get_by_text("Use the camera", exact=True).click()
+    page.get_by_text("allow access").first.wait_for()
+    page.get_by_role("button", name="Camera like 1", exact=True).click()
+    heading(page, "Likely a photograph").wait_for()
+
+
+def test_a_pasted_picture_is_judged(visit: Callable[..., Any]) -> None:
+    page = visit()
+    page.get_by_text("Paste a picture, use the camera").click()
+    box = page.get_by_test_id("stChatInputTextArea")
+    box.click()
+    box.evaluate(
+        """(box, bytes) => {
+            const held = new DataTransfer();
+            held.items.add(new File([new Uint8Array(bytes)], 'pasted.png', {type: 'image/png'}));
+            box.dispatchEvent(new ClipboardEvent('paste', {clipboardData: held, bubbles: true}));
+        }""",
+        list(flat_picture(255)),
+    )
+    page.get_by_test_id("stChatInput").get_by_text("pasted.png").wait_for()
+    page.wait_for_timeout(500)
+    box.press("Enter")
+    heading(page, "Likely AI-generated").wait_for()
+
+
+def test_a_telephone_in_the_dark(visit: Callable[..., Any]) -> None:
+    page = visit(viewport={"width": 390, "height": 2600}, color_scheme="dark")
+    give(page, ("white.png", flat_picture(255)))
+    heading(page, "Likely AI-generated").wait_for()
+    page.get_by_role("tab", name="Compare").click()
+    heading(page, "All 3 agree").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    colour = page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
+    assert max(int(part) for part in colour[4:-1].split(",")[:3]) < 60
+
+
+def test_twenty_megabytes_are_refused_in_words(visit: Callable[..., Any]) -> None:
+    page = visit()
+    give(page, ("large.png", bytes(20_000_000)))
+    page.get_by_text("10.0MB or smaller").or_(page.get_by_text("File must be 10")).first.wait_for()
+    give(page, ("white.png", flat_picture(255)))
+    heading(page, "Likely AI-generated").wait_for()
+
+
+def test_two_visitors_see_each_their_own(visit: Callable[..., Any]) -> None:
+    one, other = visit(), visit(color_scheme="dark")
+    give(one, ("white.png", flat_picture(255)))
+    give(other, ("black.png", flat_picture(0)))
+    heading(one, "Likely AI-generated").wait_for()
+    heading(other, "Likely a photograph").wait_for()
+    assert heading(one, "Likely a photograph").count() == 0
+
+
+def test_more_than_may_wait_is_answered_with_words(visit: Callable[..., Any]) -> None:
+    page = visit()
+    files = [{"name": f"{n}.png", "mimeType": "image/png", "buffer": bytes(9_400_000)} for n in range(5)]
+    with page.expect_response(lambda response: "upload_file" in response.url and response.status == 429) as refused:
         page.locator("input[type=file]").first.set_input_files(files)
-        page.get_by_role("heading", name="Likely AI-generated").wait_for()
-        page.get_by_text("This file cannot be judged").wait_for()
-        page.get_by_role("tab", name=labels[2]).click()
-        page.get_by_text(DETECTORS["mobile_net"][1]).wait_for()
-        page.get_by_role("heading", name="Likely AI-generated").wait_for()
-        page.set_viewport_size({"width": 390, "height": 844})  # a telephone: nothing may stick out
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        browser.close()
+    assert "40 MB may wait" in refused.value.text()
+
+
+def post(url: str, data: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers, method="POST"), timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def test_the_endpoint_judges_refuses_and_says_why(url: str) -> None:
+    status, answer = post(f"{url}/api/verdict?detector=mobile_net", flat_picture(255))
+    assert (status, answer["verdict"], answer["detector"]) == (200, "fake", "mobile_net")
+    assert answer["probability"] > 0.99
+    assert post(f"{url}/api/verdict", b"no picture")[0] == 422
+    assert post(f"{url}/api/verdict?detector=none", flat_picture(0))[0] == 404
+    assert post(f"{url}/api/verdict", bytes(10 * 2**20 + 1))[0] == 413

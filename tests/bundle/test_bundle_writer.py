@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fakelens.app import view
+from fakelens.app import view, wording
 from fakelens.bundle import writer
 from fakelens.bundle.writer import ModelEntry, write_bundle
 from fakelens.core.artifacts import sha256_file
@@ -21,15 +21,18 @@ FILES = {
     "model_cards/small_net.md",
     "model_cards/large_net.md",
     "model_cards/mobile_net.md",
+    ".gitattributes",
     ".gitignore",
+    "Dockerfile",
+    "examples/camera-like-1.jpg",
+    "examples/generator-like-1.jpg",
     ".streamlit/config.toml",
     "README.md",
     "bundle.json",
     "small_net.onnx",
     "large_net.onnx",
     "fakelens/__init__.py",
-    "fakelens/app/__init__.py",
-    "fakelens/app/view.py",
+    *(f"fakelens/app/{path.name}" for path in Path(view.__file__).parent.glob("*.py") if path.stem != "streamlit_app"),
     "fakelens/core/__init__.py",
     "fakelens/core/artifacts.py",
     "fakelens/core/cpus.py",
@@ -90,10 +93,12 @@ def test_it_runs_from_its_own_folder_alone(tmp_path: Path) -> None:
     code = f"""
 import sys; sys.path.insert(0, {str(folder)!r})
 from pathlib import Path
-from fakelens.app import view
+from fakelens.app import view, wording
 from fakelens.runtime.bundle import Bundle
 bundle = Bundle.open(Path({str(folder)!r}))
-shown = view.judge(bundle.detector("mobile_net"), "white", Path({str(picture)!r}).read_bytes())
+taken = view.take("white", Path({str(picture)!r}).read_bytes(), [256])
+detector = bundle.detector("mobile_net")
+shown = view.judged(taken, view.examine(detector, taken), detector.threshold)
 ours = [module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] == "fakelens"]
 assert ours and all(file.startswith({str(folder)!r}) for file in ours), ours
 print(shown.words, sorted({{"torch", "pydantic", "typer", "rich"}} & set(sys.modules)))
@@ -117,14 +122,21 @@ def test_the_readme_has_five_steps_the_figures_and_the_licence(tmp_path: Path) -
     assert "main file path: `streamlit_app.py`" in text
     assert "**CC-BY-NC-4.0**" in text
     assert "commercially" in text
-    assert view.DEMO_NOTICE not in text
+    assert wording.DEMO_NOTICE not in text
     assert "$" not in text
 
 
 def test_a_demonstration_is_marked_everywhere(tmp_path: Path) -> None:
     folder = make_bundle(tmp_path / "bundle", demo=True)
     assert Bundle.open(folder).demo
-    assert view.DEMO_NOTICE in (folder / "README.md").read_text()
+    assert wording.DEMO_NOTICE in (folder / "README.md").read_text()
+
+
+def test_the_container_is_what_spaces_ask_for_and_not_root(tmp_path: Path) -> None:
+    text = (make_bundle(tmp_path / "bundle") / "Dockerfile").read_text()
+    assert "--server.port=7860" in text
+    assert "USER 1000" in text
+    assert "$" not in text
 
 
 def test_a_free_licence_forbids_nothing(tmp_path: Path) -> None:

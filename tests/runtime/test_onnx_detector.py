@@ -48,6 +48,30 @@ def test_predict_is_the_training_preprocessing_to_the_bit() -> None:
     assert detector.predict(data).probability == float(detector.score(images_nchw)[0])
 
 
+def test_examine_says_probability_and_where() -> None:
+    pixels = np.zeros((256, 256, 3), dtype=np.uint8)
+    pixels[16 + 2 * 32 : 16 + 3 * 32, 16 + 5 * 32 : 16 + 6 * 32] = 255  # one cell of the model's square
+    detector, picture = OnnxDetector(onnx_bytes()), Image.fromarray(pixels)
+    probability, heatmap = detector.examine(picture)
+    assert probability == detector.probability(picture)
+    assert (heatmap.shape, heatmap.dtype) == ((7, 7), np.float32)
+    assert np.unravel_index(heatmap.argmax(), heatmap.shape) == (2, 5)
+    np.testing.assert_allclose(1 / (1 + np.exp(-heatmap.mean())), probability, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "box"),
+    [((256, 256), (16, 16, 240, 240)), ((356, 256), (66, 16, 290, 240)), ((256, 301), (16, 38, 240, 262))],
+)
+def test_the_heatmap_covers_what_the_model_sees(size: tuple[int, int], box: tuple[int, int, int, int]) -> None:
+    detector, picture = OnnxDetector(onnx_bytes()), Image.fromarray(noise(size[1], size[0]))
+    assert detector.heatmap_box(picture) == box
+    pixels = np.asarray(picture.crop(box))
+    side = (picture.width - 256) // 2, (picture.height - 256) // 2
+    square = np.asarray(picture.crop((*side, side[0] + 256, side[1] + 256)))[None]
+    np.testing.assert_array_equal(imaging.to_model_input(square, 224)[0], pixels.transpose(2, 0, 1) / np.float32(255))
+
+
 def test_predict_refuses_what_is_no_picture() -> None:
     with pytest.raises(ImageRefused):
         OnnxDetector(onnx_bytes()).predict(b"not a picture")
@@ -71,6 +95,11 @@ def test_a_file_without_our_metadata_is_refused_with_the_remedy(key: str, value:
 def test_a_foreign_graph_is_refused() -> None:
     with pytest.raises(ValueError, match=r"not a fakelens detector.*logits"):
         OnnxDetector(onnx_bytes(output="logits"))
+
+
+def test_a_file_without_evidence_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ValueError, match=r"no output 'heatmap'.*export it again"):
+        OnnxDetector(onnx_bytes(heatmap="evidence"))
 
 
 def test_bytes_that_are_no_model_are_refused(tmp_path: Path) -> None:

@@ -1,45 +1,81 @@
-"""A picture's bytes and a detector in; what the page shows out. Knows nothing of Streamlit."""
+"""Untrusted bytes, a detector and thresholds in; what the page shows out. Knows nothing of Streamlit.
+
+Three steps, so that each is done once: `take` decodes a file, `examine` asks a detector, `judged` puts the answer into
+words for a pair of thresholds.
+"""
 
 import contextlib
 import ctypes
-import io
 import threading
+import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
+from fakelens.app import cautions, heatmap, limits, provenance
+from fakelens.app.cautions import Caution
+from fakelens.app.provenance import Statement
+from fakelens.app.wording import capital, percent, probability_words, size_words
+from fakelens.core import imaging
 from fakelens.core.imaging import Container, ImageRefused
-from fakelens.core.scoring import VERDICT_WORDS, OperatingPoint, Threshold, Verdict
-from fakelens.runtime.bundle import BundledModel
+from fakelens.core.scoring import VERDICT_WORDS, Threshold, Verdict
 from fakelens.runtime.detector import OnnxDetector
 
-MAX_FILE_MB = 10
-MAX_PICTURES = 20
-FILE_TYPES = ("jpg", "jpeg", "png", "webp")
-THUMBNAIL_PX = 512
-
-DEMO_NOTICE = (
-    "This is a demonstration, trained on synthetic pictures: its verdicts on real pictures mean nothing. "
-    "It shows how the page works, not how well a detector does."
-)
-NOTHING_STORED = "Nothing is stored: a picture is forgotten when you remove it or close the page."
-CANNOT_TELL = (
-    "A verdict is a statistical guess, not a proof. A detector misses pictures from generators that it never "
-    "saw in training, and it sometimes takes a real photograph for a generated one.",
-    "It cannot tell whether what a picture shows is true: a real photograph can mislead, and it does not see "
-    "retouching or small edits for what they are.",
-    "Screenshots, strong compression, filters and resizing blur the traces that it looks for. It sees the "
-    "central square of the picture only, at a small size.",
-    "Do not accuse anybody on the strength of it.",
-)
-_COLOURS = {Verdict.FAKE: "#c8622a", Verdict.REAL: "#2a7f7a", Verdict.UNCERTAIN: "#7d8790"}
-# Decoding is what takes memory: one picture at a time, whoever asks, keeps the server within a small machine.
+FORGOTTEN = "This picture had to make room for those of other visitors: remove it and add it again."
+_COLOURS = {Verdict.FAKE: "#c8622a", Verdict.REAL: "#2a7f9a", Verdict.UNCERTAIN: "#7d8790"}
+# Of a very long picture only the middle is kept: the models see the central square, and the rest takes memory.
+_MAX_KEPT_ASPECT = 3
+# Decoding and running are what takes memory: one picture at a time, whoever asks, fits a small machine.
 _ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
-class PictureView:
-    """One judged picture, as the page shows it."""
+class Taken:
+    """One file that was taken in; its bytes are not needed any more."""
+
+    name: str
+    container: Container
+    statements: tuple[Statement, ...]
+    """What the file says of itself; see `provenance`."""
+    seconds: float
+    """Decoding."""
+    pictures: dict[int, Image.Image]
+    """The upright picture for every short side in pixels that a model of the bundle asks for; `Desk` may empty it."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the pictures take."""
+        return sum(3 * picture.width * picture.height for picture in self.pictures.values())
+
+
+@dataclass(frozen=True)
+class Refused:
+    """One file that cannot be judged, and why."""
+
+    name: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What one detector says of one picture, whatever the thresholds."""
+
+    probability: float
+    map_hw: npt.NDArray[np.float32]
+    """(h, w) calibrated logits, positive = AI-generated."""
+    box: heatmap.Box
+    """The square that the detector saw, in pixels of the picture."""
+    cautions: tuple[Caution, ...]
+    seconds: float
+    """Scoring."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One picture's verdict, as the page shows it."""
 
     name: str
     verdict: Verdict
@@ -48,77 +84,75 @@ class PictureView:
     sentence: str
     caption: str
     bar_html: str
-    thumbnail_png: bytes
+    cautions: tuple[Caution, ...]
+    statements: tuple[Statement, ...]
+    seconds: float
 
 
-@dataclass(frozen=True)
-class RefusedView:
-    """One file that could not be judged, and why."""
-
-    name: str
-    message: str
-
-
-def judge(
-    detector: OnnxDetector, name: str, data: bytes, threshold: Threshold | None = None
-) -> PictureView | RefusedView:
-    """Judge the untrusted bytes of the uploaded file `name`; one call at a time in the whole process.
-
-    The verdict is that of `threshold`, by default the detector's own.
-    """
-    threshold = threshold or detector.threshold
-    if len(data) > MAX_FILE_MB * 2**20:
-        return RefusedView(name, f"The file has {size_words(len(data))}; the limit is {MAX_FILE_MB} MB a file.")
+def take(name: str, data: bytes, sides_px: Collection[int]) -> Taken | Refused:
+    """Decode the untrusted bytes of the file `name` once for every short side in pixels that is wanted."""
+    started_s = time.perf_counter()
     try:
         with _ONE_AT_A_TIME:
-            picture, container = detector.decode(data)
-            probability = detector.probability(picture)
-            thumbnail_png = _thumbnail_png(picture)
-            _give_memory_back()
+            limits.checked(data)
+            pictures, container = {}, None
+            for side_px in sorted(set(sides_px)):
+                picture, container = imaging.decode(data, short_side_px=side_px)
+                pictures[side_px] = _middle(picture)
+            give_memory_back()
     except ImageRefused as refusal:
-        return RefusedView(name, f"This file cannot be judged: {refusal}.")
-    verdict = threshold.verdict(probability)
-    return PictureView(
-        name=name,
-        verdict=verdict,
-        words=_capital(VERDICT_WORDS[verdict]),
-        probability=probability,
-        sentence=_sentence(probability, verdict, threshold),
-        caption=_caption(container),
-        bar_html=bar_html(probability, threshold),
-        thumbnail_png=thumbnail_png,
+        return Refused(name, f"This file cannot be judged: {refusal}.")
+    assert container is not None, "a bundle has at least one model"
+    seconds = time.perf_counter() - started_s
+    return Taken(name, container, provenance.statements(data), seconds, pictures)
+
+
+def examine(detector: OnnxDetector, taken: Taken) -> Examined | Refused:
+    """Ask a detector about a picture; one call at a time in the whole process."""
+    started_s = time.perf_counter()
+    picture = taken.pictures.get(detector.stored_px)
+    if picture is None:
+        return Refused(taken.name, FORGOTTEN)
+    with _ONE_AT_A_TIME:
+        probability, map_hw = detector.examine(picture)
+        give_memory_back()
+    return Examined(
+        probability,
+        map_hw,
+        detector.heatmap_box(picture),
+        cautions.cautions(taken.container, picture, detector.input_px),
+        time.perf_counter() - started_s,
     )
 
 
-def figure_rows(model: BundledModel) -> list[tuple[str, str, str]]:
-    """The model's own test figures as (label, value, what it means)."""
-    figures = model.metrics
-    return [
-        ("Accuracy", percent(figures.accuracy), "share of all test images that it judged rightly"),
-        ("Precision", percent(figures.precision), "share of those it called AI-generated that are"),
-        ("Recall", percent(figures.recall), "share of the AI-generated that it found"),
-        ("F1", f"{figures.f1:.3f}", "harmonic mean of precision and recall"),
-        ("AUC", f"{figures.auc:.3f}", "how well it ranks generated above real images; 0.5 is chance"),
-        ("Test images", f"{figures.num_images:,}", "none of them was used in training"),
-        ("Model size", size_words(model.size_bytes), f"the {model.variant} ONNX file"),
-        ("Time", f"{model.latency_ms:.1f} ms", "an image, measured on a CPU when the model was exported"),
-    ]
+def judged(taken: Taken, examined: Examined, threshold: Threshold) -> Judged:
+    """The answer in words; a caution of the undecided kind makes the verdict uncertain, and the score stays."""
+    verdict = threshold.verdict(examined.probability)
+    if any(caution.undecided for caution in examined.cautions):
+        verdict = Verdict.UNCERTAIN
+    seconds = taken.seconds + examined.seconds
+    return Judged(
+        name=taken.name,
+        verdict=verdict,
+        words=capital(VERDICT_WORDS[verdict]),
+        probability=examined.probability,
+        sentence=_sentence(examined.probability, verdict, threshold),
+        caption=f"{_caption(taken.container)}. Looked at in {seconds:.2f} s.",
+        bar_html=bar_html(examined.probability, threshold, verdict),
+        cautions=examined.cautions,
+        statements=taken.statements,
+        seconds=seconds,
+    )
 
 
-def threshold_choices(detector: OnnxDetector) -> dict[str, Threshold]:
-    """The verdict thresholds that a visitor may choose between, by their names; the detector's default comes first."""
-    named = {_point_words(point): point.threshold for point in detector.operating_points}
-    return dict(sorted(named.items(), key=lambda item: item[1] != detector.threshold))
+def shown_jpeg(picture: Image.Image, examined: Examined | None, opacity: float) -> bytes:
+    """A picture for the page, with the heat-map over it where there is one and `opacity` is not 0."""
+    if examined is not None and opacity > 0:
+        picture = heatmap.overlay(picture, examined.map_hw, examined.box, opacity)
+    return heatmap.as_jpeg(picture)
 
 
-def _point_words(point: OperatingPoint) -> str:
-    rate = point.false_positive_rate
-    if rate is None:
-        return "Balanced: the likelier side"
-    return f"Few false alarms: {percent(rate)} of validation photographs"
-
-
-def bar_html(probability: float, threshold: Threshold) -> str:
+def bar_html(probability: float, threshold: Threshold, verdict: Verdict) -> str:
     """The probability as a bar with both thresholds marked; HTML made of numbers alone."""
     ticks = "".join(
         f'<div style="position:absolute;top:0;bottom:0;left:calc({100 * value:.2f}% - 1px);width:2px;'
@@ -131,38 +165,43 @@ def bar_html(probability: float, threshold: Threshold) -> str:
         f'<div style="margin-bottom:.3rem">Probability that it is AI-generated: <b>{said}</b></div>'
         '<div style="position:relative;height:1.1rem;border-radius:.35rem;overflow:hidden;'
         'background:rgba(128,128,128,.2)">'
-        f'<div style="height:100%;width:{100 * probability:.2f}%;'
-        f'background:{_COLOURS[threshold.verdict(probability)]}"></div>{ticks}</div>'
+        f'<div style="height:100%;width:{100 * probability:.2f}%;background:{_COLOURS[verdict]}"></div>{ticks}</div>'
         '<div style="display:flex;justify-content:space-between;gap:1rem;font-size:.85rem;margin-top:.25rem">'
         f"<span>photograph below {percent(threshold.real)}</span>"
         f'<span style="text-align:right">AI-generated from {percent(threshold.fake)}</span></div></div>'
     )
 
 
-def percent(share: float) -> str:
-    """A share of one to at most three digits: `40 %`, `97.5 %`."""
-    return f"{100 * share:.3g} %"
+def agreement(verdicts: Collection[Verdict]) -> str:
+    """One sentence on how far several detectors agree about one picture."""
+    counts = {verdict: sum(1 for other in verdicts if other is verdict) for verdict in Verdict}
+    told = [f"{count} {VERDICT_WORDS[verdict]}" for verdict, count in counts.items() if count]
+    if len(told) == 1:
+        (only,) = (verdict for verdict, count in counts.items() if count)
+        return f"All {len(verdicts)} agree: {VERDICT_WORDS[only]}."
+    if counts[Verdict.FAKE] and counts[Verdict.REAL]:
+        return f"They contradict each other ({', '.join(told)}): take this picture for undecided."
+    return f"They agree in part: {', '.join(told)}."
 
 
-def probability_words(probability: float) -> str:
-    """A probability to a tenth of a percent that never claims to be certain."""
-    if probability >= 0.999:
-        return "over 99.9 %"
-    return "under 0.1 %" if probability < 0.001 else f"{100 * probability:.1f} %"
+def give_memory_back() -> None:
+    """Hand freed pages back to the system, which glibc alone keeps otherwise."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-def as_text(words: str) -> str:
-    """Words as Markdown that shows them as they are: a generator's name may hold what Markdown would read."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>#+!|$~:" else c for c in words)
-
-
-def size_words(num_bytes: int) -> str:
-    """A file's size: `2.6 MB`, `48 kB`."""
-    return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 1e6 else f"{max(1, round(num_bytes / 1e3))} kB"
+def _middle(picture: Image.Image) -> Image.Image:
+    """The picture without the ends of its long side; as much from each, so that the central square stays the same."""
+    width, height = picture.size
+    across = max(0, (width - _MAX_KEPT_ASPECT * height) // 2)
+    down = max(0, (height - _MAX_KEPT_ASPECT * width) // 2)
+    return picture.crop((across, down, width - across, height - down)) if across or down else picture
 
 
 def _sentence(probability: float, verdict: Verdict, threshold: Threshold) -> str:
     given = f"The detector gives {probability_words(probability)}"
+    if verdict is not threshold.verdict(probability):
+        return f"{given}, but for the reason below that says nothing."
     if verdict is Verdict.FAKE:
         return f"{given}; from {percent(threshold.fake)} on it calls a picture AI-generated."
     if verdict is Verdict.REAL:
@@ -173,21 +212,3 @@ def _sentence(probability: float, verdict: Verdict, threshold: Threshold) -> str
 def _caption(container: Container) -> str:
     size = f"{container.width_px} × {container.height_px} px"
     return f"{size}, {container.format}, {size_words(container.num_bytes)}"
-
-
-def _thumbnail_png(picture: Image.Image) -> bytes:
-    small = picture.copy()
-    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-    buffer = io.BytesIO()
-    small.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]
-
-
-def _give_memory_back() -> None:
-    """Hand freed pages back to the system, which glibc alone keeps otherwise."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)

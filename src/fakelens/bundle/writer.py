@@ -3,14 +3,15 @@
 import os
 import platform
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from string import Template
 
-from fakelens.app import view
-from fakelens.core.artifacts import sha256_file, write_json, write_text
+from fakelens.app import wording
+from fakelens.app.limits import ENDPOINT
+from fakelens.core.artifacts import sha256_file, write_bytes, write_json, write_text
 from fakelens.runtime.bundle import FILE_NAME, FORMAT, BundleAbout, BundledModel, BundleInfo, Figures
 from fakelens.runtime.detector import OnnxDetector
 
@@ -27,11 +28,28 @@ _SOURCES = (
     "runtime/bundle.py",
     "runtime/detector.py",
     "app/__init__.py",
+    "app/batch.py",
+    "app/cards.py",
+    "app/cautions.py",
+    "app/desk.py",
+    "app/endpoint.py",
+    "app/file_parts.py",
+    "app/heatmap.py",
+    "app/limits.py",
+    "app/opened.py",
+    "app/page.py",
+    "app/provenance.py",
+    "app/uploads.py",
     "app/view.py",
+    "app/wording.py",
 )
-_CARDS = "model_cards"
+_PYTHON = ".".join(platform.python_version_tuple()[:2])
+_CARDS, _EXAMPLES = "model_cards", "examples"
 _APP_FILES = ("streamlit_app.py", ".streamlit/config.toml")
 _REQUIREMENTS = ("numpy", "onnxruntime", "pillow", "streamlit")
+# Trying the app before pushing it leaves compiled files behind; and the hashes are of these very bytes, which Git would
+# otherwise give other line ends on Windows.
+_GIT_FILES = {".gitignore": "__pycache__/\n", ".gitattributes": "* -text\n"}
 # Streamlit's own lower bounds admit releases with known CVEs, so these two are pinned beside it.
 _SECURITY_REQUIREMENTS = ("python-multipart", "starlette")
 _SECURITY_COMMENT = (
@@ -57,8 +75,12 @@ class ModelEntry:
     """The card in a few sentences."""
 
 
-def write_bundle(folder: Path, models: Sequence[ModelEntry], about: BundleAbout) -> Path:
+def write_bundle(
+    folder: Path, models: Sequence[ModelEntry], about: BundleAbout, examples: Mapping[str, bytes] | None = None
+) -> Path:
     """Write the deployment folder, replacing an older bundle in one move, and return it.
+
+    `examples` are pictures to try the page with, by their file names; a name, without its ending, is shown.
 
     Raises:
         ValueError: with the remedy, when Streamlit is missing, a model not ours, or `folder` no bundle.
@@ -69,7 +91,7 @@ def write_bundle(folder: Path, models: Sequence[ModelEntry], about: BundleAbout)
     requirements = _requirements()
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
-        info = _write_files(fresh, models, about, requirements)
+        info = _write_files(fresh, models, about, {**examples} if examples else {}, requirements)
         write_json(fresh / FILE_NAME, {"format": FORMAT, **asdict(info)})
         _swap(fresh, folder)
     finally:
@@ -77,7 +99,9 @@ def write_bundle(folder: Path, models: Sequence[ModelEntry], about: BundleAbout)
     return folder
 
 
-def _write_files(folder: Path, models: Sequence[ModelEntry], about: BundleAbout, requirements: str) -> BundleInfo:
+def _write_files(
+    folder: Path, models: Sequence[ModelEntry], about: BundleAbout, examples: Mapping[str, bytes], requirements: str
+) -> BundleInfo:
     shutil.rmtree(folder, ignore_errors=True)
     for name in _SOURCES:
         _copy(_PACKAGE / name, folder / "fakelens" / name)
@@ -89,10 +113,12 @@ def _write_files(folder: Path, models: Sequence[ModelEntry], about: BundleAbout,
         raise ValueError(f"a bundle needs at least one model, each with a name of its own, not {names}")
     bundled = tuple(_add_model(folder, entry, detector) for entry, detector in zip(models, detectors, strict=True))
     demo = any(detector.demo for detector in detectors)
-    (folder / "requirements.txt").write_text(requirements, encoding="utf-8")
-    # Trying the app before pushing it leaves compiled files behind.
-    (folder / ".gitignore").write_text("__pycache__/\n", encoding="utf-8")
-    (folder / "README.md").write_text(_readme(bundled, about, demo=demo), encoding="utf-8")
+    for name, picture in examples.items():
+        write_bytes(folder / _EXAMPLES / name, picture)
+    texts = {"requirements.txt": requirements, "README.md": _readme(bundled, about, demo=demo), **_GIT_FILES}
+    texts["Dockerfile"] = _template("Dockerfile", python=_PYTHON)
+    for name, text in texts.items():
+        write_text(folder / name, text)
     files = {
         path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(folder.rglob("*")) if path.is_file()
     }
@@ -151,20 +177,26 @@ def _requirements() -> str:
 
 
 def _readme(models: Sequence[BundledModel], about: BundleAbout, *, demo: bool) -> str:
-    template = (Path(__file__).parent / "readme_template.md").read_text(encoding="utf-8")
-    return Template(template).substitute(
+    return _template(
+        "readme_template.md",
         num_models="one detector" if len(models) == 1 else f"{len(models)} detectors, side by side",
-        demo_note=f"\n> **{view.DEMO_NOTICE}**\n" if demo else "",
-        size=view.size_words(sum(model.size_bytes for model in models)),
-        python=".".join(platform.python_version_tuple()[:2]),
+        demo_note=f"\n> **{wording.DEMO_NOTICE}**\n" if demo else "",
+        size=wording.size_words(sum(model.size_bytes for model in models)),
+        python=_PYTHON,
+        limits=wording.LIMITS,
+        endpoint=ENDPOINT,
         table=_table(models),
         description=about.description,
         num_images=f"{about.num_images:,}",
         source=about.source,
         licence=about.licence,
         licence_note=_licence_note(about.licence),
-        cannot_tell="\n".join(f"- {sentence}" for sentence in view.CANNOT_TELL),
+        cannot_tell="\n".join(f"- {sentence}" for sentence in wording.CANNOT_TELL),
     )
+
+
+def _template(name: str, **words: str) -> str:
+    return Template((Path(__file__).parent / name).read_text(encoding="utf-8")).substitute(words)
 
 
 def _licence_note(licence: str) -> str:
@@ -178,10 +210,10 @@ def _licence_note(licence: str) -> str:
 
 
 def _table(models: Sequence[BundledModel]) -> str:
-    head = ["Detector", *(label for label, _, _ in view.figure_rows(models[0])), "Thresholds"]
+    head = ["Detector", *(label for label, _, _ in wording.figure_rows(models[0])), "Thresholds"]
     rows = [head, ["---"] * len(head)]
     for model in models:
-        figures = [value for _, value, _ in view.figure_rows(model)]
-        thresholds = f"{view.percent(model.threshold.real)}, {view.percent(model.threshold.fake)}"
+        figures = [value for _, value, _ in wording.figure_rows(model)]
+        thresholds = f"{wording.percent(model.threshold.real)}, {wording.percent(model.threshold.fake)}"
         rows.append([f"[{model.display_name}]({model.card}) (`{model.file}`)", *figures, thresholds])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -22,6 +22,7 @@ _PACKAGES = (
     "lightning",
     "timm",
     "transformers",
+    "torch-pruning",
     "onnx",
     "onnxruntime",
     "pyarrow",

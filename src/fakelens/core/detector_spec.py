@@ -1,7 +1,7 @@
 """What a detector says about itself: how to build it, how to train it, what its head is called."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -11,6 +11,9 @@ from fakelens.core.imaging import INPUT_PX
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+COMPACT_SUFFIX = "_compact"
 
 
 class TrainingSettings(Settings):
@@ -105,3 +108,21 @@ class DetectorSpec:
     """Licence of the published weights."""
     float_ops: tuple[str, ...] = ()
     """ONNX operator types that static quantisation leaves in float."""
+    compact_mb: float | None = None
+    """Size of the static INT8 file in MB to which `fakelens run` compresses it, to ship that in its place; None ships
+    it as it is."""
+    full: "DetectorSpec | None" = None
+    """What a compact detector was pruned from; None for all others."""
+
+    @property
+    def compact(self) -> "DetectorSpec":
+        """The detector that `fakelens compress` makes of this one: the same network with fewer channels."""
+        return replace(
+            self,
+            name=f"{self.name}{COMPACT_SUFFIX}",
+            display_name=f"{self.display_name} (compact)",
+            summary=f"{self.summary}, compressed by removing channels",
+            runs_by_default=False,
+            compact_mb=None,
+            full=self,
+        )

@@ -97,6 +97,18 @@ def decode(
         return (rgb if turn is None else rgb.transpose(turn)), container
 
 
+def container_of(data: bytes) -> Container:
+    """What the file says about itself; no pixel is decoded.
+
+    Raises:
+        ImageRefused: when it is no picture of our formats.
+    """
+    if not data:
+        raise ImageRefused("empty", "the file is empty")
+    with _typed_errors(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        return Container(_format_of(image), image.width, image.height, len(data), *_quantisation(image))
+
+
 def to_square(image: Image.Image) -> ImageU8:
     """Centre crop of an RGB picture to its short side, harmonised; (S, S, 3) uint8. Never squishes."""
     side = min(image.size)

@@ -12,6 +12,7 @@ from fakelens.core.artifacts import atomic_path
 from fakelens.core.detector_spec import BuildOptions, DetectorSpec, TrainingSettings
 from fakelens.core.imaging import ImageF32
 from fakelens.detectors.discovery import find
+from fakelens.detectors.widths import fit_widths
 from fakelens.detectors.wrapping import LogitDetector
 
 _METADATA_KEY = "fakelens"
@@ -66,7 +67,10 @@ def load_checkpoint(path: Path) -> tuple[LogitDetector, CheckpointInfo]:
             plain = json.loads((file.metadata() or {})[_METADATA_KEY])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
         info = CheckpointInfo(**{**plain, "settings": TrainingSettings.checked(plain["settings"])})
-        network = build_network(find(info.detector), info.settings, tiny=info.tiny, pretrained=False)
+        spec = find(info.detector)
+        network = build_network(spec, info.settings, tiny=info.tiny, pretrained=False)
+        if spec.full:
+            fit_widths(network, weights)
         network.load_state_dict(weights)
     except FileNotFoundError as error:
         raise ValueError(f"{path} is missing: train the detector first (`fakelens train DETECTOR`)") from error

@@ -32,7 +32,7 @@ def build(options: BuildOptions) -> "nn.Module":
     network.add_module("flatten", nn.Flatten())
     head = [nn.Dropout(options.dropout), nn.Linear(widths[-1], hidden), nn.ReLU(), nn.Linear(hidden, 1)]
     network.add_module("head", nn.Sequential(*head))
-    return LogitDetector(network, options)
+    return LogitDetector(network, options, features=lambda net, images: net.features(images), head=lambda net: net.head)
 
 
 DETECTOR = DetectorSpec(

@@ -5,7 +5,7 @@ import pkgutil
 from functools import cache
 
 import fakelens.detectors
-from fakelens.core.detector_spec import DetectorSpec
+from fakelens.core.detector_spec import COMPACT_SUFFIX, DetectorSpec
 
 
 @cache
@@ -20,12 +20,15 @@ def discover() -> dict[str, DetectorSpec]:
 
 
 def find(name: str) -> DetectorSpec:
-    """The detector of this name.
+    """The detector of this name; `NAME_compact` is what `fakelens compress NAME` makes.
 
     Raises:
         ValueError: naming those that exist.
     """
     detectors = discover()
+    full = name.removesuffix(COMPACT_SUFFIX)
+    if full != name and full in detectors:
+        return detectors[full].compact
     if name not in detectors:
         raise ValueError(f"unknown detector {name!r}: there are {', '.join(detectors)}")
     return detectors[name]

@@ -36,7 +36,12 @@ def build(options: BuildOptions) -> "nn.Module":
         network = _untrained(num_classes=1, drop_rate=options.dropout, tiny=options.tiny)
         blocks = [module for module in network.modules() if getattr(module, "has_skip", False)]
         start_gently([getattr(block, "bn3", block.bn2) for block in blocks], network.get_classifier())
-    return LogitDetector(network, options)
+    return LogitDetector(
+        network,
+        options,
+        features=lambda net, images: net.forward_features(images),
+        head=lambda net: net.get_classifier(),
+    )
 
 
 def _untrained(*, tiny: bool, **options: Any) -> Any:

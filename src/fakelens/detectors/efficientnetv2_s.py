@@ -38,7 +38,12 @@ def build(options: BuildOptions) -> "nn.Module":
         # timm numbers a block's normalisations; its kinds of block have up to one, two or three of them.
         last_norms = [next(norm for n in "321" if (norm := getattr(b, f"bn{n}", None)) is not None) for b in blocks]
         start_gently(last_norms, network.get_classifier())
-    return LogitDetector(network, options)
+    return LogitDetector(
+        network,
+        options,
+        features=lambda net, images: net.forward_features(images),
+        head=lambda net: net.get_classifier(),
+    )
 
 
 DETECTOR = DetectorSpec(
@@ -49,6 +54,7 @@ DETECTOR = DetectorSpec(
     head_prefix="network.classifier.",
     weights=_WEIGHTS,
     licence="Apache-2.0",
+    compact_mb=6.5,
     defaults=TrainingSettings(
         learning_rate=3e-4, batch_size=32, head_epochs=5, epochs=12, label_smoothing=0.1, dropout=0.2
     ),

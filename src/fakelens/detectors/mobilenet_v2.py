@@ -46,7 +46,13 @@ def build(options: BuildOptions) -> "nn.Module":
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = _BATCH_NORM_MOMENTUM
-    return LogitDetector(network, options, logits_of=lambda output: output.logits)
+    return LogitDetector(
+        network,
+        options,
+        features=lambda net, images: net.mobilenet_v2(images).last_hidden_state,
+        head=lambda net: net.classifier,
+        logits_of=lambda output: output.logits,
+    )
 
 
 @contextlib.contextmanager

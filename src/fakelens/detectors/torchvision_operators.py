@@ -12,7 +12,7 @@ def ensure_torchvision() -> None:
 
     import torch
 
-    if "torchvision" in sys.modules or _library_loads():
+    if "torchvision" in sys.modules or _KEEP or _library_loads():
         return
     library = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):

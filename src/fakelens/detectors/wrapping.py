@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from fakelens.core.detector_spec import BuildOptions
 
@@ -32,7 +33,10 @@ def start_gently(last_norms: Iterable[nn.Module], head: nn.Module) -> None:
 
 
 class LogitDetector(nn.Module):
-    """Wraps a network: float RGB (N, 3, H, W) in [0, 1] to logits (N,); positive means fake."""
+    """Wraps a network: float RGB (N, 3, H, W) in [0, 1] to logits (N,); positive means fake.
+
+    Every network here is a body, an average over positions and a head; a detector's file says where body and head are.
+    """
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -41,11 +45,24 @@ class LogitDetector(nn.Module):
         self,
         network: nn.Module,
         options: BuildOptions,
+        *,
+        features: Callable[[Any, torch.Tensor], torch.Tensor],
+        head: Callable[[Any], nn.Module],
         logits_of: Callable[[Any], torch.Tensor] | None = None,
     ) -> None:
+        """Wrap `network`.
+
+        Args:
+            network: normalised pictures in; (N, 1) logits out, or what `logits_of` takes.
+            options: where mean and standard deviation are.
+            features: the network and normalised pictures to its last feature map, (N, C, h, w).
+            head: the network to what it applies to the map's average: linear layers, dropout and activations.
+            logits_of: from the network's own type of output to logits.
+        """
+        # They are handed the network rather than holding it, so that a copy of this module looks into its own.
         super().__init__()
         self.network = network
-        self._logits_of = logits_of
+        self._features, self._head, self._logits_of = features, head, logits_of
         self.register_buffer("mean", torch.tensor(options.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(options.std).view(1, 3, 1, 1))
 
@@ -54,3 +71,25 @@ class LogitDetector(nn.Module):
         output = self.network((images_nchw - self.mean) / self.std)
         logits: torch.Tensor = self._logits_of(output) if self._logits_of else output
         return logits.flatten()
+
+    def with_evidence(self, images_nchw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (N,) as `forward` gives them in evaluation, and those of the head at each position, (N, h, w).
+
+        Where the head is linear, a picture's logit is the mean over its positions, and is taken from them.
+        """
+        features = self._features(self.network, (images_nchw - self.mean) / self.std)
+        layers = [layer for layer in self._head(self.network).modules() if not any(layer.children())]
+        evidence = _at_each_position(layers, features)
+        if all(isinstance(layer, nn.Linear | nn.Dropout) for layer in layers):
+            return evidence.mean((1, 2)), evidence
+        return self._head(self.network)(features.mean((2, 3))).flatten(), evidence
+
+
+def _at_each_position(layers: Iterable[nn.Module], values: torch.Tensor) -> torch.Tensor:
+    """A head's layers as convolutions of one pixel: (N, C, h, w) to (N, h, w)."""
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            values = functional.conv2d(values, layer.weight[:, :, None, None], layer.bias)
+        else:
+            values = layer(values)
+    return values.squeeze(1)

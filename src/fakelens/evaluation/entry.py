@@ -58,6 +58,8 @@ class Entry:
     @property
     def start(self) -> str:
         """What training started from."""
+        if self.spec.full:
+            return f"{self.spec.full.display_name}, pruned"
         return self.train.results["pretrained"] or "from scratch"
 
     @property

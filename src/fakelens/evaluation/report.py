@@ -11,6 +11,7 @@ from string import Template
 from fakelens.core.artifacts import StageRecord, atomic_path, load_record, write_text
 from fakelens.core.detector_spec import DetectorSpec
 from fakelens.dataset.prepared import audits_of
+from fakelens.evaluation.compression_table import compression_table
 from fakelens.evaluation.entry import Entry
 from fakelens.evaluation.judgement_tables import (
     comparisons_table,
@@ -177,6 +178,12 @@ def _judgement(data: StageRecord, entries: Sequence[Entry]) -> dict[str, tuple[s
             "On the same pictures: McNemar's exact test of the verdicts at 0.5 and DeLong's test of the AUCs. "
             "No correction for the number of tests.",
             comparisons_table(entries),
+        )
+    if any(e.spec.full for e in entries):
+        found["Compression"] = (
+            "Compact detectors beside the full ones of which they were made, by removing channels and training on with "
+            "the full one as teacher. Accuracy and AUC are the checkpoints', verdicts at 0.5.",
+            compression_table(entries),
         )
     if any(e.robustness for e in entries):
         count = max(step["num_images"] for e in entries for step in e.robustness)

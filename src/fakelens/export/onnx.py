@@ -1,4 +1,4 @@
-"""A checkpoint as an ONNX file: network, temperature and metadata in; opset 14, free batch axis, probability out."""
+"""A checkpoint as an ONNX file: network, temperature and metadata in; opset 14, free batch axis, two outputs out."""
 
 import json
 import warnings
@@ -18,18 +18,19 @@ OPSET = 14
 
 
 class _Calibrated(nn.Module):
-    """(N, 3, S, S) RGB in [0, 1] to (N,) calibrated probabilities."""
+    """(N, 3, S, S) RGB in [0, 1] to (N,) calibrated probabilities and (N, h, w) calibrated logits of the positions."""
 
     def __init__(self, network: LogitDetector, temperature: float) -> None:
         super().__init__()
         self._network, self._temperature = network, temperature
 
-    def forward(self, images_nchw: torch.Tensor) -> torch.Tensor:
-        return torch.sigmoid(self._network(images_nchw) / self._temperature)
+    def forward(self, images_nchw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits, evidence = self._network.with_evidence(images_nchw)
+        return torch.sigmoid(logits / self._temperature), evidence / self._temperature
 
 
 def export_onnx(path: Path, network: LogitDetector, input_px: int, temperature: float) -> None:
-    """Write the fp32 ONNX file: input `image` (N, 3, S, S), output `probability` (N,).
+    """Write the fp32 ONNX file: input `image` (N, 3, S, S), outputs `probability` (N,) and `heatmap` (N, h, w).
 
     Raises:
         ValueError: when the file does not have the opset asked for.
@@ -50,8 +51,8 @@ def export_onnx(path: Path, network: LogitDetector, input_px: int, temperature: 
             opset_version=OPSET,
             dynamo=False,
             input_names=["image"],
-            output_names=["probability"],
-            dynamic_axes={"image": {0: "batch"}, "probability": {0: "batch"}},
+            output_names=["probability", "heatmap"],
+            dynamic_axes={name: {0: "batch"} for name in ("image", "probability", "heatmap")},
         )
         onnx.save(onnxslim.slim(str(temporary)), temporary)
     check_opset(path)

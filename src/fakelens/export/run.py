@@ -23,7 +23,7 @@ from fakelens.export.quantize import calibration_images, quantize_dynamic, quant
 from fakelens.export.settings import ExportSettings
 from fakelens.runtime.detector import OnnxDetector
 
-_VERSION = 2
+_VERSION = 3
 FP32, DYNAMIC, STATIC = "fp32", "int8-dynamic", "int8-static"
 
 

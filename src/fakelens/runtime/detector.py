@@ -1,4 +1,4 @@
-"""One exported ONNX file in; probabilities and verdicts on pictures out."""
+"""One exported ONNX file in; probabilities, verdicts and evidence on pictures out."""
 
 import json
 import time
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime as ort
 from PIL import Image
 
@@ -14,7 +15,7 @@ from fakelens.core.cpus import available_cpus
 from fakelens.core.imaging import Container, ImageF32
 from fakelens.core.scoring import Threshold, Verdict, points_of
 
-INPUT, OUTPUT = "image", "probability"
+INPUT, OUTPUT, HEATMAP = "image", "probability", "heatmap"
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,24 @@ class OnnxDetector:
         squares_nhwc = imaging.to_square(picture)[None]
         return float(self.score(imaging.to_model_input(squares_nhwc, self.input_px))[0])
 
+    def examine(self, picture: Image.Image) -> tuple[float, npt.NDArray[np.float32]]:
+        """Probability that a decoded picture is AI-generated, and where the evidence lies.
+
+        The evidence is (h, w) calibrated logits over the model's square, positive for AI-generated; `heatmap_box` says
+        where that square lies.
+        """
+        image_nchw = imaging.to_model_input(imaging.to_square(picture)[None], self.input_px)
+        probability, heatmap = self._session.run([OUTPUT, HEATMAP], {INPUT: image_nchw})
+        return float(probability[0]), np.asarray(heatmap[0], dtype=np.float32)
+
+    def heatmap_box(self, picture: Image.Image) -> tuple[int, int, int, int]:
+        """Left, top, right, bottom of the model's square in pixels of the decoded picture."""
+        side = min(picture.size)
+        margin = side * (self.stored_px - self.input_px) // (2 * self.stored_px)
+        left, top = ((length - side) // 2 + margin for length in picture.size)
+        length = side * self.input_px // self.stored_px
+        return left, top, left + length, top + length
+
     def predict(self, data: bytes) -> Prediction:
         """Judge the untrusted bytes of one picture.
 
@@ -120,5 +139,9 @@ def _open_session(data: bytes, label: str, num_threads: int) -> ort.InferenceSes
         raise ValueError(
             f"{label} is not a fakelens detector: it maps {sorted(inputs)} to {sorted(outputs)} instead of "
             f"{INPUT!r} to {OUTPUT!r}; use a file that `fakelens export` wrote"
+        )
+    if HEATMAP not in outputs:
+        raise ValueError(
+            f"{label} is not of this version of `fakelens export` (it has no output {HEATMAP!r}): export it again"
         )
     return session

@@ -145,6 +145,17 @@ class Pictures:
             yield _picture(rng, _kind(number)[1], self.side_px)
 
 
+def example_pictures(side_px: int = 512, seed: int = 0) -> dict[str, bytes]:
+    """Four JPEG pictures to try the app with, by file name: two through a simulated camera, two through a decoder."""
+    return {
+        f"{words}-{copy}.jpg": _picture(
+            np.random.default_rng((seed, 16, label, copy)), _GENERATORS[label][copy], side_px
+        )
+        for label, words in ((REAL, "camera-like"), (FAKE, "generator-like"))
+        for copy in (1, 2)
+    }
+
+
 def _kind(number: int) -> tuple[int, str]:
     """(label, generator) of a picture."""
     label = FAKE if number % 2 else REAL

@@ -7,8 +7,8 @@ from fakelens.core.artifacts import atomic_path
 from fakelens.training.history import EpochRow
 
 
-def plot_history(folder: Path, history: Sequence[EpochRow], title: str) -> list[Path]:
-    """Write `loss.png`, `accuracy.png` and `learning_rate.png`; returns their paths."""
+def plot_history(folder: Path, history: Sequence[EpochRow], kept: EpochRow, title: str) -> list[Path]:
+    """Write `loss.png`, `accuracy.png` and `learning_rate.png`, each with a line at the epoch that was `kept`."""
     curves = {
         "loss": ("Loss (binary cross-entropy)", {"training": "train_loss", "validation": "val_loss"}),
         "accuracy": ("Accuracy", {"training": "train_accuracy", "validation": "val_accuracy"}),
@@ -17,12 +17,14 @@ def plot_history(folder: Path, history: Sequence[EpochRow], title: str) -> list[
     paths = []
     for name, (label, series) in curves.items():
         path = folder / f"{name}.png"
-        _plot(path, history, label, series, title)
+        _plot(path, history, kept, label, series, title)
         paths.append(path)
     return paths
 
 
-def _plot(path: Path, history: Sequence[EpochRow], label: str, series: dict[str, str], title: str) -> None:
+def _plot(
+    path: Path, history: Sequence[EpochRow], kept: EpochRow, label: str, series: dict[str, str], title: str
+) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -34,8 +36,7 @@ def _plot(path: Path, history: Sequence[EpochRow], label: str, series: dict[str,
     if label == "Learning rate":
         axes.set_yscale("log")
     else:
-        best = min(history, key=lambda row: row.val_loss)
-        axes.axvline(best.epoch + 1, color="0.6", linestyle=":", label=f"kept: epoch {best.epoch + 1}")
+        axes.axvline(kept.epoch + 1, color="0.6", linestyle=":", label=f"kept: epoch {kept.epoch + 1}")
         axes.legend(frameon=False)
     first_of_all = next((row.epoch for row in history if row.phase == "all"), 0)
     if first_of_all:

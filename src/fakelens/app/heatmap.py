@@ -1,0 +1,55 @@
+"""A picture and a detector's heat-map in; the picture with the map laid over it out. NumPy and Pillow alone."""
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+Box = tuple[int, int, int, int]
+# A diverging scale whose ends differ in lightness of hue for every kind of colour vision: ColorBrewer's PuOr, turned.
+PHOTOGRAPH_RGB, GENERATED_RGB = (46, 90, 172), (230, 97, 1)
+# At this many logits, odds of 20 to 1, the colour is full; fixed, so that the colours of two pictures compare.
+FULL_LOGIT = 3.0
+_JPEG_QUALITY = 88
+_BORDERS = ((0, (20, 20, 20)), (1, (255, 255, 255)))  # dark outside, light inside: seen on any picture
+
+
+def overlay(picture: Image.Image, heatmap: npt.NDArray[np.float32], box: Box, opacity: float) -> Image.Image:
+    """Lay an (h, w) map of logits, positive = AI-generated, over the `box` of an RGB picture that it was made from.
+
+    `opacity` 0 leaves the picture as it is, but for the border of what the model saw; 1 hides it where the map is sure.
+    """
+    left, top, right, bottom = box
+    values = Image.fromarray(np.asarray(heatmap, np.float32)).resize(
+        (right - left, bottom - top), Image.Resampling.BICUBIC
+    )
+    strength = np.clip(np.asarray(values) / FULL_LOGIT, -1, 1)[..., None]
+    colour = np.where(strength > 0, np.array(GENERATED_RGB, np.float32), np.array(PHOTOGRAPH_RGB, np.float32))
+    alpha = opacity * np.abs(strength)
+    seen = np.asarray(picture.crop(box), np.float32)
+    shown = picture.copy()
+    shown.paste(Image.fromarray((seen + alpha * (colour - seen) + 0.5).astype(np.uint8)), (left, top))
+    draw = ImageDraw.Draw(shown)
+    for inset, border in _BORDERS:
+        draw.rectangle((left + inset, top + inset, right - 1 - inset, bottom - 1 - inset), outline=border)
+    return shown
+
+
+def as_jpeg(picture: Image.Image) -> bytes:
+    """An RGB picture as a small file for the page."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    return buffer.getvalue()
+
+
+def legend_html() -> str:
+    """The colour scale in words and colours; HTML made of constants."""
+    left, right = (f"rgb{colour}" for colour in (PHOTOGRAPH_RGB, GENERATED_RGB))
+    return (
+        '<div role="img" aria-label="Colours: blue speaks for a photograph, orange for AI-generated">'
+        f'<div style="height:.5rem;border-radius:.25rem;background:linear-gradient(90deg,{left},'
+        f'rgba(128,128,128,.15),{right})"></div><div style="display:flex;justify-content:space-between;'
+        'gap:1rem;font-size:.85rem;margin-top:.2rem"><span>speaks for a photograph</span>'
+        '<span style="text-align:right">speaks for AI-generated</span></div></div>'
+    )

@@ -1,0 +1,164 @@
+"""The page itself: Streamlit widgets around `fakelens.app.view`; runs anew after every interaction."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+from fakelens.app import cards, limits, view, wording
+from fakelens.app.cards import Pictures, Settings
+from fakelens.app.desk import DESK
+from fakelens.app.opened import open_own
+from fakelens.app.uploads import let_go
+from fakelens.runtime.bundle import Bundle
+
+COMPARE = "Compare"
+_EXAMPLES = "examples/"
+
+
+class Arrival(NamedTuple):
+    """A picture that somebody has just given."""
+
+    key: str
+    name: str
+    read: Callable[[], bytes]
+
+
+def main() -> None:
+    """Draw the page once."""
+    st.set_page_config(page_title="fakelens", page_icon="🔎", layout="centered")
+    st.title("fakelens", anchor=False)
+    st.markdown("Was this picture taken by a camera, or made by an AI? Give it pictures and choose a detector.")
+    try:
+        bundle = open_own()
+        if bundle.demo:
+            st.warning(wording.DEMO_NOTICE, icon=":material/science:")
+        pictures = take_pictures(bundle)
+        show_tabs(bundle, pictures, choose_settings(bundle))
+        show_limits(bundle)
+    except ValueError as error:
+        st.error(f"The app cannot go on. {wording.as_text(str(error))}", icon=":material/error:")
+        st.stop()
+
+
+def take_pictures(bundle: Bundle) -> Pictures:
+    """The pictures on the page: those of the drop zone, and those given in other ways. Each is decoded once."""
+    uploads = st.file_uploader(
+        "Pictures to judge (JPEG, PNG, WebP or AVIF)",
+        type=limits.FILE_TYPES,
+        accept_multiple_files=True,
+        max_upload_size=limits.MAX_FILE_MB,
+        key="pictures",
+    )
+    known: Pictures = st.session_state.setdefault("taken", {})
+    others: Pictures = st.session_state.setdefault("others", {})
+    with st.expander("Paste a picture, use the camera, or try an example", key="more", on_change="rerun") as more:
+        arrivals = list(other_arrivals(bundle)) if more.open else []
+    st.caption(f"{wording.LIMITS} {wording.NOTHING_STORED}")
+    present = {upload.file_id for upload in uploads}
+    for key in known.keys() - present:
+        del known[key]
+    room = limits.MAX_PICTURES - len(others)
+    if len(uploads) > room:
+        st.info(f"Only the first {room} of these {len(uploads)} pictures are judged: remove some.")
+    dropped = [Arrival(upload.file_id, upload.name, partial(read, upload)) for upload in uploads[:room]]
+    take_in(bundle, [arrival for arrival in dropped if arrival.key not in known], known)
+    take_in(bundle, [arrival for arrival in arrivals if arrival.key not in others][: max(0, room)], others)
+    if others:
+        st.button("Remove the pasted, camera and example pictures", on_click=remove_others, icon=":material/delete:")
+    return {**{arrival.key: known[arrival.key] for arrival in dropped}, **others}
+
+
+def other_arrivals(bundle: Bundle) -> Iterator[Arrival]:
+    """What was pasted, photographed or chosen since the page last ran; a photograph as long as it is shown."""
+    pasted = st.chat_input(
+        "Click here, paste a picture (Ctrl+V), press Enter",
+        accept_file="multiple",
+        file_type=limits.FILE_TYPES,
+        max_upload_size=limits.MAX_FILE_MB,
+        key="paste",
+    )
+    for upload in pasted.files if pasted else ():
+        yield Arrival(upload.file_id, upload.name, partial(read, upload))
+    if st.toggle("Use the camera", key="camera_on"):
+        shot = st.camera_input("Take a picture", key="camera", resolution="1080p")
+        if shot:
+            yield Arrival(shot.file_id, "Camera picture", partial(read, shot))
+    examples = sorted(name for name in bundle.info.files if name.startswith(_EXAMPLES))
+    if examples:
+        st.markdown("Examples, made by a program: to see how the page works, not how well a detector does.")
+    for column, name in zip(st.columns(max(1, len(examples))), examples, strict=False):
+        path, label = bundle.folder / name, Path(name).stem.replace("-", " ")
+        column.image(path, width="stretch", alt=f"Example picture: {label}")
+        if column.button(wording.capital(label), key=name, width="stretch"):
+            yield Arrival(name, wording.capital(label), path.read_bytes)
+
+
+def take_in(bundle: Bundle, arrivals: list[Arrival], kept: Pictures) -> None:
+    """Decode the new pictures into `kept`; a file that cannot be judged is kept as its reason."""
+    sides_px = {model.stored_px for model in bundle.models}
+    bar = st.progress(0.0, "Opening the pictures …") if len(arrivals) > 1 else None
+    for number, arrival in enumerate(arrivals, start=1):
+        taken = kept[arrival.key] = view.take(arrival.name, arrival.read(), sides_px)
+        if isinstance(taken, view.Taken):
+            DESK.add(taken)
+        if bar:
+            bar.progress(number / len(arrivals), f"Opened {number} of {len(arrivals)} pictures")
+    if bar:
+        bar.empty()
+
+
+def read(upload: UploadedFile) -> bytes:
+    """The bytes of a file, which the server then lets go."""
+    data = upload.getvalue()
+    let_go(upload)
+    return data
+
+
+def remove_others() -> None:
+    """Forget what was pasted, photographed and chosen; a camera left on would give its picture again."""
+    st.session_state["others"] = {}
+    st.session_state["camera_on"] = False
+
+
+def choose_settings(bundle: Bundle) -> Settings:
+    """Thresholds and heat-map, the same for all tabs; they stand in the address, so that a link carries them."""
+    left, right = st.columns(2)
+    choice = left.selectbox(
+        "How sure must it be before it says AI-generated?",
+        list(wording.threshold_choices(bundle.models[0])),
+        help="Thresholds were chosen on validation photographs; between its two thresholds a picture is uncertain.",
+        key="threshold",
+        bind="query-params",
+    )
+    opacity = right.slider(
+        "Heat-map", 0, 100, 50, 10, format="%d %%", help=wording.MAP_HELP, key="opacity", bind="query-params"
+    )
+    return Settings(choice, opacity / 100)
+
+
+def show_tabs(bundle: Bundle, pictures: Pictures, settings: Settings) -> None:
+    """One tab a detector and one for all; only the open one runs, so an unused model is never loaded."""
+    labels = [model.display_name for model in bundle.models]
+    tabs = st.tabs([*labels, COMPARE], key="detector", on_change="rerun", bind="query-params")
+    for tab, model in zip(tabs, bundle.models, strict=False):
+        if tab.open:
+            with tab:
+                cards.show_detector(bundle, model, pictures, settings)
+    if tabs[-1].open:
+        with tabs[-1]:
+            cards.show_comparison(bundle, pictures, settings)
+
+
+def show_limits(bundle: Bundle) -> None:
+    """What a reader must know whatever the verdict."""
+    st.subheader("What a verdict cannot tell", anchor=False)
+    st.markdown("\n".join(f"- {sentence}" for sentence in wording.CANNOT_TELL))
+    about = bundle.info.data
+    st.caption(wording.as_text(f"Training data: {about.description}. Licence: {about.licence}."))
+
+
+main()

@@ -1,0 +1,144 @@
+"""The gate in front of Streamlit's server: how much strangers may upload and how many may be connected at once.
+
+Streamlit keeps every uploaded file in memory until its session ends, whether or not the page has looked at it; the
+page lets files go (`let_go`), and this middleware refuses what would be too much at a time with a 429.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+from streamlit import runtime
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRec
+
+from fakelens.app.limits import ENDPOINT
+
+_UPLOADS = "/_stcore/upload_file/"
+SESSION_BYTES = 40 * 2**20
+TOTAL_BYTES = 120 * 2**20
+MAX_CONNECTIONS = 60
+MAX_SESSION_FILES = 1_000  # a session's file that was let go still has a name
+_LEAST_BYTES = 2**16  # what a file counts for at least, as a thousand tiny ones take memory too
+_PATIENCE_S = 120  # for one upload: nobody may hold a place by sending slowly
+_RETRY_S = "20"
+_FULL_SESSION = (
+    f"Too much at once: {SESSION_BYTES >> 20} MB may wait to be looked at. Add the rest when these have their verdicts."
+)
+_FULL_SERVER = "Many people are using this page right now. Please try again in a minute."
+_FULL_NAMES = "This page has taken in very many files. Please reload it and go on."
+_NO_LENGTH = "The request must say how long it is (Content-Length)."
+_FULL_PAGE = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    '<meta http-equiv="refresh" content="20"><title>fakelens is busy</title>'
+    '<body style="font-family:sans-serif;max-width:30rem;margin:4rem auto;padding:0 1rem"><h1>fakelens is busy</h1>'
+    f"<p>{_FULL_SERVER} This page tries by itself every 20 seconds.</p></body></html>"
+)
+_Key = tuple[str, str]
+
+
+class UploadBudget:
+    """ASGI middleware: bytes that wait in memory, per session and in all, and open connections."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._arriving: dict[_Key, int] = {}
+        self._waiting: dict[_Key, int] = {}
+        self._num_files: dict[str, int] = {}
+        self._num_connections = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or answer it."""
+        if scope["type"] == "websocket":
+            await self._connect(scope, receive, send)
+        elif scope["type"] != "http":
+            await self._app(scope, receive, send)
+        else:
+            method, path = scope["method"], scope["path"]
+            if method == "GET" and path.endswith("/") and self._num_connections >= MAX_CONNECTIONS:
+                await HTMLResponse(_FULL_PAGE, 503, {"Retry-After": _RETRY_S})(scope, receive, send)
+            elif (method == "PUT" and _UPLOADS in path) or (method == "POST" and path.endswith(ENDPOINT)):
+                await self._upload(scope, receive, send)
+            else:
+                await self._app(scope, receive, send)
+
+    async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._num_connections >= MAX_CONNECTIONS:
+            await send({"type": "websocket.close", "code": 1013, "reason": _FULL_SERVER})
+            return
+        self._num_connections += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._num_connections -= 1
+
+    async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
+        length = Request(scope).headers.get("content-length", "")
+        if not length.isdecimal():
+            await PlainTextResponse(_NO_LENGTH, 411)(scope, receive, send)
+            return
+        session, file = scope["path"].split("/")[-2:]
+        # The endpoint's callers have no session: each request stands for itself, and all of them for one session.
+        key = (session, f"{file}-{id(scope)}" if file == ENDPOINT.rpartition("/")[2] else file)
+        if refusal := self._refusal(session, int(length)):
+            await _drain(receive)
+            await refusal(scope, receive, send)
+            return
+        with self._arrival(key, int(length)):
+            try:
+                async with asyncio.timeout(_PATIENCE_S):
+                    await self._app(scope, receive, send)
+            except TimeoutError:
+                await PlainTextResponse("The upload took too long.", 408)(scope, receive, send)
+
+    def _refusal(self, session: str, num_bytes: int) -> Response | None:
+        self._forget_what_was_let_go()
+        held = {**self._waiting, **self._arriving}
+        own = sum(size for (owner, _), size in held.items() if owner == session)
+        if self._num_files.get(session, 0) >= MAX_SESSION_FILES:
+            words = _FULL_NAMES
+        elif own + num_bytes > SESSION_BYTES:
+            words = _FULL_SESSION
+        elif sum(held.values()) + num_bytes > TOTAL_BYTES:
+            words = _FULL_SERVER
+        else:
+            return None
+        return PlainTextResponse(words, 429, {"Retry-After": _RETRY_S})
+
+    @contextmanager
+    def _arrival(self, key: _Key, num_bytes: int) -> Iterator[None]:
+        self._arriving[key] = max(num_bytes, _LEAST_BYTES)
+        self._num_files[key[0]] = self._num_files.get(key[0], 0) + 1
+        try:
+            yield
+        finally:
+            self._waiting[key] = self._arriving.pop(key)
+
+    def _forget_what_was_let_go(self) -> None:
+        """Files that the page has let go, that their owner removed, or whose session has ended."""
+        server = runtime.get_instance()
+        files = server.uploaded_file_mgr
+        for session, file in list(self._waiting):
+            if not any(record.data for record in files.get_files(session, [file])):
+                del self._waiting[session, file]
+        self._num_files = {name: num for name, num in self._num_files.items() if server.is_active_session(name)}
+
+
+async def _drain(receive: Receive) -> None:
+    """Read a request's body and drop it: a browser that is answered while it sends reports a broken connection."""
+    async with asyncio.timeout(_PATIENCE_S):
+        while (message := await receive())["type"] == "http.request" and message.get("more_body"):
+            pass
+
+
+def let_go(upload: UploadedFile) -> None:
+    """Forget the bytes of a file that has been looked at; its name stays in the list that the visitor sees."""
+    context = get_script_run_ctx()
+    assert context is not None, "only the page has uploads"
+    empty = UploadedFileRec(upload.file_id, upload.name, upload.type, b"")
+    context.uploaded_file_mgr.add_file(context.session_id, empty)  # type: ignore[attr-defined]  # in memory it has it
+    upload.seek(0)
+    upload.truncate()

@@ -1,0 +1,86 @@
+"""Figures and thresholds in; the words and sentences of the page out."""
+
+from fakelens.app.limits import MAX_FILE_MB, MAX_PICTURES
+from fakelens.core.scoring import OperatingPoint, Threshold
+from fakelens.runtime.bundle import BundledModel
+
+DEMO_NOTICE = (
+    "This is a demonstration, trained on synthetic pictures: its verdicts on real pictures mean nothing. "
+    "It shows how the page works, not how well a detector does."
+)
+NOTHING_STORED = (
+    "Nothing is stored: a file is let go as soon as it has been looked at, and what is shown is forgotten when you "
+    "remove it or close the page. Nothing is sent anywhere else."
+)
+LIMITS = f"At most {MAX_PICTURES} pictures at a time, {MAX_FILE_MB} MB each."
+CANNOT_TELL = (
+    "A verdict is a statistical guess, not a proof. A detector misses pictures from generators that it never "
+    "saw in training, and it sometimes takes a real photograph for a generated one.",
+    "It cannot tell whether what a picture shows is true: a real photograph can mislead, and it does not see "
+    "retouching or small edits for what they are.",
+    "Screenshots, strong compression, filters and resizing blur the traces that it looks for. It sees the "
+    "central square of the picture only, at a small size.",
+    "The heat-map shows which regions moved the score, not which regions are fake.",
+    "Do not accuse anybody on the strength of it.",
+)
+NOT_VERIFIED = (
+    "The file itself says so. This is not part of the score, and no signature was checked: anybody can write such a "
+    "statement, and most generated pictures carry none."
+)
+MAP_HELP = (
+    "Each field says how far it moved the score: orange towards AI-generated, blue towards a photograph. The frame is "
+    "what the detector saw."
+)
+
+
+def figure_rows(model: BundledModel) -> list[tuple[str, str, str]]:
+    """The model's own test figures as (label, value, what it means)."""
+    figures = model.metrics
+    return [
+        ("Accuracy", percent(figures.accuracy), "share of all test images that it judged rightly"),
+        ("Precision", percent(figures.precision), "share of those it called AI-generated that are"),
+        ("Recall", percent(figures.recall), "share of the AI-generated that it found"),
+        ("F1", f"{figures.f1:.3f}", "harmonic mean of precision and recall"),
+        ("AUC", f"{figures.auc:.3f}", "how well it ranks generated above real images; 0.5 is chance"),
+        ("Test images", f"{figures.num_images:,}", "none of them was used in training"),
+        ("Model size", size_words(model.size_bytes), f"the {model.variant} ONNX file"),
+        ("Time", f"{model.latency_ms:.1f} ms", "an image, measured on a CPU when the model was exported"),
+    ]
+
+
+def threshold_choices(model: BundledModel) -> dict[str, Threshold]:
+    """The verdict thresholds that a visitor may choose between, by their names; the model's default comes first."""
+    named = {_point_words(point): point.threshold for point in model.operating_points}
+    return dict(sorted(named.items(), key=lambda item: item[1] != model.threshold))
+
+
+def _point_words(point: OperatingPoint) -> str:
+    rate = point.false_positive_rate
+    return "balanced" if rate is None else f"{percent(rate)} false alarms"
+
+
+def percent(share: float) -> str:
+    """A share of one to at most three digits: `40 %`, `97.5 %`."""
+    return f"{100 * share:.3g} %"
+
+
+def probability_words(probability: float) -> str:
+    """A probability to a tenth of a percent that never claims to be certain."""
+    if probability >= 0.999:
+        return "over 99.9 %"
+    return "under 0.1 %" if probability < 0.001 else f"{100 * probability:.1f} %"
+
+
+def as_text(words: str) -> str:
+    """Words as Markdown that shows them as they are: a generator's name may hold what Markdown would read."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>#+!|$~:" else c for c in words)
+
+
+def size_words(num_bytes: int) -> str:
+    """A file's size: `2.6 MB`, `48 kB`."""
+    return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 1e6 else f"{max(1, round(num_bytes / 1e3))} kB"
+
+
+def capital(words: str) -> str:
+    """The words with their first letter large."""
+    return words[:1].upper() + words[1:]

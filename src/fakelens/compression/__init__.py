@@ -1,0 +1,1 @@
+"""From a trained detector to a compact one: fewer channels, taught by the full one."""

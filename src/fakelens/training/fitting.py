@@ -1,0 +1,156 @@
+"""One phase of training: a network, its data and settings in; its epochs, as they are on disk, out."""
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+# isort: split
+import fakelens.training.engine  # noqa: F401  before lightning
+
+# isort: split
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+
+from fakelens.core.detector_spec import DetectorSpec
+from fakelens.core.progress import Task
+from fakelens.dataset.loader import EpochSampler, PlainImages, TrainingImages, drawing_weights, make_loader
+from fakelens.dataset.prepared import PreparedData
+from fakelens.detectors.checkpoint import CheckpointInfo
+from fakelens.detectors.wrapping import LogitDetector
+from fakelens.training.allocator import keep_freed_memory
+from fakelens.training.callbacks import LAST, EpochKeeper, ProgressCallback, Progressed
+from fakelens.training.history import EpochRow
+from fakelens.training.module import DetectorModule
+from fakelens.training.phases import Phase
+from fakelens.training.settings import EngineSettings
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What the phases of a run have in common."""
+
+    folder: Path
+    """Where `best.safetensors`, `last.ckpt` and `history.csv` go."""
+    spec: DetectorSpec
+    info: CheckpointInfo
+    engine: EngineSettings
+    data: PreparedData
+    teacher: LogitDetector | None
+    seed: int
+    """Of shuffling, augmentation and dropout."""
+
+    def run(self, network: LogitDetector, phase: Phase, state: Progressed, task: Task) -> Progressed:
+        """Train `network` for one phase, going on from `last.ckpt` if `state` has epochs of this phase.
+
+        Raises:
+            ValueError: when the loss is no longer a number.
+            KeyboardInterrupt: when the user ends it.
+        """
+        settings = self.info.settings
+        if not _on_gpu(self.engine):
+            keep_freed_memory()
+        network.train()  # Lightning warns of modules in evaluation mode; each epoch sets the modes itself
+        keeper = EpochKeeper(self.folder, self.info, phase, state)
+        module = DetectorModule(
+            network.to(memory_format=torch.channels_last),  # type: ignore[call-overload]  # torch documents it
+            settings,
+            phase,
+            self.spec.head_prefix,
+            self.seed,
+            self.teacher,
+        )
+        trainer = self._trainer(phase, [keeper, ProgressCallback(task, phase)])
+        begun = any(row.epoch >= phase.first_epoch for row in state.history)
+        resume = self.folder / LAST if begun else None
+        trainer.fit(module, *self._loaders(trainer), ckpt_path=resume, weights_only=True)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        return keeper.state
+
+    def _trainer(self, phase: Phase, callbacks: list[L.Callback]) -> L.Trainer:
+        settings, engine, on_gpu = self.info.settings, self.engine, _on_gpu(self.engine)
+        precision = ("16-mixed" if on_gpu else "32-true") if settings.precision == "auto" else settings.precision
+        if not phase.head_only:
+            callbacks = [EarlyStopping("val_loss", patience=settings.patience, check_finite=False), *callbacks]
+        return L.Trainer(
+            accelerator=engine.accelerator,
+            devices=engine.devices or ("auto" if on_gpu else 1),
+            num_nodes=engine.num_nodes,
+            precision=precision,
+            max_epochs=phase.num_epochs,
+            callbacks=callbacks,
+            logger=False,
+            enable_checkpointing=True,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # the samplers know rank and epoch themselves
+            gradient_clip_val=settings.gradient_clip,
+        )
+
+    def _loaders(self, trainer: L.Trainer) -> tuple[Any, Any]:
+        settings, px = self.info.settings, self.info.settings.input_px
+        train, val = self.data.split("train"), self.data.split("val")
+        share: Any = {"rank": trainer.global_rank, "num_processes": trainer.world_size}
+        workers = self.engine.num_workers
+        if workers is None:
+            workers = min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0
+        batch = min(settings.batch_size, len(train) // trainer.world_size)
+        weights = drawing_weights(train.rows, settings.generator_balance) if settings.generator_balance else None
+        training = TrainingImages(train, px, self.engine.augmentation, self.seed)
+        return (
+            # BatchNorm cannot take a last batch of one image: an incomplete batch is left to the next epoch's order.
+            make_loader(
+                training,
+                batch,
+                EpochSampler(len(train), self.seed, shuffle=True, weights=weights, **share),
+                workers,
+                drop_last=True,
+            ),
+            make_loader(
+                PlainImages(val, px),
+                2 * batch,
+                EpochSampler(len(val), self.seed, shuffle=False, **share),
+                workers,
+            ),
+        )
+
+    def results(self, network: LogitDetector, history: Sequence[EpochRow], best: EpochRow) -> dict[str, Any]:
+        """What a record of the training says."""
+        return {
+            "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
+            "num_epochs": len(history),
+            "best": asdict(best),
+            "training_seconds": round(sum(row.seconds for row in history), 1),
+            "num_threads": torch.get_num_threads(),
+            "device": torch.cuda.get_device_name() if _on_gpu(self.engine) else "cpu",
+        }
+
+
+def _on_gpu(engine: EngineSettings) -> bool:
+    return engine.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
+@contextlib.contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's advertisements and its advice about workers out of our output; its errors still come through."""
+    logger = logging.getLogger("lightning.pytorch")
+    rank_logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    levels = logger.level, rank_logger.level
+    logger.setLevel(logging.ERROR)
+    rank_logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # lightning 2.6 on torch 2.13
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*number of training batches.*")
+            yield
+    finally:
+        logger.setLevel(levels[0])
+        rank_logger.setLevel(levels[1])
