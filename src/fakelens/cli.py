@@ -346,18 +346,14 @@ def benchmark(
     effort = QUICK if quick else Effort()
     if max_minutes is not None:
         effort = replace(effort, limit_s=60 * max_minutes)
-    files = bundled_files(bundle) if bundle else exported_files(folder, _exported_detectors(folder, detectors))
+    names = [spec.name for spec in _specs(detectors)] if detectors else None
+    files = bundled_files(bundle) if bundle else exported_files(folder, names)
     with TerminalReporter() as reporter:
         found = run_benchmark(files, effort, reporter=reporter)
     place = output or (bundle.resolve().parent if bundle else folder) / "benchmark"
     written = pages.write_benchmark(place, found)
-    described = pages.machine()
-    print(f"{described['cpu']}, {described['cpus_available']} CPUs; {found.picture}")
-    for table in (
-        pages.main_table(found.measured),
-        pages.picture_table(found.measured),
-        pages.ratio_table(pages.ratios(found.measured)),
-    ):
+    print(pages.described(found))
+    for table in pages.tables(found.measured):
         print_table(table.head, table.rows)
     for absent in found.absent:
         print(f"not timed: {absent.detector} {absent.name}: {absent.why}", file=sys.stderr)
@@ -404,13 +400,6 @@ def _specs(names: str | None) -> "list[DetectorSpec]":
     if names is None:
         return [spec for spec in discover().values() if spec.runs_by_default]
     return [find(name.strip()) for name in names.split(",")]
-
-
-def _exported_detectors(workdir: Path, names: str | None) -> list[str]:
-    """Those that are named, or all that the working folder has files of."""
-    if names is not None:
-        return [spec.name for spec in _specs(names)]
-    return sorted(path.parent.name for path in workdir.glob("*/onnx"))
 
 
 def _newest_bundle(option: str = "--bundle") -> Path:

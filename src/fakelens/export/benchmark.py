@@ -159,10 +159,11 @@ def _latencies(runners: Sequence[Contestant], threads: int, effort: Effort, repo
     runs = {i: _on_noise(one.open(threads), 1, one.input_px) for i, one in enumerate(runners) if threads in one.threads}
     limit_s = effort.limit_s * _SHARES["threads"]
     times = _in_turns(runs, effort.rounds, limit_s, f"Timing, threads: {threads}", reporter)
-    return {
-        i: Timing(*(round(float(np.percentile(values, q)), 3) for q in (50, 95)), num=len(values))
-        for i, values in times.items()
-    }
+    return {i: Timing(_percentile(values, 50), _percentile(values, 95), len(values)) for i, values in times.items()}
+
+
+def _percentile(values: Sequence[float], q: int) -> float:
+    return round(float(np.percentile(values, q)), 3)
 
 
 def _rates(runners: Sequence[Contestant], batch: int, effort: Effort, reporter: Reporter) -> dict[int, float]:

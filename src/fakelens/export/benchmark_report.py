@@ -82,6 +82,17 @@ def write_benchmark(folder: Path, found: Benchmark) -> Path:
     return folder / "benchmark.json"
 
 
+def described(found: Benchmark) -> str:
+    """The processor and the picture, in one line."""
+    about = machine()
+    return f"{about['cpu']}, {about['cpus_available']} CPUs; {found.picture}"
+
+
+def tables(measured: Sequence[Measured]) -> tuple[Table, ...]:
+    """All that the terminal shows."""
+    return main_table(measured), picture_table(measured), ratio_table(ratios(measured))
+
+
 def main_table(measured: Sequence[Measured]) -> Table:
     """Every contestant: size, loading, memory, latency and pictures a second."""
     columns: dict[str, Callable[[Measured], str]] = {

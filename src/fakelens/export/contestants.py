@@ -1,5 +1,7 @@
 """Exported files and checkpoints in; what is timed side by side out: their ONNX files, and other ways to run them."""
 
+import importlib.util
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,14 +56,15 @@ class Absent:
     why: str
 
 
-def exported_files(workdir: Path, detectors: Sequence[str]) -> list[Exported]:
-    """Every ONNX file of these detectors in a working folder.
+def exported_files(workdir: Path, detectors: Sequence[str] | None) -> list[Exported]:
+    """Every ONNX file of these detectors in a working folder, None being all that it has files of.
 
     Raises:
         ValueError: when there is none.
     """
     found = []
-    for name in detectors:
+    names = sorted(path.parent.name for path in workdir.glob("*/onnx")) if detectors is None else detectors
+    for name in names:
         folder = workdir / name / "onnx"
         record = folder / "export.json"
         variants = read_json(record)["variants"] if record.exists() else []
@@ -94,10 +97,13 @@ def contestants(
 
     `scratch` takes files made for the comparison alone; `compiled` and `others` say what is compared with.
     """
+    has_openvino = importlib.util.find_spec("openvino") is not None
+    if others and not has_openvino:
+        yield Absent("every detector", OPENVINO, "not installed")
     for file in files:
         yield _onnx(file, file.variant, file.path, file)
-        if others:
-            yield from _openvino(file)
+        if others and has_openvino:
+            yield _openvino(file)
         if others and file.variant == _FP32:
             target = scratch / f"{file.detector}-qint8.onnx"
             _default_dynamic(file.path, target)
@@ -113,7 +119,7 @@ def _onnx(file: Exported, name: str, path: Path, exported: Exported | None = Non
 
 
 def _default_dynamic(source: Path, target: Path) -> None:
-    """Dynamic INT8 as `onnxruntime.quantization` makes it unasked (QInt8 weights): slow kernels, for comparison only."""
+    """Dynamic INT8 as onnxruntime makes it unasked (QInt8 weights): slow kernels, for comparison only."""
     import logging
 
     from onnxruntime.quantization import quantize_dynamic
@@ -152,20 +158,19 @@ def _torch(file: Exported, compiled: bool) -> Iterator[Contestant | Absent]:
     # A compiled module holds the number of threads that it was compiled for.
     module: Any = torch.compile(network, dynamic=False)
     try:
-        opened(1, module)(np.zeros((1, 3, px, px), dtype=np.float32))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the compiler's own imports use what torch deprecates
+            opened(1, module)(np.zeros((1, 3, px, px), dtype=np.float32))
     except Exception as error:  # whatever the compiler's tools throw
         yield Absent(file.detector, COMPILED, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
         return
     yield Contestant(file.detector, COMPILED, px, lambda num_threads: opened(num_threads, module), threads=(1,))
 
 
-def _openvino(file: Exported) -> Iterator[Contestant | Absent]:
+def _openvino(file: Exported) -> Contestant | Absent:
+    import openvino
+
     name = f"{OPENVINO} {file.variant}"
-    try:
-        import openvino
-    except ModuleNotFoundError:
-        yield Absent(file.detector, name, "not installed")
-        return
 
     def opened(num_threads: int) -> Score:
         options = {"INFERENCE_NUM_THREADS": num_threads, "PERFORMANCE_HINT": "LATENCY"}
@@ -177,6 +182,5 @@ def _openvino(file: Exported) -> Iterator[Contestant | Absent]:
     try:
         opened(1)(np.zeros((1, 3, px, px), dtype=np.float32))
     except Exception as error:  # it has exception types of its own for operators that it lacks
-        yield Absent(file.detector, name, str(error).strip().splitlines()[0])
-        return
-    yield Contestant(file.detector, name, px, opened)
+        return Absent(file.detector, name, str(error).strip().splitlines()[0])
+    return Contestant(file.detector, name, px, opened)
