@@ -16,7 +16,7 @@ from fakelens.core.scoring import OperatingPoint, Threshold
 from fakelens.detectors.checkpoint import CheckpointInfo, build_network, save_checkpoint
 from fakelens.detectors.discovery import discover, find
 from fakelens.export.onnx import describe, export_onnx, write_metadata
-from fakelens.export.quantize import quantize_dynamic, quantize_static
+from fakelens.export.quantize import Candidate, quantize_dynamic, quantize_static
 from fakelens.runtime.bundle import BundleAbout, Figures
 
 _DATA = BundleAbout("nothing: the weights are random", "CC0-1.0", 0, "none")
@@ -38,10 +38,7 @@ def export_untrained(workdir: Path, name: str) -> Path:
     images_nchw = np.random.default_rng(0).random((_CALIBRATION_IMAGES, 3, px, px), dtype=np.float32)
     export_onnx(onnx / "fp32.onnx", network, px, 1.0)
     quantize_dynamic(onnx / "fp32.onnx", onnx / "int8-dynamic.onnx")
-    quantize_static(
-        onnx / "fp32.onnx", onnx / "int8-static.onnx", images_nchw,
-        method="MinMax", reduce_range=True, float_ops=spec.float_ops,
-    )  # fmt: skip
+    quantize_static(onnx / "fp32.onnx", onnx / "int8-static.onnx", images_nchw, spec.float_ops, Candidate())
     threshold = Threshold(0.5, 0.5)
     for path in onnx.glob("*.onnx"):
         write_metadata(path, describe(info, path.stem, threshold, [OperatingPoint(None, threshold)], 1.0))

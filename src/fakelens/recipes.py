@@ -56,6 +56,7 @@ RECIPES = {
             )
         ),
         evaluate=EvaluationSettings(robustness_images=60),
+        export=ExportSettings(search_seconds=30),
         # Minutes that the demonstration does not have; `fakelens compress` does it there too.
         compress=CompressSettings(in_run=False),
         data=DataSettings(source="synthetic", num_images=920, stored_px=128, synthetic_px=128, min_side_px=64),

@@ -24,7 +24,7 @@ from fakelens.dataset.prepared import PreparedData
 from fakelens.detectors.checkpoint import load_checkpoint
 from fakelens.detectors.wrapping import LogitDetector
 from fakelens.export.onnx import export_onnx
-from fakelens.export.quantize import quantize_static
+from fakelens.export.quantize import Candidate, quantize_static
 from fakelens.training.callbacks import BEST, HISTORY, Progressed, read_progress
 from fakelens.training.fitting import Fitting, quiet_lightning
 from fakelens.training.history import EpochRow, write_history
@@ -203,7 +203,7 @@ def _measured_bytes(network: LogitDetector, input_px: int, float_ops: tuple[str,
         fp32, int8 = Path(folder, "fp32.onnx"), Path(folder, "int8.onnx")
         export_onnx(fp32, network, input_px, temperature=1.0)
         picture = np.zeros((1, 3, input_px, input_px), dtype=np.float32)
-        quantize_static(fp32, int8, picture, method="MinMax", reduce_range=True, float_ops=float_ops)
+        quantize_static(fp32, int8, picture, float_ops, Candidate(rounding="nearest"))
         return int8.stat().st_size + _METADATA_BYTES
 
 

@@ -1,7 +1,5 @@
 """How ONNX files are made and what they may lose: a part of the recipe."""
 
-from typing import Literal
-
 from pydantic import Field
 
 from fakelens.core.config import Settings
@@ -13,9 +11,7 @@ class ExportSettings(Settings):
 
     calibration_images: int = Field(256, ge=2)
     """Training pictures on which static quantisation measures its ranges."""
-    calibration_method: Literal["MinMax", "Percentile", "Entropy"] = "MinMax"
-    """How a range is taken from what was measured."""
-    reduce_range: bool = True
-    """7-bit weights: exact on CPUs without VNNI, where 8-bit products can saturate."""
+    search_seconds: float = Field(240, ge=0)
+    """After this time no further way of static quantisation is tried."""
     gate: GateSettings = GateSettings()
     """The limits of what a file may lose; a file beyond them does not ship."""
