@@ -177,10 +177,10 @@ def test_verify_and_audit(own_run: Path) -> None:
     assert "val.npy" in result.stderr
 
 
-def test_benchmark_times_every_file(finished_run: Path) -> None:
-    result = fakelens("benchmark", "--quick", "--workdir", finished_run)
+def test_benchmark_times_every_file(own_run: Path) -> None:
+    result = fakelens("benchmark", "--quick", "--workdir", own_run)
     assert result.returncode == 0
-    record = read_json(finished_run / "benchmark" / "benchmark.json")
+    record = read_json(own_run / "benchmark" / "benchmark.json")
     timed = {one["detector"] for one in record["measured"] if one["name"] == "int8-static"}
     assert timed >= {name for name, spec in discover().items() if spec.runs_by_default}
     assert all(name in result.stdout for name in timed)
