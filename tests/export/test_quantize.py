@@ -50,6 +50,12 @@ def test_no_shape_is_computed_in_the_graph(exported: dict[str, Path], name: str)
 
 
 @pytest.mark.parametrize("name", sorted(discover()))
+def test_averages_over_positions_are_pooling(exported: dict[str, Path], name: str) -> None:
+    means = [node for node in onnx.load(exported[name]).graph.node if node.op_type == "ReduceMean"]
+    assert len(means) <= 1  # the logit, where it is the mean of the evidence
+
+
+@pytest.mark.parametrize("name", sorted(discover()))
 def test_seven_bit_weights_fit_and_the_mean_logit_stays(exported: dict[str, Path], name: str, tmp_path: Path) -> None:
     target = tmp_path / "int8.onnx"
     quantizer(exported[name], tmp_path).write(target, Candidate())

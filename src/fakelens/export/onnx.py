@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -54,8 +55,22 @@ def export_onnx(path: Path, network: LogitDetector, input_px: int, temperature: 
             output_names=["probability", "heatmap"],
             dynamic_axes={name: {0: "batch"} for name in ("image", "probability", "heatmap")},
         )
-        onnx.save(onnxslim.slim(str(temporary)), temporary)
+        model = onnxslim.slim(str(temporary))
+        _pool_by_name(model)
+        onnx.save(model, temporary)
     check_opset(path)
+
+
+def _pool_by_name(model: Any) -> None:
+    """Turn means over height and width into global average pooling, which onnxruntime has in INT8 and channels-last."""
+    from onnx import helper
+
+    for node in model.graph.node:
+        if node.op_type == "ReduceMean":
+            attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+            if attributes.get("axes") == [2, 3] and attributes.get("keepdims", 1) == 1:
+                node.op_type = "GlobalAveragePool"
+                del node.attribute[:]
 
 
 def check_opset(path: Path) -> None:
