@@ -2,13 +2,17 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from fakelens.core.progress import Task
+
+LOG_EVERY_S = 60
+
 
 class TerminalReporter:
-    """Draws progress on a terminal (on stderr); elsewhere only prints what is said.
+    """Draws progress on a terminal (on stderr); elsewhere prints what is said, and once a minute how far it is.
 
     A bar appears with the first step after `quiet_s` seconds, so that short work leaves the terminal alone.
     """
@@ -47,10 +51,13 @@ class TerminalReporter:
             print(text, file=sys.stderr, flush=True)
 
     @contextmanager
-    def task(self, title: str, total: float) -> Iterator["_TerminalTask"]:
+    def task(self, title: str, total: float) -> Iterator[Task]:
         number = self._progress.add_task(title, total=total, note="")
         try:
-            yield _TerminalTask(self._progress, number, self._drawn_from_s)
+            if self._console.is_terminal:
+                yield _TerminalTask(self._progress, number, self._drawn_from_s)
+            else:
+                yield _LogTask(title, total, self.say)
         finally:
             self._progress.remove_task(number)
 
@@ -63,6 +70,18 @@ class _TerminalTask:
         if time.monotonic() >= self._drawn_from_s and not self._progress.live.is_started:
             self._progress.start()
         self._progress.update(self._number, advance=steps, note=note)
+
+
+class _LogTask:
+    def __init__(self, title: str, total: float, say: Callable[[str], None]) -> None:
+        self._title, self._total, self._say = title, total, say
+        self._done, self._said_s = 0.0, time.monotonic()
+
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        self._done += steps
+        if time.monotonic() - self._said_s >= LOG_EVERY_S:
+            self._said_s = time.monotonic()
+            self._say(f"{self._title}: {100 * self._done / max(self._total, self._done):.0f} %{note and f', {note}'}")
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
