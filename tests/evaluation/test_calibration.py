@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from fakelens.evaluation.calibration import calibrated, expected_calibration_error, fit_temperature
+from fakelens.evaluation.calibration import (
+    calibrated,
+    calibration_error_by_chance,
+    expected_calibration_error,
+    fit_temperature,
+)
 
 
 def overconfident(temperature: float, num: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
@@ -66,3 +71,20 @@ def test_bins_are_as_many_as_asked_for() -> None:
     probabilities, labels = np.array([0.2, 0.8]), np.array([1, 0])
     assert expected_calibration_error(probabilities, labels, num_bins=1) == pytest.approx(0)
     assert expected_calibration_error(probabilities, labels, num_bins=2) == pytest.approx(0.8)
+
+
+def test_what_chance_makes_of_right_probabilities() -> None:
+    rng = np.random.default_rng(0)
+    probabilities = rng.random(600)
+    mean, high = calibration_error_by_chance(probabilities, seed=1)
+    seen = [
+        expected_calibration_error(probabilities, (rng.random(600) < probabilities).astype(int)) for _ in range(400)
+    ]
+    assert mean == pytest.approx(np.mean(seen), abs=0.001)
+    assert np.mean(np.array(seen) <= high) == pytest.approx(0.95, abs=0.04)
+    fewer = calibration_error_by_chance(probabilities[:60], seed=1)
+    assert fewer[0] > 2 * mean
+
+
+def test_certain_and_right_leaves_nothing_to_chance() -> None:
+    assert calibration_error_by_chance(np.array([0.0, 1.0, 1.0]), seed=0) == (0.0, 0.0)

@@ -23,7 +23,7 @@ def sets_table(entries: Sequence[Entry], data: StageRecord) -> Table:
     """Every detector on every test set, with 95 % intervals, and what metadata alone scores."""
     head = (
         "Detector", "Set", "Pictures", "Accuracy", "Balanced accuracy", "Precision", "Recall", "F1", "AUC",
-        "Calibration error before → after", "Metadata alone",
+        "Calibration error before → after", "If perfectly calibrated: mean, 95 %", "Metadata alone",
     )  # fmt: skip
     null = f"{audits_of(data)['container']['random_split']:.3f}"
     rows = [
@@ -31,7 +31,7 @@ def sets_table(entries: Sequence[Entry], data: StageRecord) -> Table:
             e.spec.display_name, name, str(block["num_images"]),
             *(with_interval(block, rate) for rate in _RATES),
             " → ".join(f"{e.evaluate.results['calibration_error'][name][when]:.3f}" for when in ("before", "after")),
-            null,
+            "{:.3f}, {:.3f}".format(*block["calibration_error_by_chance"]), null,
         )
         for e in entries
         for name, block in e.metrics.items()

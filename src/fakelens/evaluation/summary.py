@@ -9,7 +9,12 @@ import numpy.typing as npt
 
 from fakelens.core.scoring import OperatingPoint
 from fakelens.evaluation.breakdown import GroupFigures, by_group
-from fakelens.evaluation.calibration import ReliabilityBin, expected_calibration_error, reliability
+from fakelens.evaluation.calibration import (
+    ReliabilityBin,
+    calibration_error_by_chance,
+    expected_calibration_error,
+    reliability,
+)
 from fakelens.evaluation.intervals import Interval, bootstrap_intervals
 from fakelens.evaluation.metrics import Metrics, compute_metrics
 from fakelens.evaluation.operating import Abstaining, abstaining
@@ -35,6 +40,8 @@ class SetSummary:
     intervals: dict[str, Interval]
     """95 % bootstrap intervals of the metrics."""
     calibration_error: float
+    calibration_error_by_chance: tuple[float, float]
+    """Mean and 95 % quantile of what a perfectly calibrated detector would show on as many pictures."""
     reliability: tuple[ReliabilityBin, ...]
     operating_points: tuple[PointFigures, ...]
     groups: tuple[GroupFigures, ...]
@@ -65,6 +72,7 @@ def summarise(
         metrics=compute_metrics(labels, probabilities),
         intervals=bootstrap_intervals(labels, probabilities, seed, num_resamples),
         calibration_error=expected_calibration_error(probabilities, labels),
+        calibration_error_by_chance=calibration_error_by_chance(probabilities, seed),
         reliability=reliability(probabilities, labels),
         operating_points=tuple(_at(point, labels, probabilities) for point in points),
         groups=by_group(labels, groups, probabilities),
