@@ -1,5 +1,6 @@
 """What a benchmark measured in; its ratios, tables, JSON record and plot out."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -129,33 +130,38 @@ def ratio_table(found: Sequence[Ratio]) -> Table:
 
 
 def plot_benchmark(path: Path, measured: Sequence[Measured]) -> Path:
-    """Accuracy against latency (1 thread, batch 1) of every file, the marker's area its size; and the sizes as bars."""
-    files = [one for one in measured if one.size_bytes is not None]
-    figure, (points, bars) = new_figure(13, 5.5, columns=2)
-    detectors = list(dict.fromkeys(one.detector for one in files))
-    for index, detector in enumerate(detectors):
-        own = [one for one in files if one.detector == detector and one.accuracy is not None]
-        times = [one.latency["1"].p50_ms for one in own]
-        accuracies = [one.accuracy for one in own]
-        areas = [30 + 12 * (one.size_bytes or 0) / 1e6 for one in own]
-        points.scatter(times, accuracies, s=areas, alpha=0.6, color=f"C{index}", label=detector)
-        for one, time_ms, accuracy in zip(own, times, accuracies, strict=True):
-            points.annotate(one.name, (time_ms, accuracy), xytext=(5, 5), textcoords="offset points", fontsize=8)
-    points.set_xscale("log")
-    points.set_xlabel("milliseconds a picture, 1 thread, batch 1")
-    points.set_ylabel("accuracy on the test split")
-    if any(one.accuracy is not None for one in files):
-        points.legend(markerscale=0.4)
-    else:
-        points.set_title("no record says how accurate these files are")
-    labels = [f"{one.detector} {one.name}" for one in files]
-    colours = [f"C{detectors.index(one.detector)}" for one in files]
-    shown = bars.barh(labels, [(one.size_bytes or 0) / 1e6 for one in files], color=colours)
-    bars.bar_label(shown, fmt="%.1f", padding=3)
-    bars.set_xscale("log")
-    bars.set_xlabel("size of the file in MB")
-    bars.invert_yaxis()
+    """Accuracy against latency (1 thread, batch 1) and against size: colours are detectors, shapes are variants."""
+    from matplotlib.lines import Line2D
+
+    rated = [one for one in measured if one.size_bytes is not None and one.accuracy is not None]
+    colours = {name: f"C{index}" for index, name in enumerate(dict.fromkeys(one.detector for one in rated))}
+    shapes = dict(zip(dict.fromkeys(one.name for one in rated), itertools.cycle("osD^vP"), strict=False))
+    figure, axes = new_figure(13, 5.5, columns=2)
+    for one in rated:
+        style = {"color": colours[one.detector], "marker": shapes[one.name], "s": 90, "alpha": 0.75}
+        axes[0].scatter(one.latency["1"].p50_ms, one.accuracy, **style)
+        axes[1].scatter((one.size_bytes or 0) / 1e6, one.accuracy, **style)
+    for axis, label in zip(axes, ("milliseconds a picture, 1 thread, batch 1", "size of the file in MB"), strict=True):
+        _logarithmic(axis)
+        axis.set_xlabel(label)
+        axis.set_ylabel("accuracy on the test split")
+    if not rated:
+        axes[0].set_title("no record says how accurate these files are")
+    keys = [Line2D([], [], ls="", marker="o", ms=9, color=colour, label=name) for name, colour in colours.items()]
+    keys += [Line2D([], [], ls="", marker=shape, ms=9, color="grey", label=name) for name, shape in shapes.items()]
+    axes[1].legend(handles=keys, loc="upper left", bbox_to_anchor=(1.02, 1))
     return save_figure(path, figure)
+
+
+def _logarithmic(axes: Any) -> None:
+    """A logarithmic x axis with plain numbers at 1, 2 and 5."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(alpha=0.3)
 
 
 def _words(value: float | None, digits: int) -> str:
