@@ -83,9 +83,11 @@ def onnx_bytes(
     return data
 
 
-def flat_picture(level: int, size: tuple[int, int] = (320, 240), format: str = "PNG") -> bytes:
-    """A one-colour picture: white is fake to the tiny detectors, black is real, grey 127 uncertain."""
-    return encoded(Image.new("RGB", size, (level, level, level)), format)
+def flat_picture(level: int, size: tuple[int, int] = (320, 240), format: str = "PNG", grain: int = 10) -> bytes:
+    """A grey picture, by default with some grain: white is fake to the tiny detectors, black real, 127 uncertain."""
+    pixels = level + np.random.default_rng(level).integers(-grain, grain + 1, (size[1], size[0]))
+    image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).convert("RGB")
+    return encoded(image, format, **({"quality": 95} if format == "JPEG" else {}))
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes:

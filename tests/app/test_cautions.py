@@ -33,7 +33,7 @@ def test_ordinary_pictures_get_none() -> None:
         (encoded(scene(), "JPEG", quality=40), "heavily compressed (JPEG quality about 40)", False),
         (encoded(scene().resize((40, 40)).resize((900, 900))), "hardly any fine detail", True),
         (encoded(scene().resize((900, 300))), "only the central 33%", False),
-        (flat_picture(255), "of one colour", False),
+        (flat_picture(255, grain=0), "of one colour", True),
     ],
 )
 def test_what_deserves_care_gets_it(data: bytes, words: str, undecided: bool) -> None:

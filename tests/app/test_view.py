@@ -37,13 +37,13 @@ def judged(detector: OnnxDetector, data: bytes, threshold: Threshold | None = No
 @pytest.mark.parametrize(
     ("level", "verdict", "words", "sentence"),
     [
-        (0, Verdict.REAL, "Likely a photograph", "gives 0.2 %; below 40 % it calls a picture a photograph"),
+        (0, Verdict.REAL, "Likely a photograph", "gives 0.3 %; below 40 % it calls a picture a photograph"),
         (127, Verdict.UNCERTAIN, "Uncertain", "between 40 % and 60 % it does not decide"),
         (
             255,
             Verdict.FAKE,
             "Likely AI-generated",
-            "gives 99.8 %; from 60 % on it calls a picture AI-generated",
+            "gives 99.7 %; from 60 % on it calls a picture AI-generated",
         ),
     ],
 )
@@ -51,7 +51,7 @@ def test_a_verdict_in_words(detector: OnnxDetector, level: int, verdict: Verdict
     shown = judged(detector, flat_picture(level))
     assert (shown.name, shown.verdict, shown.words) == ("picture", verdict, words)
     assert sentence in shown.sentence
-    assert shown.caption.startswith("320 × 240 px, PNG, 1 kB")
+    assert shown.caption.startswith(f"320 × 240 px, PNG, {len(flat_picture(level)) / 1000:.0f} kB")
     assert f"width:{100 * shown.probability:.2f}%" in shown.bar_html
 
 
@@ -76,7 +76,7 @@ def test_a_picture_on_its_side_is_shown_upright() -> None:
 
 def test_transparent_pixels_count_as_white(detector: OnnxDetector) -> None:
     clear_black = Image.new("RGBA", (300, 300), (0, 0, 0, 0))
-    assert judged(detector, encoded(clear_black)).verdict is Verdict.FAKE
+    assert judged(detector, encoded(clear_black)).probability > 0.99
 
 
 def test_sixteen_bits_are_scaled_not_clipped(detector: OnnxDetector) -> None:

@@ -41,7 +41,7 @@ def files(tmp_path: Path) -> list[Path]:
     paths = []
     for number in range(40):
         path = tmp_path / f"{number:02}.png"
-        path.write_bytes(flat_picture(5 * number, (2400, 1800) if number == 0 else (80, 64)))
+        path.write_bytes(flat_picture(5 * number, (2400, 1800) if number == 0 else (80, 64), grain=0))
         paths.append(path)
     paths[7].write_bytes(paths[7].read_bytes()[:60])
     paths[11].write_bytes(b"")

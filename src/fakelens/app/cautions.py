@@ -1,8 +1,8 @@
 """A decoded picture and its file's facts in; why its verdict deserves less trust out. Knows nothing of Streamlit.
 
 A caution makes a verdict uncertain only where nothing was measured: pictures smaller than any in the evaluation, JPEG
-coarser than its coarsest, and pictures without the detail that detectors look at. The others are said and no more: the
-evaluation covers them, or an ordinary picture may look like that too.
+coarser than its coarsest, and pictures in which there is nothing that detectors could look at. The others are said and
+no more: the evaluation covers them, or an ordinary picture may look like that too.
 """
 
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ def _of_the_file(container: Container, input_px: int) -> list[Caution]:
 def _of_the_pixels(picture: Image.Image) -> list[Caution]:
     luma = np.asarray(picture.convert("L"), dtype=np.float32)
     if luma.std() < _MIN_CONTRAST:
-        return [Caution("It is nearly of one colour: there is next to nothing to judge.")]
+        return [Caution("It is nearly of one colour: there is next to nothing to judge.", undecided=True)]
     if fine_share(luma) < MIN_FINE_SHARE:
         return [
             Caution(
