@@ -31,7 +31,7 @@ def sets_table(entries: Sequence[Entry], data: StageRecord) -> Table:
             e.spec.display_name, name, str(block["num_images"]),
             *(with_interval(block, rate) for rate in _RATES),
             " → ".join(f"{e.evaluate.results['calibration_error'][name][when]:.3f}" for when in ("before", "after")),
-            "{:.3f}, {:.3f}".format(*block["calibration_error_by_chance"]), null,
+            ", ".join(f"{value:.3f}" for value in block.get("calibration_error_by_chance", ())) or "not recorded", null,
         )
         for e in entries
         for name, block in e.metrics.items()
