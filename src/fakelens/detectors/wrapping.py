@@ -82,7 +82,9 @@ class LogitDetector(nn.Module):
         evidence = _at_each_position(layers, features)
         if all(isinstance(layer, nn.Linear | nn.Dropout) for layer in layers):
             return evidence.mean((1, 2)), evidence
-        return self._head(self.network)(features.mean((2, 3))).flatten(), evidence
+        # As pooling, because that is what INT8 has; a mean would go through float.
+        average = functional.adaptive_avg_pool2d(features, 1).flatten(1)
+        return self._head(self.network)(average).flatten(), evidence
 
 
 def _at_each_position(layers: Iterable[nn.Module], values: torch.Tensor) -> torch.Tensor:
