@@ -194,6 +194,16 @@ def test_only_the_tabs_that_were_opened_have_asked_their_model(app: AppTest) -> 
     assert {name for name, _ in app.session_state["examined"]} == {"small_net"}
 
 
+def test_the_session_keeps_no_bytes_of_what_was_looked_at(app: AppTest) -> None:
+    upload(app, ("white.png", WHITE), ("bad.png", b"no picture"))
+    assert [(file.name, file.getvalue()) for file in app.session_state["pictures"]] == [
+        ("white.png", b""),
+        ("bad.png", b""),
+    ]
+    choose_tab(app, LABELS[1])
+    assert verdicts(app) == ["Likely AI-generated"]
+
+
 def test_a_removed_picture_is_forgotten(app: AppTest) -> None:
     upload(app, ("white.png", WHITE))
     app.file_uploader[0].clear()

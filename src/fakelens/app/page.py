@@ -64,7 +64,7 @@ def take_pictures(bundle: Bundle) -> Pictures:
     room = limits.MAX_PICTURES - len(others)
     if len(uploads) > room:
         st.info(f"Only the first {room} of these {len(uploads)} pictures are judged: remove some.")
-    dropped = [Arrival(upload.file_id, upload.name, partial(read, upload)) for upload in uploads[:room]]
+    dropped = [Arrival(upload.file_id, upload.name, partial(read, upload, "pictures")) for upload in uploads[:room]]
     take_in(bundle, [arrival for arrival in dropped if arrival.key not in known], known)
     take_in(bundle, [arrival for arrival in arrivals if arrival.key not in others][: max(0, room)], others)
     if others:
@@ -82,11 +82,11 @@ def other_arrivals(bundle: Bundle) -> Iterator[Arrival]:
         key="paste",
     )
     for upload in pasted.files if pasted else ():
-        yield Arrival(upload.file_id, upload.name, partial(read, upload))
+        yield Arrival(upload.file_id, upload.name, partial(read, upload, "paste"))
     if st.toggle("Use the camera", key="camera_on"):
         shot = st.camera_input("Take a picture", key="camera", resolution="1080p")
         if shot:
-            yield Arrival(shot.file_id, "Camera picture", partial(read, shot))
+            yield Arrival(shot.file_id, "Camera picture", partial(read, shot, "camera"))
     examples = sorted(name for name in bundle.info.files if name.startswith(_EXAMPLES))
     if examples:
         st.markdown("Examples, made by a program: to see how the page works, not how well a detector does.")
@@ -111,10 +111,10 @@ def take_in(bundle: Bundle, arrivals: list[Arrival], kept: Pictures) -> None:
         bar.empty()
 
 
-def read(upload: UploadedFile) -> bytes:
-    """The bytes of a file, which the server then lets go."""
+def read(upload: UploadedFile, widget: str) -> bytes:
+    """The bytes of a file that the widget with this key received, which the server then lets go."""
     data = upload.getvalue()
-    let_go(upload)
+    let_go(upload, widget)
     return data
 
 

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import streamlit as st
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -134,11 +135,17 @@ async def _drain(receive: Receive) -> None:
             pass
 
 
-def let_go(upload: UploadedFile) -> None:
-    """Forget the bytes of a file that has been looked at; its name stays in the list that the visitor sees."""
+def let_go(upload: UploadedFile, widget: str) -> None:
+    """Forget the bytes of a file that has been looked at; its name stays in the list that the visitor sees.
+
+    The page is handed copies: the session keeps another of what its widget, the one with this key, has received.
+    """
     context = get_script_run_ctx()
     assert context is not None, "only the page has uploads"
     empty = UploadedFileRec(upload.file_id, upload.name, upload.type, b"")
     context.uploaded_file_mgr.add_file(context.session_id, empty)  # type: ignore[attr-defined]  # in memory it has it
-    upload.seek(0)
-    upload.truncate()
+    received = st.session_state[widget]
+    for kept in (upload, *(received if isinstance(received, list) else getattr(received, "files", [received]))):
+        if kept == upload:
+            kept.seek(0)
+            kept.truncate()
