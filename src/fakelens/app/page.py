@@ -12,7 +12,7 @@ from fakelens.app import cards, limits, view, wording
 from fakelens.app.cards import Pictures, Settings
 from fakelens.app.desk import DESK
 from fakelens.app.opened import open_own
-from fakelens.app.uploads import let_go
+from fakelens.app.uploads import let_go, refusal
 from fakelens.runtime.bundle import Bundle
 
 COMPARE = "Compare"
@@ -34,6 +34,8 @@ def main() -> None:
     st.markdown("Was this picture taken by a camera, or made by an AI? Give it pictures and choose a detector.")
     try:
         bundle = open_own()
+        if words := refusal():
+            st.toast(f"A file was not taken. {words}", icon=":material/hourglass_top:", duration="infinite")
         if bundle.demo:
             st.warning(wording.DEMO_NOTICE, icon=":material/science:")
         pictures = take_pictures(bundle)

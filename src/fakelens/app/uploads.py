@@ -107,6 +107,7 @@ class UploadBudget:
             words = _FULL_SERVER
         else:
             return None
+        _tell(session, words)
         return PlainTextResponse(words, 429, {"Retry-After": _RETRY_S})
 
     @contextmanager
@@ -126,6 +127,26 @@ class UploadBudget:
             if not any(record.data for record in files.get_files(session, [file])):
                 del self._waiting[session, file]
         self._num_files = {name: num for name, num in self._num_files.items() if server.is_active_session(name)}
+        for session in [name for name in _UNTOLD if not server.is_active_session(name)]:
+            del _UNTOLD[session]
+
+
+_UNTOLD: dict[str, str] = {}
+"""Why a file of a session was refused, until its page has said so: the drop zone shows no more than a status code."""
+
+
+def _tell(session: str, words: str) -> None:
+    """Have the session's page run and say it, even if nothing was taken in that would make it run."""
+    server = runtime.get_instance()
+    if session not in _UNTOLD and server.is_active_session(session):
+        _UNTOLD[session] = words
+        server._session_mgr.get_active_session_info(session).session.request_rerun(None)  # type: ignore[union-attr]
+
+
+def refusal() -> str | None:
+    """Why a file of the visitor whose page runs was refused just now; each refusal is told once."""
+    context = get_script_run_ctx()
+    return _UNTOLD.pop(context.session_id, None) if context else None
 
 
 async def _drain(receive: Receive) -> None:
