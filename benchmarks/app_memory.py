@@ -46,7 +46,7 @@ class Server:
         self.url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.headless=true"]
         command += ["--server.address=127.0.0.1", f"--server.port={port}"]
-        env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"MALLOC_ARENA_MAX": "2"}
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         started = time.perf_counter()
         self.process = subprocess.Popen(command, cwd=bundle, env=env, stdout=subprocess.DEVNULL)
         while True:

@@ -1,5 +1,8 @@
 """Whatever bytes come in, the page gets a verdict or a sentence; never an exception."""
 
+import platform
+import subprocess
+import sys
 from dataclasses import replace
 from io import BytesIO
 
@@ -194,3 +197,32 @@ def test_agreement_in_words(verdicts: str, words: str) -> None:
 
 def test_words_from_outside_are_no_markup() -> None:
     assert wording.as_text("flux_1 [dev](x) *now*") == r"flux\_1 \[dev\](x) \*now\*"
+
+
+ARENAS = """
+import ctypes, sys, threading
+from fakelens.app.view import share_arenas
+if "shared" in sys.argv:
+    share_arenas()
+all_there = threading.Barrier(8)
+def allocate():
+    kept = [bytearray(100_000) for _ in range(10)]
+    all_there.wait()
+threads = [threading.Thread(target=allocate) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+libc = ctypes.CDLL("libc.so.6")
+libc.fdopen.restype, libc.fdopen.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_char_p]
+stdout = ctypes.c_void_p(libc.fdopen(1, b"w"))
+libc.malloc_info(0, stdout)
+libc.fflush(stdout)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="arenas are glibc's")
+def test_threads_share_two_arenas() -> None:
+    def arenas(*arguments: str) -> int:
+        command = [sys.executable, "-c", ARENAS, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.count("<heap ")
+
+    assert arenas("shared") <= 2 < arenas()

@@ -8,6 +8,9 @@ from starlette.middleware import Middleware
 import fakelens.app
 from fakelens.app.endpoint import routes
 from fakelens.app.uploads import UploadBudget
+from fakelens.app.view import share_arenas
+
+share_arenas()
 
 # `streamlit run` finds this name by reading the file, and serves it instead of running the file as a page.
 app = st.App(Path(fakelens.app.__file__).with_name("page.py"), middleware=[Middleware(UploadBudget)], routes=routes())
