@@ -70,8 +70,7 @@ def _markdown(found: Against, plots: Sequence[str]) -> str:
         *(f"> **WARNING: {warning}**" for warning in found.warnings),
         f"{found.num_images} pictures of `{found.folder}`, {found.num_fake} of them fake. Verdicts are at a "
         "probability of 0.5 unless said otherwise. 95 % intervals: bootstrap within each label (percentiles), "
-        "Wilson for shares of groups. Calibration error: mean distance between stated probability and observed share; "
-        "beside it what chance makes of as many pictures when every probability is exactly right.",
+        "Wilson for shares of groups. Calibration error: mean distance between stated probability and observed share.",
         "\n".join(f"- {words}" for words in (*map(_about, found.systems), *found.notes)),
         "## Figures", main_table(found).markdown(), found.null_words,
         "## At the thresholds chosen on validation", points_table(found).markdown(), found.null_words,

@@ -14,7 +14,7 @@ def main_table(found: Against) -> Table:
     """Each system's figures at 0.5, and what the files' metadata alone would score in the last row."""
     head = (
         "System", "n", "Accuracy (95 %)", "Balanced accuracy", "Precision", "Recall", "F1", "AUC (95 %)",
-        "Calibration error", "If perfectly calibrated: mean, 95 %", "False positives",
+        "Calibration error", "False positives",
     )  # fmt: skip
     score = _NONE if found.null is None else f"{found.null.random_split:.3f}"
     null = ("metadata alone", str(found.num_images), _NONE, score, *(_NONE,) * (len(head) - 4))
@@ -87,7 +87,6 @@ def _main_row(system: System) -> tuple[str, ...]:
         *(f"{value:.3f}" for value in (metrics.balanced_accuracy, metrics.precision, metrics.recall, metrics.f1)),
         _with(metrics.auc, intervals["auc"]),
         f"{summary.calibration_error:.3f}",
-        "{:.3f}, {:.3f}".format(*summary.calibration_error_by_chance),
         f"{_false_positive_rate(metrics):.3f}",
     )
 
