@@ -209,7 +209,7 @@ def test_more_than_may_wait_is_answered_with_words(visit: Callable[..., Any], gi
     page = visit()
     with page.expect_response(lambda response: "upload_file" in response.url and response.status == 429) as refused:
         give(page, *((f"{number}.png", bytes(9_400_000)) for number in range(5)))
-    assert "40 MB may wait" in refused.value.text()
+    assert "32 MB may wait" in refused.value.text()
     page.get_by_text("A file was not taken. Too much at once").wait_for()
 
 

@@ -19,7 +19,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRe
 from fakelens.app.limits import ENDPOINT
 
 _UPLOADS = "/_stcore/upload_file/"
-SESSION_BYTES = 40 * 2**20
+SESSION_BYTES = 32 * 2**20
 TOTAL_BYTES = 120 * 2**20
 MAX_CONNECTIONS = 60
 MAX_SESSION_FILES = 1_000  # a session's file that was let go still has a name
