@@ -31,9 +31,13 @@ BASE = "base"
 def trained(detector: str, prepared: Path, folder: Path, settings: Sequence[str]) -> dict[str, float]:
     """AUC for each set of the detector, trained and evaluated in `folder` with these settings."""
     folder.mkdir(parents=True, exist_ok=True)
-    data = folder / "data"
+    data, meant = folder / "data", (prepared / "data").resolve()
     if not data.is_symlink():
-        data.symlink_to((prepared / "data").resolve())
+        data.symlink_to(meant)
+    elif data.resolve() != meant:
+        raise ValueError(
+            f"{folder} was trained on {data.resolve()}, not {meant}: another --output, or --prepared as then"
+        )
     seed = load_record(data / "prepare.json").settings["seed"]
     pairs = [pair if "." in pair.split("=")[0] else f"detectors.{detector}.{pair}" for pair in settings]
     pairs += [f"data.seed={seed}", "evaluate.robustness_images=0"]
@@ -60,8 +64,8 @@ def table(found: dict[str, list[dict[str, float]]]) -> str:
         for split in sets:
             values, base = [run[split] for run in runs], [run[split] for run in found[BASE]]
             differences = [value - other for value, other in zip(values, base, strict=True)]
-            mean = with_error(values, ".3f") if name == BASE else f"{statistics.mean(values):.3f}"
-            cells.append(mean if name == BASE else f"{mean} ({with_error(differences, '+.3f')})")
+            changed = f"{statistics.mean(values):.3f} ({with_error(differences, '+.3f')})"
+            cells.append(with_error(values, ".3f") if name == BASE else changed)
         rows.append(cells)
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
@@ -74,6 +78,9 @@ def main() -> None:
     parser.add_argument("--common", nargs="+", default=[], metavar="KEY=VALUE")
     parser.add_argument("--variant", nargs="+", action="append", default=[], metavar=("NAME", "KEY=VALUE"))
     args = parser.parse_args()
+    names = [BASE, *(name for name, *_ in args.variant)]
+    if len(set(names)) < len(names):
+        parser.error(f"each --variant needs a name of its own, and not {BASE!r}: {', '.join(names)}")
     found = {
         name: [
             trained(args.detector, prepared, args.output / f"{name}-{number}", [*args.common, *own])
