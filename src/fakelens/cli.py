@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fakelens.core.errors import FakelensError
 from fakelens.terminal import TerminalReporter, print_table
 
 if TYPE_CHECKING:
@@ -405,7 +406,9 @@ def _specs(names: str | None) -> "list[DetectorSpec]":
 def _newest_bundle(option: str = "--bundle") -> Path:
     found = sorted(Path("runs").glob("*/bundle/bundle.json"), key=lambda path: path.stat().st_mtime)
     if not found:
-        raise ValueError(f"no bundle found in runs/*/bundle: give one with {option}, or make one with `fakelens run`")
+        raise FakelensError(
+            f"no bundle found in runs/*/bundle: give one with {option}, or make one with `fakelens run`"
+        )
     return found[-1].parent
 
 

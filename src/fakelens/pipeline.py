@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fakelens.core.artifacts import StageRecord, load_record, read_json, write_text
 from fakelens.core.detector_spec import DetectorSpec
+from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.evaluation.entry import shipped_variant
 from fakelens.recipes import Recipe, shipped, shown, training_settings
@@ -56,7 +57,7 @@ def train(
     from fakelens.training.run import train
 
     if spec.full:
-        raise ValueError(f"{spec.name} is not trained on its own: `fakelens compress {spec.full.name}` makes it")
+        raise FakelensError(f"{spec.name} is not trained on its own: `fakelens compress {spec.full.name}` makes it")
 
     settings = training_settings(spec, recipe)
     record = train(workdir, spec, settings, recipe.train, seed=recipe.data.seed, force=force, reporter=reporter)
@@ -76,7 +77,7 @@ def compress(
     from fakelens.compression.run import compress
 
     if spec.full:
-        raise ValueError(f"{spec.name} is compact already: compress {spec.full.name}, with another --target-mb")
+        raise FakelensError(f"{spec.name} is compact already: compress {spec.full.name}, with another --target-mb")
     settings = recipe.compress.model_copy(update={"target_mb": recipe.compress.target_mb or spec.compact_mb})
     own = recipe.detectors.get(spec.compact.name, {})
     record = compress(workdir, spec, settings, own, recipe.train, force=force, reporter=reporter)

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from fakelens.compression.settings import CompressSettings
 from fakelens.core.config import Settings, load_yaml, with_overrides
 from fakelens.core.detector_spec import DetectorSpec, TrainingSettings
+from fakelens.core.errors import FakelensError
 from fakelens.dataset.augmentation import AugmentationSettings
 from fakelens.dataset.prepare import DataSettings
 from fakelens.detectors.discovery import find
@@ -93,7 +94,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     elif name_or_path.endswith((".yaml", ".yml")):
         recipe = load_yaml(Path(name_or_path), Recipe)
     else:
-        raise ValueError(f"unknown recipe {name_or_path!r}: there are {', '.join(RECIPES)}, or give a file.yaml")
+        raise FakelensError(f"unknown recipe {name_or_path!r}: there are {', '.join(RECIPES)}, or give a file.yaml")
     return with_overrides(recipe, overrides)
 
 

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 from fakelens.core.artifacts import sha256_file
+from fakelens.core.errors import FakelensError
 from fakelens.runtime.bundle import FILE_NAME, Bundle, BundleDamaged
 
 # What somebody who deploys the folder may rightly change.
@@ -23,7 +24,7 @@ def open_own() -> Bundle:
     if (own / FILE_NAME).is_file():
         return open_checked(own)
     if "FAKELENS_BUNDLE" not in os.environ:
-        raise ValueError("There is no bundle: set FAKELENS_BUNDLE to the folder that `fakelens bundle` wrote.")
+        raise FakelensError("There is no bundle: set FAKELENS_BUNDLE to the folder that `fakelens bundle` wrote.")
     return open_checked(Path(os.environ["FAKELENS_BUNDLE"]))
 
 

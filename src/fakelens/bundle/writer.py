@@ -12,6 +12,7 @@ from string import Template
 from fakelens.app import wording
 from fakelens.app.limits import ENDPOINT
 from fakelens.core.artifacts import sha256_file, write_bytes, write_json, write_text
+from fakelens.core.errors import FakelensError
 from fakelens.runtime.bundle import FILE_NAME, FORMAT, BundleAbout, BundledModel, BundleInfo, Figures
 from fakelens.runtime.detector import OnnxDetector
 
@@ -22,6 +23,7 @@ _SOURCES = (
     "core/__init__.py",
     "core/artifacts.py",
     "core/cpus.py",
+    "core/errors.py",
     "core/imaging.py",
     "core/scoring.py",
     "runtime/__init__.py",
@@ -87,7 +89,7 @@ def write_bundle(
 
     """
     if folder.exists() and not (folder / FILE_NAME).is_file() and any(folder.iterdir()):
-        raise ValueError(f"{folder} holds something that is not a bundle: choose another folder or empty it")
+        raise FakelensError(f"{folder} holds something that is not a bundle: choose another folder or empty it")
     requirements = _requirements()
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
@@ -110,7 +112,7 @@ def _write_files(
     detectors = [OnnxDetector(entry.onnx_path) for entry in models]
     names = [detector.name for detector in detectors]
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"a bundle needs at least one model, each with a name of its own, not {names}")
+        raise FakelensError(f"a bundle needs at least one model, each with a name of its own, not {names}")
     bundled = tuple(_add_model(folder, entry, detector) for entry, detector in zip(models, detectors, strict=True))
     demo = any(detector.demo for detector in detectors)
     for name, picture in examples.items():
@@ -172,7 +174,7 @@ def _requirements() -> str:
             for packages in (_REQUIREMENTS, _SECURITY_REQUIREMENTS)
         )
     except metadata.PackageNotFoundError as error:
-        raise ValueError(f"{error.name} is not installed, so it cannot be pinned: install fakelens[app]") from error
+        raise FakelensError(f"{error.name} is not installed, so it cannot be pinned: install fakelens[app]") from error
     return "".join([*pins, _SECURITY_COMMENT, *security])
 
 

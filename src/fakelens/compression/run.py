@@ -10,6 +10,7 @@ from typing import Any
 
 # isort: split
 import fakelens.training.engine  # noqa: F401  before lightning
+from fakelens.core.errors import FakelensError
 
 # isort: split
 import numpy as np
@@ -48,7 +49,7 @@ def compress_stage(
     """
     trained = workdir / spec.name / "train.json"
     if not trained.exists():
-        raise ValueError(
+        raise FakelensError(
             f"{trained} is missing: only a trained detector can be compressed (`fakelens train {spec.name}`, with the "
             "same --workdir)"
         )
@@ -102,7 +103,7 @@ def compress(
         return record
     full, info = load_checkpoint(workdir / spec.name / BEST)
     if info.data_digest != data.record.digest:
-        raise ValueError(f"{spec.name} was trained on other data: train it again (`fakelens train {spec.name}`)")
+        raise FakelensError(f"{spec.name} was trained on other data: train it again (`fakelens train {spec.name}`)")
     taught = TrainingSettings.checked(_of(stage))
     goal = _Goal.of(full, taught.input_px, spec, settings)
     data.verify()
@@ -165,7 +166,7 @@ class _Goal:
             ValueError: when there is no target, the full detector's file fits it, or no file can.
         """
         if settings.target_mb is None:
-            raise ValueError(f"say how large the INT8 file of {spec.name} may be: --target-mb MB")
+            raise FakelensError(f"say how large the INT8 file of {spec.name} may be: --target-mb MB")
         target = round(settings.target_mb * 1e6)
         thin = copy.deepcopy(full)
         thinnest(thin, input_px, settings.round_to)
@@ -173,12 +174,12 @@ class _Goal:
         graph_bytes = least - int8_bytes(thin)
         largest = graph_bytes + int8_bytes(full)
         if target >= largest:
-            raise ValueError(
+            raise FakelensError(
                 f"{spec.name} has {largest / 1e6:.2f} MB as static INT8, which is no more than the "
                 f"{settings.target_mb:g} MB asked for: there is nothing to compress"
             )
         if target < least:
-            raise ValueError(
+            raise FakelensError(
                 f"{spec.name} cannot be compressed to {settings.target_mb:g} MB: with the fewest channels it still has "
                 f"{least / 1e6:.2f} MB; ask for more with --target-mb"
             )

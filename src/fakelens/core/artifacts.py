@@ -14,6 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from fakelens.core.errors import FakelensError
+
 _SEAL = "record_sha256"
 _PACKAGES = (
     "numpy",
@@ -73,9 +75,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ValueError(f"{path} is missing: run the stage that writes it") from error
+        raise FakelensError(f"{path} is missing: run the stage that writes it") from error
     except ValueError as error:
-        raise ValueError(f"{path} is not readable JSON ({error}): run its stage again with --force") from error
+        raise FakelensError(f"{path} is not readable JSON ({error}): run its stage again with --force") from error
 
 
 def sha256_file(path: Path) -> str:
@@ -169,7 +171,7 @@ def load_record(path: Path) -> StageRecord:
         own = {item.name: plain.pop(item.name) for item in fields(StageRecord) if item.name != "results"}
         return StageRecord(**own, results=plain)
     except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a stage record of this version: run its stage with --force") from error
+        raise FakelensError(f"{path} is not a stage record of this version: run its stage with --force") from error
 
 
 def changed_outputs(record_path: Path) -> list[str]:
@@ -199,7 +201,7 @@ def _text_of(path: Path) -> str:
     try:
         return path.read_bytes().decode(errors="replace")
     except FileNotFoundError as error:
-        raise ValueError(f"{path} is missing: run the stage that writes it") from error
+        raise FakelensError(f"{path} is missing: run the stage that writes it") from error
 
 
 def environment() -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from fakelens.core.errors import FakelensError
+
 
 class Settings(BaseModel):
     """Strict and immutable; the sentence beneath each field is its documentation."""
@@ -23,7 +25,7 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise ValueError("\n".join(_explain(cls, problem) for problem in error.errors())) from None
+            raise FakelensError("\n".join(_explain(cls, problem) for problem in error.errors())) from None
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -39,7 +41,7 @@ def with_overrides(settings: SettingsT, overrides: Sequence[str]) -> SettingsT:
     for override in overrides:
         path, separator, text = override.partition("=")
         if not separator or not path.strip():
-            raise ValueError(f"--set wants KEY=VALUE, for example data.num_images=3000, not {override!r}")
+            raise FakelensError(f"--set wants KEY=VALUE, for example data.num_images=3000, not {override!r}")
         _assign(values, path.strip().split("."), _parsed(text, override), override)
     return type(settings).checked(values)
 
@@ -54,11 +56,13 @@ def load_yaml(path: Path, cls: type[SettingsT]) -> SettingsT:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ValueError(f"cannot read the recipe {path}: {error.strerror}") from error
+        raise FakelensError(f"cannot read the recipe {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
+        raise FakelensError(f"{path} is not YAML: {error}") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold settings (key: value lines); `fakelens config` prints a complete example")
+        raise FakelensError(
+            f"{path} must hold settings (key: value lines); `fakelens config` prints a complete example"
+        )
     return cls.checked(values)
 
 
@@ -86,14 +90,14 @@ def _parsed(text: str, override: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ValueError(f"the value in {override!r} is not YAML: {error}") from error
+        raise FakelensError(f"the value in {override!r} is not YAML: {error}") from error
 
 
 def _assign(values: dict[str, Any], path: list[str], value: Any, override: str) -> None:
     for step in path[:-1]:
         values = values.setdefault(step, {})
         if not isinstance(values, dict):
-            raise ValueError(f"{override!r}: {step!r} is a single value and has no keys below it")
+            raise FakelensError(f"{override!r}: {step!r} is a single value and has no keys below it")
     values[path[-1]] = value
 
 
@@ -122,5 +126,5 @@ def _yaml() -> Any:
     try:
         import yaml
     except ImportError as error:
-        raise ValueError("recipes need PyYAML: install fakelens[train]") from error
+        raise FakelensError("recipes need PyYAML: install fakelens[train]") from error
     return yaml

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from fakelens.core.errors import FakelensError
+
 RefusalReason = Literal[
     "empty", "unsupported_format", "unreadable", "truncated", "too_small", "too_many_pixels", "too_many_bytes"
 ]
@@ -47,7 +49,7 @@ _HARMONISING_SUBSAMPLING = "4:2:0"
 _HIGH_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 
 
-class ImageRefused(ValueError):  # noqa: N818  a refusal is an answer, not a fault
+class ImageRefused(FakelensError):  # noqa: N818  a refusal is an answer, not a fault
     """A picture that cannot be judged: `reason` is for counting, the message for a person."""
 
     def __init__(self, reason: RefusalReason, message: str) -> None:
@@ -137,7 +139,7 @@ def to_model_input(squares_nhwc: ImageU8, input_px: int = INPUT_PX) -> ImageF32:
     """(N, S, S, 3) uint8 to the detectors' input: centre crop, (N, 3, input_px, input_px) float32 in [0, 1]."""
     side = squares_nhwc.shape[1]
     if input_px > side:
-        raise ValueError(f"the model wants {input_px} px but the stored pictures have {side} px")
+        raise FakelensError(f"the model wants {input_px} px but the stored pictures have {side} px")
     offset = (side - input_px) // 2
     crop = squares_nhwc[:, offset : offset + input_px, offset : offset + input_px]
     return np.ascontiguousarray(crop.transpose(0, 3, 1, 2), dtype=np.float32) / np.float32(255)

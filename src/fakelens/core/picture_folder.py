@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from fakelens.core.errors import FakelensError
+
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".avif"})
 _UNKNOWN = "unknown"
 
@@ -15,11 +17,11 @@ def picture_keys(root: Path, label: str) -> list[str]:
         ValueError: when there is no such folder, no picture in it, or it cannot be listed.
     """
     if not (root / label).is_dir():
-        raise ValueError(f"{root} has no folder {label}/: it should hold real/ and fake/ with pictures in them")
+        raise FakelensError(f"{root} has no folder {label}/: it should hold real/ and fake/ with pictures in them")
     pictures = filter(_is_picture, _visible_files(root / label))
     keys = sorted(path.relative_to(root).as_posix() for path in pictures)
     if not keys:
-        raise ValueError(f"{root / label} holds no picture: files with {', '.join(sorted(SUFFIXES))} count")
+        raise FakelensError(f"{root / label} holds no picture: files with {', '.join(sorted(SUFFIXES))} count")
     return keys
 
 
@@ -43,7 +45,7 @@ def _visible_files(folder: Path) -> Iterator[Path]:
 
 
 def _refuse(error: OSError) -> None:
-    raise ValueError(f"cannot list {error.filename}: {error.strerror}")
+    raise FakelensError(f"cannot list {error.filename}: {error.strerror}")
 
 
 def _is_picture(path: Path) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
+from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import ImageF32
 
 # The numeric label of each class; `probability` is always that of FAKE.
@@ -36,7 +37,7 @@ class Threshold:
 
     def __post_init__(self) -> None:
         if not 0 <= self.real <= self.fake <= 1:
-            raise ValueError(f"thresholds must satisfy 0 <= real <= fake <= 1, not {self.real}, {self.fake}")
+            raise FakelensError(f"thresholds must satisfy 0 <= real <= fake <= 1, not {self.real}, {self.fake}")
 
     def verdict(self, probability: float) -> Verdict:
         """The verdict on a picture that is AI-generated with this probability."""
@@ -69,7 +70,7 @@ def points_of(plain: Iterable[Mapping[str, Any]]) -> tuple[OperatingPoint, ...]:
     try:
         return tuple(OperatingPoint(p["false_positive_rate"], Threshold(**p["threshold"])) for p in plain)
     except (KeyError, TypeError) as error:
-        raise ValueError(f"operating points are not as `fakelens evaluate` writes them ({error})") from error
+        raise FakelensError(f"operating points are not as `fakelens evaluate` writes them ({error})") from error
 
 
 def point_at(points: Sequence[OperatingPoint], rate: float | None) -> OperatingPoint:
@@ -82,7 +83,7 @@ def point_at(points: Sequence[OperatingPoint], rate: float | None) -> OperatingP
         if point.false_positive_rate == rate:
             return point
     known = ", ".join(f"{p.false_positive_rate:g}" for p in points if p.false_positive_rate is not None) or "none"
-    raise ValueError(f"no threshold was kept for a false-positive rate of {rate}: there are {known}")
+    raise FakelensError(f"no threshold was kept for a false-positive rate of {rate}: there are {known}")
 
 
 class Scorer(Protocol):

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import STORED_PX
 from fakelens.core.progress import Reporter, Task
 from fakelens.core.scoring import FAKE, LABELS, REAL
@@ -62,7 +63,7 @@ class Collection:
     refused: Counter[str]
 
 
-class NotEnoughError(ValueError):
+class NotEnoughError(FakelensError):
     """The source cannot fill the quota."""
 
 

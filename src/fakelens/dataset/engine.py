@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 
 from fakelens.core.cpus import available_cpus
+from fakelens.core.errors import FakelensError
 from fakelens.dataset.parts import Picture, Work
 
 
@@ -69,7 +70,7 @@ def run_here(works: Sequence[Work], num_workers: int | None, blocks_in_flight: i
                 future, num_bytes = ready.get()
                 yield Outcome(future.result(), num_bytes)
         except BrokenProcessPool as error:
-            raise ValueError(
+            raise FakelensError(
                 "a process that decodes images died, perhaps for lack of memory: run the same command again to go "
                 "on, with --set data.num_workers=1 --set data.blocks_in_flight=1 if it happens again"
             ) from error
@@ -87,7 +88,7 @@ def run_on_ray(works: Sequence[Work], num_workers: int | None) -> Iterator[Outco
     try:
         import ray
     except ModuleNotFoundError as error:
-        raise ValueError("data.engine=ray needs Ray: pip install 'fakelens[cluster]'") from error
+        raise FakelensError("data.engine=ray needs Ray: pip install 'fakelens[cluster]'") from error
     if not works:
         return
     # Our own display tells of progress.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fakelens.core.artifacts import atomic_path
+from fakelens.core.errors import FakelensError
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def read_manifest(path: Path) -> list[ManifestRow]:
         rows = pq.read_table(path, columns=[field.name for field in fields(ManifestRow)]).to_pylist()
         return [ManifestRow(**row) for row in rows]
     except (OSError, TypeError, ValueError) as error:
-        raise ValueError(f"cannot read {path} ({error}): run `fakelens prepare --force`") from error
+        raise FakelensError(f"cannot read {path} ({error}): run `fakelens prepare --force`") from error
 
 
 def columns_of(rows: Sequence[ManifestRow]) -> dict[str, list[Any]]:

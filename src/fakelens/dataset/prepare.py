@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from fakelens.core.artifacts import Stage, StageRecord, read_json, write_json
+from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.scoring import FAKE, LABELS
 from fakelens.dataset.arrays import write_arrays
@@ -48,7 +49,7 @@ class DataSettings(CollectSettings):
     def _generators_are_consistent(self) -> Self:
         for name in ("held_out_generators", "include_generators"):
             if both := set(getattr(self, name)) & set(self.exclude_generators):
-                raise ValueError(f"{', '.join(sorted(both))}: stands in both {name} and exclude_generators")
+                raise FakelensError(f"{', '.join(sorted(both))}: stands in both {name} and exclude_generators")
         return self
 
 
@@ -131,7 +132,9 @@ def _eligible(blocks: Sequence[Block], settings: DataSettings) -> list[Block]:
     for key in ("include_generators", "held_out_generators"):
         for name in set(getattr(settings, key)) - names:
             near = difflib.get_close_matches(name, names, n=3) or sorted(names)
-            raise ValueError(f"data.{key}: there is no generator {name!r} in this choice; there are {', '.join(near)}")
+            raise FakelensError(
+                f"data.{key}: there is no generator {name!r} in this choice; there are {', '.join(near)}"
+            )
     included = {*settings.include_generators, *settings.held_out_generators} if settings.include_generators else names
 
     def eligible(_: Block, row: Row) -> bool:
@@ -163,7 +166,7 @@ def _check_disk(folder: Path, num_images: int, stored_px: int) -> None:
     there = sum(path.stat().st_size for path in (folder / ".parts").glob("*.npy"))
     free = shutil.disk_usage(folder).free
     if free + there < needed:
-        raise ValueError(
+        raise FakelensError(
             f"preparing {num_images:,} images needs {needed / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are "
             "free: make room, or choose another disk with --workdir"
         )
@@ -176,7 +179,7 @@ def _disk_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise ValueError(
+        raise FakelensError(
             f"the disk of {folder} is full: make room and run the same command again, it goes on where it stopped"
         ) from error
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fakelens.core.artifacts import StageRecord, changed_outputs, load_record
+from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import ImageU8
 from fakelens.dataset.manifest import ManifestRow, read_manifest
 
@@ -74,7 +75,7 @@ class PreparedData:
         """
         changed = changed_outputs(self.folder / "prepare.json")
         if changed:
-            raise ValueError(
+            raise FakelensError(
                 f"changed since `prepare` wrote it: {', '.join(changed)} in {self.folder}; "
                 "run `fakelens prepare --force` to make it again"
             )

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from fakelens.core.errors import FakelensError
+
 SPLITS = ("train", "val", "test")
 Ints = npt.NDArray[np.int64]
 
@@ -17,7 +19,7 @@ def split_sizes(num_images: int) -> tuple[int, int, int]:
     """
     held_out = 2 * round(num_images * 0.15 / 2)
     if num_images % 2 or held_out < 2:
-        raise ValueError(f"data.num_images must be even and at least 14, not {num_images}")
+        raise FakelensError(f"data.num_images must be even and at least 14, not {num_images}")
     return num_images - 2 * held_out, held_out, held_out
 
 
@@ -54,7 +56,7 @@ def _place_group(result: Ints, room: Ints, labels: Ints, group: list[int]) -> No
     need = np.bincount(labels[group], minlength=2)
     fits = np.flatnonzero((room >= need).all(axis=1))
     if len(fits) == 0:
-        raise ValueError(
+        raise FakelensError(
             f"a group of {len(group)} near-duplicate images fits into no split: the source repeats itself too much; "
             "ask for more images or another source"
         )

@@ -10,6 +10,7 @@ import torch
 
 from fakelens.core.artifacts import atomic_path
 from fakelens.core.detector_spec import BuildOptions, DetectorSpec, TrainingSettings
+from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import ImageF32
 from fakelens.detectors.discovery import find
 from fakelens.detectors.widths import fit_widths
@@ -73,9 +74,9 @@ def load_checkpoint(path: Path) -> tuple[LogitDetector, CheckpointInfo]:
             fit_widths(network, weights)
         network.load_state_dict(weights)
     except FileNotFoundError as error:
-        raise ValueError(f"{path} is missing: train the detector first (`fakelens train DETECTOR`)") from error
+        raise FakelensError(f"{path} is missing: train the detector first (`fakelens train DETECTOR`)") from error
     except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{path} is not a checkpoint of this version of fakelens ({error})") from error
+        raise FakelensError(f"{path} is not a checkpoint of this version of fakelens ({error})") from error
     return network.eval(), info
 
 

@@ -6,6 +6,7 @@ from functools import cache
 
 import fakelens.detectors
 from fakelens.core.detector_spec import COMPACT_SUFFIX, DetectorSpec
+from fakelens.core.errors import FakelensError
 
 
 @cache
@@ -30,5 +31,5 @@ def find(name: str) -> DetectorSpec:
     if full != name and full in detectors:
         return detectors[full].compact
     if name not in detectors:
-        raise ValueError(f"unknown detector {name!r}: there are {', '.join(detectors)}")
+        raise FakelensError(f"unknown detector {name!r}: there are {', '.join(detectors)}")
     return detectors[name]

@@ -3,6 +3,8 @@
 import contextlib
 from collections.abc import Iterator
 
+from fakelens.core.errors import FakelensError
+
 
 @contextlib.contextmanager
 def weights_from_hub(repository: str) -> Iterator[None]:
@@ -12,7 +14,7 @@ def weights_from_hub(repository: str) -> Iterator[None]:
     except Exception as error:
         # timm and transformers wrap the hub's errors in OSError, RuntimeError or their own, without a common base.
         reason = str(error).strip().splitlines()
-        raise ValueError(
+        raise FakelensError(
             f"the pretrained weights {repository} cannot be had "
             f"({type(error).__name__}: {reason[0] if reason else 'no reason given'}). "
             "Check the network, HF_ENDPOINT and HF_TOKEN and run again, or train from scratch with --no-pretrained"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.scoring import FAKE
 from fakelens.dataset.audit import Audit, audit_container
@@ -199,7 +200,7 @@ def _check_names(models: Sequence[OpenedModel], foreign: Sequence[ForeignScores]
     taken = set(COLUMNS) | {model.name for model in models}
     for system in foreign:
         if system.name in taken:
-            raise ValueError(
+            raise FakelensError(
                 f"{system.path}: a system or column is called {system.name!r} already: rename the file, or give the "
                 "system another name in a column `system`"
             )

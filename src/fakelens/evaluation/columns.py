@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fakelens.core.artifacts import atomic_path
+from fakelens.core.errors import FakelensError
 
 _T = TypeVar("_T")
 
@@ -33,5 +34,5 @@ def read_columns(path: Path, kind: type[_T]) -> _T:
         names = kind.__dataclass_fields__  # type: ignore[attr-defined]  # a dataclass
         columns = {name: np.array(table[name].to_pylist()) for name in names}
     except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"cannot read {path} ({error}): run `fakelens evaluate` for this detector") from error
+        raise FakelensError(f"cannot read {path} ({error}): run `fakelens evaluate` for this detector") from error
     return kind(**{**columns, "logit": columns["logit"].astype(np.float32)})

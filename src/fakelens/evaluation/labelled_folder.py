@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import MIN_SIDE_PX, STORED_PX, Container, ImageRefused, ImageU8, decode
 from fakelens.core.picture_folder import group_of, picture_keys
 from fakelens.core.scoring import LABELS
@@ -48,7 +49,7 @@ class LabelledFolder:
             ValueError: when there is no such folder, or it lacks pictures of either label.
         """
         if not root.is_dir():
-            raise ValueError(f"{root} is not a folder: name one that holds real/ and fake/ with --against FOLDER")
+            raise FakelensError(f"{root} is not a folder: name one that holds real/ and fake/ with --against FOLDER")
         found = [(key, label) for label, name in enumerate(LABELS) for key in picture_keys(root, name)]
         for key, _ in found:
             _check_text(key)
@@ -92,7 +93,7 @@ def _check_text(key: str) -> None:
     try:
         key.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"the file name {key!r} is not UTF-8, no table can name it: rename the file") from error
+        raise FakelensError(f"the file name {key!r} is not UTF-8, no table can name it: rename the file") from error
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from fakelens.core.errors import FakelensError
+
 
 @dataclass(frozen=True)
 class Metrics:
@@ -31,7 +33,7 @@ def compute_metrics(labels: npt.NDArray[np.int64], probabilities: npt.NDArray[np
     from sklearn import metrics
 
     if set(np.unique(labels)) != {0, 1}:
-        raise ValueError("metrics need photographs and fakes: one of the two is missing")
+        raise FakelensError("metrics need photographs and fakes: one of the two is missing")
     said_fake = (probabilities >= 0.5).astype(int)
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(
         labels, said_fake, average="binary", zero_division=0

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fakelens.core.artifacts import StageRecord, load_record
+from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import ImageF32, ImageU8, to_model_input
 from fakelens.core.scoring import OperatingPoint, Threshold, points_of
 from fakelens.evaluation.calibration import calibrated
@@ -59,7 +60,7 @@ def _open(path: Path) -> list[OpenedModel]:
         return [_of_onnx(OnnxDetector(path), path)]
     if path.suffix == ".safetensors":
         return [_of_checkpoint(path)]
-    raise ValueError(f"{path} is no model: give a .safetensors checkpoint, an .onnx file or a bundle's folder")
+    raise FakelensError(f"{path} is no model: give a .safetensors checkpoint, an .onnx file or a bundle's folder")
 
 
 def _of_onnx(detector: OnnxDetector, path: Path) -> OpenedModel:
@@ -112,4 +113,4 @@ def _told_apart(models: Sequence[OpenedModel]) -> tuple[OpenedModel, ...]:
         if len(set(names)) == len(models):
             return tuple(replace(model, name=name) for model, name in zip(models, names, strict=True))
     twice = next(name for name in named[-1] if named[-1].count(name) > 1)
-    raise ValueError(f"{twice} was given twice: name each model once")
+    raise FakelensError(f"{twice} was given twice: name each model once")

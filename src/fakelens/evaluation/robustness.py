@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import ImageF32, ImageU8, to_model_input
 from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.core.scoring import FAKE, REAL
@@ -107,7 +108,9 @@ def _choice(labels: npt.NDArray[np.int64], num_images: int, seed: int) -> npt.ND
     of_each = [np.flatnonzero(labels == label) for label in (REAL, FAKE)]
     num_each = min(num_images // 2, *(len(indices) for indices in of_each))
     if num_each < 1:
-        raise ValueError("robustness needs photographs and fakes: give it at least 2 pictures, and some of each kind")
+        raise FakelensError(
+            "robustness needs photographs and fakes: give it at least 2 pictures, and some of each kind"
+        )
     rng = np.random.default_rng((seed, _STREAM))
     return np.sort(np.concatenate([rng.permutation(indices)[:num_each] for indices in of_each]))
 

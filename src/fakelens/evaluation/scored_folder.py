@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import STORED_PX, Container, ImageRefused
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.scoring import LABELS, OperatingPoint
@@ -103,7 +104,7 @@ def _check_labels(pictures: LabelledFolder, refused: Sequence[Refused]) -> None:
     for label, name in enumerate(LABELS):
         if label not in pictures.labels:
             first = next(r for r in refused if r.image.startswith(f"{name}/"))
-            raise ValueError(
+            raise FakelensError(
                 f"no picture of {pictures.root / name} can be judged ({first.image}: {first.reason}): "
                 "both labels are needed, add pictures that can be decoded"
             )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fakelens.core.artifacts import read_json
+from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import ImageF32
 from fakelens.runtime.bundle import Bundle
 from fakelens.runtime.detector import OnnxDetector
@@ -74,7 +75,7 @@ def exported_files(workdir: Path, detectors: Sequence[str] | None) -> list[Expor
             known = checkpoint if checkpoint.exists() else None
             found.append(Exported(name, path.stem, path, accuracies.get(path.name), known))
     if not found:
-        raise ValueError(f"nothing is exported in {workdir}: run `fakelens run` or `fakelens export DETECTOR` first")
+        raise FakelensError(f"nothing is exported in {workdir}: run `fakelens run` or `fakelens export DETECTOR` first")
     return found
 
 

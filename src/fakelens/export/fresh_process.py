@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from fakelens.core.errors import FakelensError
+
 _PREDICTIONS = 5
 
 
@@ -32,7 +34,7 @@ def measure_fresh(model: Path, picture: Path) -> Fresh:
     command = [sys.executable, "-m", __name__, str(model), str(picture)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ValueError(f"{model} cannot be measured in a process of its own: {done.stderr.strip()}")
+        raise FakelensError(f"{model} cannot be measured in a process of its own: {done.stderr.strip()}")
     return Fresh(**json.loads(done.stdout))
 
 

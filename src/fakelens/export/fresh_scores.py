@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from fakelens.core.errors import FakelensError
+
 _BATCH = 32
 BATCHES = (1, 3, 5)
 
@@ -37,7 +39,7 @@ def score_fresh(model: Path, squares: Path) -> FreshScores:
         command = [sys.executable, "-m", __name__, str(model), str(squares), str(out)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise ValueError(f"{model} cannot be verified in a process of its own: {done.stderr.strip()}")
+            raise FakelensError(f"{model} cannot be verified in a process of its own: {done.stderr.strip()}")
         with np.load(out) as found:
             return FreshScores(found["probability"], float(found["batch_difference"]))
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from fakelens.core.artifacts import atomic_path
+from fakelens.core.errors import FakelensError
 from fakelens.core.scoring import OperatingPoint, Threshold
 from fakelens.detectors.checkpoint import CheckpointInfo
 from fakelens.detectors.wrapping import LogitDetector
@@ -83,7 +84,7 @@ def check_opset(path: Path) -> None:
 
     found = {item.version for item in onnx.load(path).opset_import if item.domain in ("", "ai.onnx")}
     if found != {OPSET}:
-        raise ValueError(f"{path} has opset {sorted(found)} instead of {OPSET}")
+        raise FakelensError(f"{path} has opset {sorted(found)} instead of {OPSET}")
 
 
 def write_metadata(path: Path, metadata: Mapping[str, str]) -> None:

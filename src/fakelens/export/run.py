@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fakelens.core.artifacts import Stage, StageRecord, load_record, sha256_json
 from fakelens.core.detector_spec import DetectorSpec
+from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.core.scoring import Threshold, points_of
 from fakelens.dataset.prepared import PreparedData
@@ -180,7 +181,9 @@ def _results(
         for name, found in results.items()
     }
     if refusals[FP32]:
-        raise ValueError(f"the exported {paths[FP32]} does not agree with its checkpoint: {'; '.join(refusals[FP32])}")
+        raise FakelensError(
+            f"the exported {paths[FP32]} does not agree with its checkpoint: {'; '.join(refusals[FP32])}"
+        )
     latencies = median_latencies_ms({name: OnnxDetector(path, num_threads=1) for name, path in paths.items()})
     passed = [name for name in paths if name != FP32 and not refusals[name]]
     # Of equally fast ones the smaller.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from fakelens.core.artifacts import read_json
+from fakelens.core.errors import FakelensError
 from fakelens.core.scoring import OperatingPoint, Threshold, points_of
 from fakelens.runtime.detector import OnnxDetector
 
@@ -17,7 +18,7 @@ _REMEDY = "write it again with `fakelens bundle`"
 _T = TypeVar("_T")
 
 
-class BundleDamaged(ValueError):  # noqa: N818  says what is wrong, as `ImageRefused` does
+class BundleDamaged(FakelensError):  # noqa: N818  says what is wrong, as `ImageRefused` does
     """The folder's files are not those that its `bundle.json` describes."""
 
 
@@ -110,7 +111,7 @@ class Bundle:
         """
         path = folder / FILE_NAME
         if not path.is_file():
-            raise ValueError(f"{folder} is not a bundle, it has no {FILE_NAME}: {_REMEDY}")
+            raise FakelensError(f"{folder} is not a bundle, it has no {FILE_NAME}: {_REMEDY}")
         try:
             return cls(folder, _parse(read_json(path)), num_threads)
         except ValueError as error:
@@ -136,7 +137,7 @@ class Bundle:
             if model.name == name:
                 return model
         names = ", ".join(model.name for model in self.models)
-        raise ValueError(f"the bundle has no detector {name!r}; it has {names}")
+        raise FakelensError(f"the bundle has no detector {name!r}; it has {names}")
 
     def detector(self, name: str) -> OnnxDetector:
         """The loaded detector of this name; loaded at the first call.
@@ -171,16 +172,18 @@ class Bundle:
 def _parse(content: Any) -> BundleInfo:
     found = _value(content, "format", int, FILE_NAME)
     if found != FORMAT:
-        raise ValueError(f"its format is {found}, this program reads {FORMAT}")
+        raise FakelensError(f"its format is {found}, this program reads {FORMAT}")
     files = _value(content, "files", dict, FILE_NAME)
     blocks = _value(content, "models", list, FILE_NAME)
     models = tuple(_parse_model(block, f"models[{index}]") for index, block in enumerate(blocks))
     if not models or len({model.name for model in models}) < len(models):
-        raise ValueError("models: at least one is needed, each with a name of its own")
+        raise FakelensError("models: at least one is needed, each with a name of its own")
     for model in models:
         # A listed path is one that the writer chose; `..` or an absolute path never is.
         if model.file not in files or Path(model.file).name != model.file:
-            raise ValueError(f"{model.name}: files does not list {model.file!r} as a file of the bundle's own folder")
+            raise FakelensError(
+                f"{model.name}: files does not list {model.file!r} as a file of the bundle's own folder"
+            )
     about = _read(BundleAbout, _value(content, "data", dict, FILE_NAME), "data")
     return _read(BundleInfo, content, FILE_NAME, data=about, models=models, files=files)
 
@@ -205,5 +208,5 @@ def _value(block: Any, key: str, kind: type[_T], where: str) -> _T:
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind:
-        raise ValueError(f"{where}: {key} should be of type {kind.__name__}, not {value!r}")
+        raise FakelensError(f"{where}: {key} should be of type {kind.__name__}, not {value!r}")
     return value

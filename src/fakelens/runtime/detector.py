@@ -12,6 +12,7 @@ from PIL import Image
 
 from fakelens.core import imaging
 from fakelens.core.cpus import available_cpus
+from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import Container, ImageF32
 from fakelens.core.scoring import Threshold, Verdict, points_of
 
@@ -56,7 +57,7 @@ class OnnxDetector:
             self.demo = {"true": True, "false": False}[self.metadata["fakelens.demo"]]
             self.licence = self.metadata["fakelens.licence"]
         except (KeyError, ValueError) as error:
-            raise ValueError(
+            raise FakelensError(
                 f"{label} is not of this version of `fakelens export` (metadata: {error}): export it again"
             ) from error
 
@@ -118,7 +119,7 @@ def _model_bytes(model: bytes | Path) -> bytes:
     try:
         return model.read_bytes()
     except OSError as error:
-        raise ValueError(f"the model {model} cannot be read ({error.strerror}): export it first") from error
+        raise FakelensError(f"the model {model} cannot be read ({error.strerror}): export it first") from error
 
 
 def _open_session(data: bytes, label: str, num_threads: int) -> ort.InferenceSession:
@@ -132,16 +133,16 @@ def _open_session(data: bytes, label: str, num_threads: int) -> ort.InferenceSes
     try:
         session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a dozen unrelated exception types for a bad file
-        raise ValueError(f"onnxruntime cannot load {label} ({error}): export it again") from error
+        raise FakelensError(f"onnxruntime cannot load {label} ({error}): export it again") from error
     inputs = {value.name for value in session.get_inputs()}
     outputs = {value.name for value in session.get_outputs()}
     if inputs != {INPUT} or OUTPUT not in outputs:
-        raise ValueError(
+        raise FakelensError(
             f"{label} is not a fakelens detector: it maps {sorted(inputs)} to {sorted(outputs)} instead of "
             f"{INPUT!r} to {OUTPUT!r}; use a file that `fakelens export` wrote"
         )
     if HEATMAP not in outputs:
-        raise ValueError(
+        raise FakelensError(
             f"{label} is not of this version of `fakelens export` (it has no output {HEATMAP!r}): export it again"
         )
     return session

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fakelens.core.cpus import available_cpus
+from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import ImageRefused
 from fakelens.core.picture_folder import SUFFIXES
 from fakelens.core.scoring import Threshold, Verdict
@@ -49,7 +50,7 @@ def picture_files(paths: Sequence[Path]) -> list[Path]:
         else:
             found = [path]  # a missing file becomes a judgement with an error, so that the others are not lost
         if not found:
-            raise ValueError(f"no pictures in {path}: expected files ending in {', '.join(sorted(SUFFIXES))}")
+            raise FakelensError(f"no pictures in {path}: expected files ending in {', '.join(sorted(SUFFIXES))}")
         files += found
     return files
 

@@ -1,5 +1,6 @@
 """From settings to a source: the one place that knows the sources' names."""
 
+from fakelens.core.errors import FakelensError
 from fakelens.sources.base import Source, SourceSettings
 
 SOURCES = ("openfake", "folder", "synthetic")
@@ -24,4 +25,4 @@ def open_source(settings: SourceSettings) -> Source:
             from fakelens.sources.synthetic import SyntheticSource
 
             return SyntheticSource(settings)
-    raise ValueError(f"unknown source {settings.source!r}: data.source is one of {', '.join(SOURCES)}")
+    raise FakelensError(f"unknown source {settings.source!r}: data.source is one of {', '.join(SOURCES)}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fakelens.core.errors import FakelensError
 from fakelens.core.picture_folder import group_of, picture_keys
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.scoring import LABELS
@@ -77,10 +78,10 @@ class Files:
 
 def _existing_folder(path: str | None) -> Path:
     if not path:
-        raise ValueError("the folder source needs to know its folder: --set data.path=FOLDER")
+        raise FakelensError("the folder source needs to know its folder: --set data.path=FOLDER")
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        raise ValueError(f"{path} is not a folder: name one that holds real/ and fake/ with --set data.path=FOLDER")
+        raise FakelensError(f"{path} is not a folder: name one that holds real/ and fake/ with --set data.path=FOLDER")
     return folder
 
 

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.scoring import LABELS
 from fakelens.sources.base import Block, Row, Source, SourceSettings
@@ -67,7 +68,7 @@ class OpenFakeSource:
         settings = self._settings
         shards = _shards(self._repository, settings.config, settings.split)
         if not shards:
-            raise ValueError(
+            raise FakelensError(
                 f"{settings.repository} at {settings.revision} has no parquet files for config {settings.config!r}, "
                 f"split {settings.split!r}: check data.config and data.split"
             )
@@ -118,7 +119,7 @@ class OpenFakeSource:
             # A branch may move between two reads: everything after this names the commit.
             self.revision = str(info["sha"])
         except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(
+            raise FakelensError(
                 f"the server at {constants.ENDPOINT} does not answer as a hub does when asked for {where}: "
                 "check HF_ENDPOINT and data.repository"
             ) from error
@@ -151,7 +152,7 @@ class _Shard:
         """
         piece = _fetch(self.repository, self.commit, self.path, f"{start}-{end - 1}")
         if len(piece) != end - start:
-            raise ValueError(
+            raise FakelensError(
                 f"the hub gave {len(piece)} of {end - start} bytes of {self.path}: its file does not match its own "
                 "footer, or a proxy ignores byte ranges; check HF_ENDPOINT and data.revision"
             )
@@ -259,12 +260,12 @@ def _open_shard(repository: _Repository, path: str) -> _Shard:
     try:
         footer = pq.read_metadata(pa.BufferReader(tail))
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(
+        raise FakelensError(
             f"{repository.name}/{path} is not a parquet file ({_first_line(error)}): check data.revision"
         ) from error
     missing = {"image.bytes", "label", "model"} - {column.path for column in footer.schema}
     if missing:
-        raise ValueError(
+        raise FakelensError(
             f"{repository.name}/{path} has no column {', '.join(sorted(missing))}: "
             "check data.repository, only OpenFake's own layout can be read"
         )
@@ -331,7 +332,7 @@ def _parquet_errors(name: str) -> Iterator[None]:
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno:
             raise  # the disk's
-        raise ValueError(
+        raise FakelensError(
             f"{name} cannot be read ({_first_line(error)}): the file on the hub is damaged; choose another data.seed"
         ) from error
 
@@ -344,16 +345,16 @@ def _hub_errors(where: str) -> Iterator[None]:
     try:
         yield
     except errors.RevisionNotFoundError as error:
-        raise ValueError(f"{where} does not exist: choose another with --set data.revision=…") from error
+        raise FakelensError(f"{where} does not exist: choose another with --set data.revision=…") from error
     except errors.GatedRepoError as error:
-        raise ValueError(f"{where} asks for access: accept its terms on the hub and set HF_TOKEN") from error
+        raise FakelensError(f"{where} asks for access: accept its terms on the hub and set HF_TOKEN") from error
     except errors.RepositoryNotFoundError as error:
-        raise ValueError(
+        raise FakelensError(
             f"{where} cannot be found: check data.repository, HF_ENDPOINT, and HF_TOKEN if it is private or has expired"
         ) from error
     # The hub client's own HTTPError is the base of what its transport raises (httpx or httpx2, by its version).
     except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]
-        raise ValueError(
+        raise FakelensError(
             f"reading {where} failed ({type(error).__name__}: {_first_line(error)}): "
             "check the network, HF_ENDPOINT and HF_TOKEN, then run the same command again: it goes on where it "
             "stopped; without a network, --recipe demo needs none"

@@ -9,6 +9,7 @@ from typing import Any
 
 # isort: split
 import fakelens.training.engine  # noqa: F401  before lightning
+from fakelens.core.errors import FakelensError
 
 # isort: split
 import lightning as L
@@ -56,7 +57,7 @@ class EpochKeeper(Checkpoint):
         assert isinstance(pl_module, DetectorModule)
         row = self._row(trainer)
         if not math.isfinite(row.train_loss) or not math.isfinite(row.val_loss):
-            raise ValueError(
+            raise FakelensError(
                 f"training diverged in epoch {row.epoch}: the loss is not a number; lower the learning rate with "
                 f"--set detectors.{self._info.detector}.learning_rate={self._phase.learning_rate / 3:.1g}"
             )
@@ -127,5 +128,5 @@ def read_progress(folder: Path, key: str) -> Progressed:
         plain = torch.load(path, map_location="cpu", weights_only=True)["fakelens"]
         state = Progressed(**{**plain, "history": tuple(EpochRow(**row) for row in plain["history"])})
     except (KeyError, TypeError, RuntimeError, OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read ({error}): start again with --force") from error
+        raise FakelensError(f"{path} cannot be read ({error}): start again with --force") from error
     return state if state.key == key else Progressed(key)

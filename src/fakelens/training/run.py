@@ -5,6 +5,7 @@ from pathlib import Path
 
 # isort: split
 import fakelens.training.engine  # noqa: F401  before lightning
+from fakelens.core.errors import FakelensError
 
 # isort: split
 import torch
@@ -96,7 +97,7 @@ def _teacher_digest(workdir: Path, settings: TrainingSettings) -> dict[str, str]
         return {}
     path = _teacher_path(workdir, settings.teacher)
     if not path.is_file():
-        raise ValueError(
+        raise FakelensError(
             f"the teacher {path} is missing: train it first (`fakelens train {settings.teacher}`, with the same "
             "--workdir), or learn without one: teacher=null"
         )
