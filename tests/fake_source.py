@@ -178,8 +178,8 @@ def without(block: Block, *positions: int) -> Block:
 
 
 def digests(workdir: Path) -> dict[str, str]:
-    """Of all that is in data/, but the record, which has times in it."""
-    paths = (path for path in (workdir / "data").iterdir() if path.name != "prepare.json")
+    """Of the arrays and the manifest in data/: all but records, which have times in them, and what is kept aside."""
+    paths = (path for path in (workdir / "data").iterdir() if path.is_file() and path.suffix != ".json")
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 

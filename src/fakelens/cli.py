@@ -3,7 +3,6 @@
 Importing this module must stay cheap (`--help` answers at once): a stage is imported when its command runs.
 """
 
-import csv
 import json
 import os
 import subprocess
@@ -14,12 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fakelens.core.errors import FakelensError
-from fakelens.terminal import TerminalReporter, print_table
+from fakelens.core.errors import FakelensError, in_one_line
+from fakelens.terminal import TerminalReporter, print_against, print_table, print_verdicts
 
 if TYPE_CHECKING:
     from fakelens.core.detector_spec import DetectorSpec
-    from fakelens.evaluation.against import Against
     from fakelens.recipes import Recipe
 
 app = typer.Typer(
@@ -30,9 +28,13 @@ app = typer.Typer(
 )
 
 _INTERRUPTED = 130
-_WEAKEST_SHOWN = 10
 
-RecipeOption = Annotated[str, typer.Option("--recipe", help="openfake, demo, smoke, or a YAML file.")]
+RecipeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe", help="openfake, demo, smoke, or a YAML file (default: the working folder's own, else openfake)."
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: data.num_images=3000 (repeatable)."),
@@ -49,13 +51,19 @@ BundleOption = Annotated[Path | None, typer.Option(help="Deployment folder (defa
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one message and a status, never a trace."""
+    """Run the command line: what a user can mend is one message and a status, a bug keeps its trace."""
     try:
         status = app(standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
         status = _INTERRUPTED
-    except ValueError as error:
+    except FakelensError as error:
         print(f"error: {error}", file=sys.stderr)
+        status = 1
+    except (OSError, MemoryError) as error:
+        words = in_one_line(error)
+        if words is None:
+            raise
+        print(f"error: {words}", file=sys.stderr)
         status = 1
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("fakelens"):
@@ -75,7 +83,7 @@ def main() -> None:
 
 @app.command()
 def run(
-    recipe: RecipeOption = "openfake",
+    recipe: RecipeOption = None,
     detectors: DetectorsOption = None,
     workdir: WorkdirOption = None,
     set_: SetOption = None,
@@ -87,8 +95,9 @@ def run(
     from fakelens.evaluation.report import comparison
     from fakelens.recipes import shown
 
-    chosen, folder = _setup(recipe, set_, workdir, no_pretrained)
-    specs = _specs(detectors)
+    names = [] if detectors is None else [f"only=[{detectors}]"]
+    chosen, folder = _setup(recipe, [*names, *(set_ or [])], workdir, no_pretrained)
+    specs = _specs(None, chosen)
     with TerminalReporter() as reporter:
         page = pipeline.run(folder, chosen, specs, force=force, reporter=reporter)
     table = comparison(folder, shown(specs, chosen))
@@ -101,7 +110,7 @@ def run(
 
 @app.command()
 def prepare(
-    recipe: RecipeOption = "openfake",
+    recipe: RecipeOption = None,
     workdir: WorkdirOption = None,
     set_: SetOption = None,
     force: ForceOption = False,
@@ -127,7 +136,7 @@ def _stage_command(stage: str) -> Any:
 
     def command(
         detector: DetectorArgument,
-        recipe: RecipeOption = "openfake",
+        recipe: RecipeOption = None,
         workdir: WorkdirOption = None,
         set_: SetOption = None,
         no_pretrained: NoPretrainedOption = False,
@@ -154,7 +163,7 @@ def compress(
             "--target-mb", metavar="MB", help="Size that the INT8 file may have (default: the detector's own)."
         ),
     ] = None,
-    recipe: RecipeOption = "openfake",
+    recipe: RecipeOption = None,
     workdir: WorkdirOption = None,
     set_: SetOption = None,
     force: ForceOption = False,
@@ -167,7 +176,7 @@ def compress(
 @app.command()
 def evaluate(
     detector: Annotated[str | None, typer.Argument(metavar="DETECTOR", help=_DETECTOR_HELP)] = None,
-    recipe: RecipeOption = "openfake",
+    recipe: RecipeOption = None,
     workdir: WorkdirOption = None,
     set_: SetOption = None,
     no_pretrained: NoPretrainedOption = False,
@@ -200,16 +209,17 @@ def evaluate(
         raise typer.BadParameter("name what to judge as DETECTOR or with --model, not both")
     chosen, folder = _setup(recipe, set_, workdir, no_pretrained)
     from fakelens.evaluation.against import judge_folder
-    from fakelens.evaluation.against_files import write_against
+    from fakelens.evaluation.against_files import place_for, write_against
 
-    models = model or _models_of(folder, detector, others=bool(scores))
+    models = model or _models_of(folder, detector, others=bool(scores), own=workdir is not None)
+    place = place_for(against, output, folder)
     with TerminalReporter() as reporter:
         found, scored = judge_folder(
             against, models, scores or [], workdir=folder, settings=chosen.evaluate, seed=chosen.data.seed,
             reporter=reporter,
         )  # fmt: skip
-        page = write_against(output or folder / "against" / against.resolve().name, found, scored)
-    _print_against(found, page, json_)
+        page = write_against(place, found, scored)
+    print_against(found, page, as_json=json_)
     if found.refused:
         raise typer.Exit(1)
 
@@ -221,7 +231,7 @@ app.command("export", help="Write one detector's ONNX files, verify them and cho
 
 @app.command()
 def bundle(
-    recipe: RecipeOption = "openfake",
+    recipe: RecipeOption = None,
     detectors: DetectorsOption = None,
     workdir: WorkdirOption = None,
     set_: SetOption = None,
@@ -231,12 +241,12 @@ def bundle(
 
     chosen, folder = _setup(recipe, set_, workdir)
     with TerminalReporter() as reporter:
-        pipeline.bundle(folder, chosen, _specs(detectors), reporter=reporter)
+        pipeline.bundle(folder, chosen, _specs(detectors, chosen), reporter=reporter)
 
 
 @app.command()
 def report(
-    recipe: RecipeOption = "openfake",
+    recipe: RecipeOption = None,
     detectors: DetectorsOption = None,
     workdir: WorkdirOption = None,
     set_: SetOption = None,
@@ -246,11 +256,11 @@ def report(
 
     chosen, folder = _setup(recipe, set_, workdir)
     with TerminalReporter() as reporter:
-        pipeline.report(folder, chosen, _specs(detectors), reporter=reporter)
+        pipeline.report(folder, chosen, _specs(detectors, chosen), reporter=reporter)
 
 
 @app.command()
-def audit(recipe: RecipeOption = "openfake", workdir: WorkdirOption = None, set_: SetOption = None) -> None:
+def audit(recipe: RecipeOption = None, workdir: WorkdirOption = None, set_: SetOption = None) -> None:
     """Say what format, size and compression alone give away: of the original files, and after preparation."""
     from fakelens.dataset.prepared import PreparedData
 
@@ -277,7 +287,7 @@ def predict(
     """Judge pictures; a bad file is reported and the rest goes on (exit status 1)."""
     from fakelens.core.scoring import point_at
     from fakelens.runtime.bundle import Bundle
-    from fakelens.runtime.folder import Judgement, judge_files, picture_files
+    from fakelens.runtime.folder import Judgement, check_table, judge_files, picture_files, write_csv
 
     # Workers share a model that uses one thread: the same probability for a picture alone and among others.
     opened = Bundle.open(bundle or _newest_bundle(), num_threads=1)
@@ -290,6 +300,8 @@ def predict(
         )
     chosen = opened.detector(name)
     threshold = chosen.threshold if max_fpr is None else point_at(chosen.operating_points, max_fpr).threshold
+    if csv_:
+        check_table(csv_)
     judged: list[Judgement] = []
     found = judge_files(chosen, name, files, threshold, num_workers=threads)
     with (
@@ -303,15 +315,17 @@ def predict(
             if json_:
                 print(json.dumps(judgement.as_dict(), ensure_ascii=False), flush=True)
     if csv_:
-        _write_csv(csv_, judged)
+        write_csv(csv_, judged)
     elif not json_:
-        _print_verdicts(judged)
+        print_verdicts(judged)
     if any(judgement.error for judgement in judged):
         raise typer.Exit(1)
 
 
 @app.command("app")
-def serve(bundle: BundleOption = None, port: Annotated[int, typer.Option(help="Port of the page.")] = 8501) -> None:
+def serve(
+    bundle: BundleOption = None, port: Annotated[int, typer.Option(min=1, max=65_535, help="Port of the page.")] = 8501
+) -> None:
     """Start the app of a bundle on this machine."""
     from fakelens.runtime.bundle import Bundle
 
@@ -323,7 +337,7 @@ def serve(bundle: BundleOption = None, port: Annotated[int, typer.Option(help="P
 
 @app.command()
 def benchmark(
-    recipe: RecipeOption = "openfake",
+    recipe: RecipeOption = None,
     detectors: DetectorsOption = None,
     workdir: WorkdirOption = None,
     set_: SetOption = None,
@@ -377,30 +391,31 @@ def detectors(
 
 
 @app.command()
-def config(recipe: RecipeOption = "openfake", set_: SetOption = None) -> None:
+def config(recipe: RecipeOption = None, set_: SetOption = None) -> None:
     """Print the complete recipe as commented YAML, ready to be edited and given to --recipe."""
     from fakelens.core.config import to_commented_yaml
     from fakelens.recipes import load_recipe
 
-    print(to_commented_yaml(load_recipe(recipe, set_ or [])))
+    print(to_commented_yaml(load_recipe(recipe or "openfake", set_ or [])))
 
 
 def _setup(
-    recipe: str, overrides: list[str] | None, workdir: Path | None, no_pretrained: bool = False
+    recipe: str | None, overrides: list[str] | None, workdir: Path | None, no_pretrained: bool = False
 ) -> "tuple[Recipe, Path]":
-    from fakelens.recipes import load_recipe
+    from fakelens.recipes import recipe_for
 
-    changes = [*(["train.pretrained=false"] if no_pretrained else []), *(overrides or [])]
-    chosen = load_recipe(recipe, changes)
-    return chosen, workdir or Path("runs") / chosen.name
+    return recipe_for(recipe, workdir, [*(["train.pretrained=false"] if no_pretrained else []), *(overrides or [])])
 
 
-def _specs(names: str | None) -> "list[DetectorSpec]":
+def _specs(names: str | None, recipe: "Recipe | None" = None) -> "list[DetectorSpec]":
+    """The detectors named, or else the recipe's own, or else those that run by default."""
     from fakelens.detectors.discovery import discover, find
 
-    if names is None:
-        return [spec for spec in discover().values() if spec.runs_by_default]
-    return [find(name.strip()) for name in names.split(",")]
+    if names is not None:
+        return [find(name.strip()) for name in names.split(",")]
+    if recipe is not None and recipe.only is not None:
+        return [find(name) for name in recipe.only]
+    return [spec for spec in discover().values() if spec.runs_by_default]
 
 
 def _newest_bundle(option: str = "--bundle") -> Path:
@@ -412,11 +427,20 @@ def _newest_bundle(option: str = "--bundle") -> Path:
     return found[-1].parent
 
 
-def _models_of(workdir: Path, detector: str | None, *, others: bool) -> list[Path]:
-    """What to judge when no model is named: the detector's checkpoint, the newest bundle, or `others` alone."""
+def _models_of(workdir: Path, detector: str | None, *, others: bool, own: bool) -> list[Path]:
+    """What to judge when no model is named: the detector's checkpoint, a bundle, or `others` alone.
+
+    A working folder that was named (`own`) means its own bundle, and never that of another run.
+    """
     if detector:
         return [workdir / _specs(detector)[0].name / "best.safetensors"]
-    return [] if others else [_newest_bundle("--model")]
+    if others:
+        return []
+    if own and not (workdir / "bundle" / "bundle.json").is_file():
+        raise FakelensError(
+            f"{workdir} has no bundle: name a DETECTOR of it or a --model, or make one with `fakelens bundle`"
+        )
+    return [workdir / "bundle"] if own else [_newest_bundle("--model")]
 
 
 def _own_command() -> str:
@@ -425,50 +449,3 @@ def _own_command() -> str:
     if started.name == "fakelens" and str(started.parent) not in os.environ.get("PATH", "").split(os.pathsep):
         return os.path.relpath(started)
     return "fakelens"
-
-
-def _print_verdicts(judged: list[Any]) -> None:
-    from fakelens.core.scoring import VERDICT_WORDS
-
-    rows = [
-        (
-            str(j.path),
-            j.error or VERDICT_WORDS[j.verdict],
-            "" if j.probability is None else f"{j.probability:.1%}",
-        )
-        for j in judged
-    ]
-    print_table(("Picture", "Verdict", "Probability of AI"), rows)
-
-
-def _print_against(found: "Against", page: Path, as_json: bool) -> None:
-    from fakelens.core.artifacts import to_json
-    from fakelens.evaluation import against_tables as tables
-
-    for warning in found.warnings:
-        print(f"WARNING: {warning}", file=sys.stderr)
-    for words in (*found.notes, *(f"left out {refused.image}: {refused.reason}" for refused in found.refused)):
-        print(f"note: {words}", file=sys.stderr)
-    if as_json:
-        print(to_json(found.as_json()), end="")
-        return
-    groups = tables.groups_table(found, at_most=_WEAKEST_SHOWN)
-    shown = {"": tables.main_table(found), "The weakest generators and origins": groups}
-    shown |= {tables.pairs_note(found): tables.pairs_table(found)} if found.pairs else {}
-    for title, table in shown.items():
-        print(f"\n{title}" if title else title)
-        print_table(table.head, table.rows)
-        print(found.null_words)
-    print(f"\nEverything: {page}")
-
-
-def _write_csv(path: Path, judged: list[Any]) -> None:
-    import io
-
-    from fakelens.core.artifacts import write_text
-
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["path", "detector", "probability", "verdict", "error"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(judgement.as_dict() for judgement in judged)
-    write_text(path, text.getvalue())

@@ -1,14 +1,16 @@
 """`fakelens run`: the stages in order. Reads as the story of the project."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fakelens.core.artifacts import StageRecord, load_record, read_json, write_text
+from fakelens.core.artifacts import StageRecord, differences, load_record, read_json, write_bytes, write_text
 from fakelens.core.detector_spec import DetectorSpec
 from fakelens.core.errors import FakelensError
+from fakelens.core.lock import hold
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.evaluation.entry import shipped_variant
-from fakelens.recipes import Recipe, shipped, shown, training_settings
+from fakelens.recipes import Recipe, recipe_path, save_recipe, shipped, shown, training_settings
 
 
 def run(
@@ -24,18 +26,59 @@ def run(
     A detector that is too large to ship is compressed, and the compact one evaluated and exported as well. A stage that
     is complete and whose inputs are unchanged is left as it is; `force` does all of them again.
     """
-    prepare(workdir, recipe, force=force, reporter=reporter)
-    for spec in detectors:
-        train(workdir, recipe, spec, force=force, reporter=reporter)
-        if spec.compact_mb and not recipe.compress.in_run:
-            reporter.say(f"compress {spec.name}: left out (compress.in_run=false), the full detector ships")
-        for row in shown([spec], recipe):
-            if row.full:
-                compress(workdir, recipe, row.full, force=force, reporter=reporter)
-            evaluate(workdir, recipe, row, force=force, reporter=reporter)
-            export(workdir, recipe, row, force=force, reporter=reporter)
-    bundle(workdir, recipe, detectors, reporter=reporter)
-    return report(workdir, recipe, detectors, reporter=reporter)
+    with _working(workdir, recipe, reporter):
+        prepare(workdir, recipe, force=force, reporter=reporter)
+        for spec in detectors:
+            train(workdir, recipe, spec, force=force, reporter=reporter)
+            if spec.compact_mb and not recipe.compress.in_run:
+                reporter.say(f"compress {spec.name}: left out (compress.in_run=false), the full detector ships")
+            for row in shown([spec], recipe):
+                if row.full:
+                    compress(workdir, recipe, row.full, force=force, reporter=reporter)
+                evaluate(workdir, recipe, row, force=force, reporter=reporter)
+                export(workdir, recipe, row, force=force, reporter=reporter)
+        bundle(workdir, recipe, detectors, reporter=reporter)
+        return report(workdir, recipe, detectors, reporter=reporter)
+
+
+@contextlib.contextmanager
+def _working(workdir: Path, recipe: Recipe, reporter: Reporter, *, data: bool = False) -> Iterator[None]:
+    """Hold the working folder for this process and make `recipe` its own; with `data`, only for the data it holds.
+
+    Raises:
+        FolderInUseError: when another process works there.
+        FakelensError: with `data`, when the folder was prepared with other settings.
+    """
+    if data and not (workdir / "data" / "prepare.json").exists():
+        raise FakelensError(
+            f"{workdir} holds no prepared images: run `fakelens prepare` first, with the same --recipe and --workdir"
+        )
+    workdir.mkdir(parents=True, exist_ok=True)
+    with hold(workdir):
+        if data:
+            _check_data(workdir, recipe)
+        path = recipe_path(workdir)
+        before = path.read_bytes() if path.is_file() else None
+        if changes := save_recipe(workdir, recipe):
+            reporter.say(f"{path}: {', '.join(changes)}")
+        try:
+            yield
+        except FakelensError:
+            if before is not None:  # what was refused is not what later stages should start from
+                write_bytes(path, before)
+            raise
+
+
+def _check_data(workdir: Path, recipe: Recipe) -> None:
+    from fakelens.dataset.prepare import decisive_settings
+
+    prepared = load_record(workdir / "data" / "prepare.json")
+    if changes := differences(prepared.settings, decisive_settings(recipe.data)):
+        raise FakelensError(
+            f"{workdir / 'data'} was prepared with other settings than those asked for now "
+            f"({', '.join(f'data.{change}' for change in changes)}): leave them out, or run `fakelens prepare` with "
+            "them first, or name the recipe it was prepared with (--recipe)"
+        )
 
 
 def prepare(workdir: Path, recipe: Recipe, *, force: bool = False, reporter: Reporter = SILENT) -> StageRecord:
@@ -43,7 +86,8 @@ def prepare(workdir: Path, recipe: Recipe, *, force: bool = False, reporter: Rep
     from fakelens.dataset.prepare import prepare
     from fakelens.dataset.prepared import audits_of
 
-    record = prepare(workdir, recipe.data, force=force, reporter=reporter)
+    with _working(workdir, recipe, reporter):
+        record = prepare(workdir, recipe.data, force=force, reporter=reporter)
     reporter.say(f"prepare: {record.results['num_images']} images in {workdir / 'data'} ({record.seconds:.0f} s)")
     for audit in audits_of(record).values():
         reporter.say(f"audit: {audit['warning'] or audit['sentence']}")
@@ -60,7 +104,8 @@ def train(
         raise FakelensError(f"{spec.name} is not trained on its own: `fakelens compress {spec.full.name}` makes it")
 
     settings = training_settings(spec, recipe)
-    record = train(workdir, spec, settings, recipe.train, seed=recipe.data.seed, force=force, reporter=reporter)
+    with _working(workdir, recipe, reporter, data=True):
+        record = train(workdir, spec, settings, recipe.train, seed=recipe.training_seed, force=force, reporter=reporter)
     found, best = record.results, record.results["best"]
     start = f"from {found['pretrained']}" if found["pretrained"] else "from scratch"
     reporter.say(
@@ -80,7 +125,8 @@ def compress(
         raise FakelensError(f"{spec.name} is compact already: compress {spec.full.name}, with another --target-mb")
     settings = recipe.compress.model_copy(update={"target_mb": recipe.compress.target_mb or spec.compact_mb})
     own = recipe.detectors.get(spec.compact.name, {})
-    record = compress(workdir, spec, settings, own, recipe.train, force=force, reporter=reporter)
+    with _working(workdir, recipe, reporter, data=True):
+        record = compress(workdir, spec, settings, own, recipe.train, force=force, reporter=reporter)
     found = record.results["compression"]
     reporter.say(
         f"compress {spec.name}: {record.results['num_parameters']:,} of {found['full_parameters']:,} parameters, "
@@ -96,7 +142,8 @@ def evaluate(
     """Write `DETECTOR/evaluation/`."""
     from fakelens.evaluation.evaluate import evaluate
 
-    record = evaluate(workdir, spec, recipe.evaluate, force=force, reporter=reporter)
+    with _working(workdir, recipe, reporter, data=True):
+        record = evaluate(workdir, spec, recipe.evaluate, force=force, reporter=reporter)
     sets = read_json(workdir / spec.name / "evaluation" / "metrics.json")
     told = (
         f"{name} accuracy {s['accuracy']:.3f}, F1 {s['f1']:.3f}, AUC {s['auc']:.3f}, n={s['num_images']}"
@@ -112,7 +159,8 @@ def export(
     """Write `DETECTOR/onnx/`."""
     from fakelens.export.run import export
 
-    record = export(workdir, spec, recipe.export, force=force, reporter=reporter)
+    with _working(workdir, recipe, reporter, data=True):
+        record = export(workdir, spec, recipe.export, force=force, reporter=reporter)
     shipped = shipped_variant(record)
     reporter.say(
         f"export {spec.name}: {shipped['name']} ships, {shipped['size_bytes'] / 1e6:.1f} MB, "
@@ -140,7 +188,7 @@ def bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, 
         write_text(found.folder / "model_card.md", card)
         entries.append(
             ModelEntry(
-                found.folder / "onnx" / ships["file"],
+                found.export.output(ships["file"]),
                 spec.display_name,
                 found.summary,
                 ships["latency_ms"],
@@ -151,7 +199,8 @@ def bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, 
         )
     data = prepared.results
     about = BundleAbout(data["description"], data["licence"], data["num_images"], data["source"])
-    folder = write_bundle(workdir / "bundle", entries, about, example_pictures())
+    with hold(workdir):
+        folder = write_bundle(workdir / "bundle", entries, about, example_pictures())
     size = sum(entry.onnx_path.stat().st_size for entry in entries) / 1e6
     reporter.say(f"bundle: {folder} ({len(entries)} models, {size:.1f} MB together)")
     return folder
@@ -162,6 +211,8 @@ def report(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, 
     from fakelens.core.config import to_commented_yaml
     from fakelens.evaluation.report import write_report
 
-    page = write_report(workdir, shown(detectors, recipe), to_commented_yaml(recipe))
+    load_record(workdir / "data" / "prepare.json")
+    with hold(workdir):
+        page = write_report(workdir, shown(detectors, recipe), to_commented_yaml(recipe))
     reporter.say(f"report: {page}")
     return page

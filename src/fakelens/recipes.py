@@ -7,7 +7,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from fakelens.compression.settings import CompressSettings
-from fakelens.core.config import Settings, load_yaml, with_overrides
+from fakelens.core.artifacts import differences, write_text
+from fakelens.core.config import Settings, load_yaml, to_commented_yaml, with_overrides
 from fakelens.core.detector_spec import DetectorSpec, TrainingSettings
 from fakelens.core.errors import FakelensError
 from fakelens.dataset.augmentation import AugmentationSettings
@@ -23,6 +24,8 @@ class Recipe(Settings):
 
     name: str = "openfake"
     """Names the default working folder, runs/NAME."""
+    only: tuple[str, ...] | None = None
+    """Detectors that `run`, `bundle` and `report` take; null for those that run by default."""
     data: DataSettings = DataSettings()
     """Which images."""
     base: Literal["defaults", "demo"] = "defaults"
@@ -38,8 +41,15 @@ class Recipe(Settings):
     compress: CompressSettings = CompressSettings()
     """How a detector that is too large is made smaller."""
 
+    @property
+    def training_seed(self) -> int:
+        """The seed of every training: its own, or the data's."""
+        return self.data.seed if self.train.seed is None else self.train.seed
+
     @model_validator(mode="after")
     def _detector_settings_fit(self) -> Self:
+        for name in self.only or ():
+            find(name)
         for name, values in self.detectors.items():
             _merged(find(name), self, values)
         return self
@@ -92,10 +102,47 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     if name_or_path in RECIPES:
         recipe = RECIPES[name_or_path]
     elif name_or_path.endswith((".yaml", ".yml")):
-        recipe = load_yaml(Path(name_or_path), Recipe)
+        recipe = load_yaml(Path(name_or_path), Recipe, name=Path(name_or_path).stem)
     else:
         raise FakelensError(f"unknown recipe {name_or_path!r}: there are {', '.join(RECIPES)}, or give a file.yaml")
     return with_overrides(recipe, overrides)
+
+
+def recipe_path(workdir: Path) -> Path:
+    """Where a working folder's own recipe lies."""
+    return workdir / "recipe.yaml"
+
+
+def recipe_for(name_or_path: str | None, workdir: Path | None, overrides: Sequence[str] = ()) -> tuple[Recipe, Path]:
+    """The recipe and the working folder that a command means.
+
+    Args:
+        name_or_path: a named recipe or a YAML file; None for the working folder's own, or else `openfake`.
+        workdir: the working folder; None for `runs/NAME` of the recipe.
+        overrides: `a.b=c` settings over it.
+
+    Raises:
+        FakelensError: as `load_recipe`.
+    """
+    if name_or_path is None:
+        own = recipe_path(workdir or Path("runs") / Recipe().name)
+        name_or_path = str(own) if own.is_file() else Recipe().name
+    recipe = load_recipe(name_or_path, overrides)
+    return recipe, workdir or Path("runs") / recipe.name
+
+
+def save_recipe(workdir: Path, recipe: Recipe) -> list[str]:
+    """Write the folder's own recipe; returns which settings are other ones than before."""
+    path = recipe_path(workdir)
+    changes = []
+    if path.is_file():
+        try:
+            before = load_recipe(str(path)).model_dump(mode="json")
+            changes = differences(before, recipe.model_dump(mode="json"))
+        except FakelensError as error:
+            changes = [f"written anew, what was there could not be read ({error})"]
+    write_text(path, to_commented_yaml(recipe) + "\n")
+    return changes
 
 
 def training_settings(spec: DetectorSpec, recipe: Recipe) -> TrainingSettings:

@@ -4,11 +4,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fakelens.core.progress import Task
 
+if TYPE_CHECKING:
+    from fakelens.evaluation.against import Against
+
 LOG_EVERY_S = 60
+_WEAKEST_SHOWN = 10
 
 
 class TerminalReporter:
@@ -94,3 +99,40 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*map(escape, row))  # a file may be called [red].jpg
     Console(width=None if sys.stdout.isatty() else 160).print(table, highlight=False)
+
+
+def print_verdicts(judged: Sequence[Any]) -> None:
+    """Print what `predict` found, a row for each file."""
+    from fakelens.core.scoring import VERDICT_WORDS
+
+    rows = [
+        (
+            str(j.path),
+            j.error or VERDICT_WORDS[j.verdict],
+            "" if j.probability is None else f"{j.probability:.1%}",
+        )
+        for j in judged
+    ]
+    print_table(("Picture", "Verdict", "Probability of AI"), rows)
+
+
+def print_against(found: "Against", page: Path, *, as_json: bool) -> None:
+    """Print what was found on a labelled folder: tables, or its JSON."""
+    from fakelens.core.artifacts import to_json
+    from fakelens.evaluation import against_tables as tables
+
+    for warning in found.warnings:
+        print(f"WARNING: {warning}", file=sys.stderr)
+    for words in (*found.notes, *(f"left out {refused.image}: {refused.reason}" for refused in found.refused)):
+        print(f"note: {words}", file=sys.stderr)
+    if as_json:
+        print(to_json(found.as_json()), end="")
+        return
+    groups = tables.groups_table(found, at_most=_WEAKEST_SHOWN)
+    shown = {"": tables.main_table(found), "The weakest generators and origins": groups}
+    shown |= {tables.pairs_note(found): tables.pairs_table(found)} if found.pairs else {}
+    for title, table in shown.items():
+        print(f"\n{title}" if title else title)
+        print_table(table.head, table.rows)
+        print(found.null_words)
+    print(f"\nEverything: {page}")

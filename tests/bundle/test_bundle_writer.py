@@ -36,6 +36,8 @@ FILES = {
     "fakelens/core/__init__.py",
     "fakelens/core/artifacts.py",
     "fakelens/core/cpus.py",
+    "fakelens/core/errors.py",
+    "fakelens/core/progress.py",
     "fakelens/core/imaging.py",
     "fakelens/core/scoring.py",
     "fakelens/runtime/__init__.py",

@@ -141,9 +141,9 @@ def test_a_strange_record_names_the_remedy(tmp_path: Path, text: str) -> None:
 
 def test_changed_outputs_are_named(tmp_path: Path) -> None:
     finish(tmp_path)
-    record = tmp_path / "prepare.json"
-    assert artifacts.changed_outputs(record) == []
+    record = artifacts.load_record(tmp_path / "prepare.json")
+    assert record.changed_outputs() == []
     (tmp_path / "b.npy").write_bytes(b"pixelt")
-    assert artifacts.changed_outputs(record) == ["b.npy"]
+    assert record.changed_outputs() == ["b.npy"]
     (tmp_path / "deep" / "a.txt").unlink()
-    assert artifacts.changed_outputs(record) == ["b.npy", "deep/a.txt"]
+    assert record.changed_outputs() == ["b.npy", "deep/a.txt"]

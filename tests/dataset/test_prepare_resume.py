@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from fake_source import FakeSource, ReaderError, assert_exact, balanced, digests, small, use
+from fakelens.core.progress import Silent
 from fakelens.dataset import prepare as module
 from fakelens.dataset.prepare import DataSettings, prepare
 from fakelens.dataset.prepared import PreparedData
@@ -50,6 +51,16 @@ def interrupt(workdir: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> Fak
         prepare(workdir, wanted())
     assert not (workdir / "data" / "prepare.json").exists()
     return source
+
+
+class Sayings(Silent):
+    """Keeps what is said."""
+
+    def __init__(self, said: list[str]) -> None:
+        self._said = said
+
+    def say(self, text: str) -> None:
+        self._said.append(text)
 
 
 def names(workdir: Path) -> set[str]:
@@ -148,7 +159,7 @@ def fail(error: Exception) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     "changes", [{"seed": 1}, {"min_side_px": 65}, {"num_images": 40}, {"exclude_generators": ("none",)}]
 )
-def test_other_settings_drop_the_journal(
+def test_other_settings_leave_the_journal_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
     other = DataSettings(**(wanted().model_dump() | changes))
@@ -159,6 +170,22 @@ def test_other_settings_drop_the_journal(
     prepare(tmp_path / "cut", other)
     assert source.log.downloaded == fresh.log.downloaded
     assert digests(tmp_path / "cut") == digests(tmp_path / "fresh")
+
+
+def test_an_interrupted_call_is_taken_up_after_one_with_other_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: tuple[dict[str, str], list[str]]
+) -> None:
+    interrupt(tmp_path, monkeypatch, 4)
+    use(monkeypatch, disturbed())
+    said: list[str] = []
+    prepare(tmp_path, DataSettings(**(wanted().model_dump() | {"num_images": 40})), reporter=Sayings(said))
+    assert any(f"num_images {wanted().num_images} → 40" in line and "kept" in line for line in said)
+    source = use(monkeypatch, disturbed())
+    prepare(tmp_path, wanted(), reporter=Sayings(said))
+    assert any(f"num_images 40 → {wanted().num_images}" in line and "replaced" in line for line in said)
+    assert set(source.log.downloaded) < set(undisturbed[1])  # not all of it once more
+    assert digests(tmp_path) == undisturbed[0]
+    assert not list((tmp_path / "data").glob(".parts*"))
 
 
 def test_another_revision_drops_the_journal(

@@ -24,6 +24,7 @@ _SOURCES = (
     "core/artifacts.py",
     "core/cpus.py",
     "core/errors.py",
+    "core/progress.py",
     "core/imaging.py",
     "core/scoring.py",
     "runtime/__init__.py",

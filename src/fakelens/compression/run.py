@@ -31,9 +31,10 @@ from fakelens.training.fitting import Fitting, quiet_lightning
 from fakelens.training.history import EpochRow, write_history
 from fakelens.training.phases import Phase
 from fakelens.training.plots import plot_history
+from fakelens.training.run import OTHER_STAGES
 from fakelens.training.settings import EngineSettings
 
-_VERSION = 1
+_VERSION = 2
 _STEPS = "steps"
 # Name, thresholds and the like, which `export` writes into the file.
 _METADATA_BYTES = 2_000
@@ -62,6 +63,7 @@ def compress_stage(
         version=_VERSION,
         settings={
             "detector": spec.compact.name,
+            "seed": full.settings["seed"],
             **taught.model_dump(mode="json"),
             "engine": matters,
             "compress": settings.model_dump(mode="json", exclude={"in_run"}),
@@ -99,11 +101,13 @@ def compress(
     """
     data = PreparedData(workdir / "data")
     stage = compress_stage(workdir, spec, settings, own, engine)
+    if stage.folder.is_dir():
+        stage.keep_others(reporter, but=OTHER_STAGES)
     if not force and (record := stage.finished()):
         return record
-    full, info = load_checkpoint(workdir / spec.name / BEST)
-    if info.data_digest != data.record.digest:
-        raise FakelensError(f"{spec.name} was trained on other data: train it again (`fakelens train {spec.name}`)")
+    trained = load_record(workdir / spec.name / "train.json")
+    full, info = load_checkpoint(trained.output(BEST))
+    data.must_be_of(info.data_digest, spec.name)
     taught = TrainingSettings.checked(_of(stage))
     goal = _Goal.of(full, taught.input_px, spec, settings)
     data.verify()
@@ -115,7 +119,7 @@ def compress(
     fitting = Fitting(stage.folder, spec.compact, info, engine, data, teacher, info.seed)
     with quiet_lightning(), reporter.task(spec.compact.display_name, settings.steps * taught.epochs) as task:
         steps = _run_steps(stage, fitting, goal, settings, full, task, force=force)
-    record = _finish(stage, fitting, goal, steps, load_record(workdir / spec.name / "train.json"))
+    record = _finish(stage, fitting, goal, steps, trained)
     shutil.rmtree(stage.folder / _STEPS)
     return record
 
@@ -290,4 +294,4 @@ def _finish(stage: Stage, fitting: Fitting, goal: _Goal, steps: list[_Step], ful
             ],
         },
     }
-    return stage.finish([stage.folder / BEST, stage.folder / HISTORY, *plots], results)
+    return stage.finish([stage.folder / BEST], results, aside=[stage.folder / HISTORY, *plots])

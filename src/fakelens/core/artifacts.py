@@ -5,18 +5,21 @@ import hashlib
 import json
 import os
 import platform
-import re
+import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fakelens.core.errors import FakelensError
+from fakelens.core.errors import DamagedFileError, FakelensError
+from fakelens.core.progress import SILENT, Reporter
 
 _SEAL = "record_sha256"
+_EARLIER = "earlier"
+_SHORT, _MAX_SHOWN = 12, 60
 _PACKAGES = (
     "numpy",
     "pillow",
@@ -102,14 +105,33 @@ class StageRecord:
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     """Path relative to the record's folder -> SHA-256."""
+    digest: str
+    """Hash of those outputs that decide (pixels, weights, figures; no plot, no clock): a later stage's input."""
     seconds: float
     results: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path = field(default=Path(), compare=False)
+    """Where it lies; not part of the file."""
 
-    @property
-    def digest(self) -> str:
-        """Hash of the outputs: what a later stage names as its input."""
-        return sha256_json(dict(self.outputs))
+    def output(self, name: str) -> Path:
+        """Path of one output, after its bytes were compared with the hash that was written.
+
+        Raises:
+            DamagedFileError: when the file is missing or not the one that the stage wrote.
+        """
+        path = self.folder / name
+        if not path.is_file() or sha256_file(path) != self.outputs[name]:
+            raise DamagedFileError(
+                path,
+                f"is not the file that `{self.stage}` wrote" if path.is_file() else "is missing",
+                f"restore it from a copy, or run `fakelens {self.stage}` with --force to make it again",
+            )
+        return path
+
+    def changed_outputs(self) -> list[str]:
+        """Names of the outputs whose bytes are no longer those that the stage wrote."""
+        paths = ((name, self.folder / name, digest) for name, digest in self.outputs.items())
+        return [name for name, path, digest in paths if not path.is_file() or sha256_file(path) != digest]
 
 
 class Stage:
@@ -127,35 +149,115 @@ class Stage:
     def record_path(self) -> Path:
         return self.folder / f"{self.name}.json"
 
+    @property
+    def _begun_path(self) -> Path:
+        """Key and settings of a stage that has begun and not finished."""
+        return self.folder / f".{self.name}.begun.json"
+
     def finished(self) -> StageRecord | None:
-        """The record, if it answers to the same settings and inputs and all its outputs are still there."""
+        """The record, if it answers to the same settings and inputs and all its outputs are still there.
+
+        Raises:
+            DamagedFileError: when it does, and an output is not what the stage wrote.
+        """
         if not self.record_path.exists():
             return None
         record = load_record(self.record_path)
-        whole = all((self.folder / output).is_file() for output in record.outputs)
-        return record if record.key == self.key and whole else None
+        if record.key != self.key or not all((self.folder / output).is_file() for output in record.outputs):
+            return None
+        for name in record.outputs:
+            record.output(name)
+        return record
 
     def begin(self) -> None:
-        """Withdraw an older record: from here until `finish` the stage counts as not done."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.record_path.unlink(missing_ok=True)
+        """Withdraw an older record: from here until `finish` the stage counts as not done.
 
-    def finish(self, outputs: Sequence[Path], results: Mapping[str, Any]) -> StageRecord:
-        """Hash the outputs and write the record."""
+        The older record stays beside as `NAME.previous.json`, so that its figures are not lost.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for temporary in self.folder.glob(".*.tmp"):
+            temporary.unlink()  # of a killed process: one at a time works in a folder
+        write_json(self._begun_path, {"key": self.key, "settings": self.settings, "inputs": self.inputs})
+        if self.record_path.exists():
+            self.record_path.replace(self.record_path.with_suffix(".previous.json"))
+
+    def changes(self) -> list[str]:
+        """What differs from the finished or interrupted work that lies in the folder; empty if nothing does."""
+        left = self._left()
+        if left is None or left["key"] == self.key:
+            return []
+        told = differences(left["settings"], self.settings)
+        told += [f"another {name}" for name in differences(left["inputs"], self.inputs, names_only=True)]
+        return told or ["another version of fakelens"]
+
+    def keep_others(self, reporter: Reporter = SILENT, *, but: Collection[str] = ()) -> None:
+        """Move what another setting left in the folder to `earlier/`, and take up what this one left there before.
+
+        Args:
+            reporter: is told what is kept where.
+            but: names in the folder that belong to other stages.
+        """
+        earlier = self.folder / _EARLIER
+        if changes := self.changes():
+            left = self._left()
+            assert left is not None
+            place = earlier / left["key"][:_SHORT]
+            reporter.say(
+                f"{self.name}: {', '.join(changes)}; what was made before is kept in {place} and taken up again with "
+                "the former settings"
+            )
+            _move(self._own(self.folder, but), place)
+        if (own := earlier / self.key[:_SHORT]).is_dir():
+            reporter.say(f"{self.name}: going on with what lay in {own}")
+            _move(self._own(own, ()), self.folder)
+            own.rmdir()
+
+    def _own(self, folder: Path, but: Collection[str]) -> list[Path]:
+        """The stage's files in `folder`; those that say what the others are come last."""
+        last = [self._begun_path.name, self.record_path.name]
+        paths = [path for path in folder.iterdir() if path.name not in {*but, *last, _EARLIER}]
+        return [*sorted(paths), *(folder / name for name in last if (folder / name).exists())]
+
+    def _left(self) -> Mapping[str, Any] | None:
+        """Key, settings and inputs of what lies in the folder; None where nothing tells."""
+        for path in (self.record_path, self._begun_path):
+            with contextlib.suppress(FakelensError, KeyError, TypeError):
+                plain = read_json(path)
+                return {name: plain[name] for name in ("key", "settings", "inputs")}
+        return None
+
+    def finish(self, outputs: Sequence[Path], results: Mapping[str, Any], *, aside: Sequence[Path] = ()) -> StageRecord:
+        """Hash the outputs and write the record.
+
+        Args:
+            outputs: what decides: pixels, weights, figures.
+            results: the stage's figures, for the record.
+            aside: further files, such as plots and times, that are hashed but are no part of the digest.
+        """
+
+        def hashes(paths: Sequence[Path]) -> dict[str, str]:
+            return {path.relative_to(self.folder).as_posix(): sha256_file(path) for path in sorted(paths)}
+
+        decisive = hashes(outputs)
         record = StageRecord(
             stage=self.name,
             key=self.key,
             settings=self.settings,
             inputs=self.inputs,
-            outputs={path.relative_to(self.folder).as_posix(): sha256_file(path) for path in sorted(outputs)},
+            outputs=dict(sorted((decisive | hashes(aside)).items())),
+            digest=sha256_json(decisive),
             seconds=round(time.monotonic() - self._started_s, 1),
             results=results,
             environment=environment(),
+            folder=self.folder,
         )
         # Results stand at the top level, where scripts look for them.
         plain = asdict(record)
+        del plain["folder"]
         text = to_json(plain.pop("results") | plain | {_SEAL: ""})
-        write_text(self.record_path, _sealed(text, hashlib.sha256(text.encode()).hexdigest()))
+        sealed = json.loads(text) | {_SEAL: hashlib.sha256(text.encode()).hexdigest()}
+        write_text(self.record_path, to_json(sealed))
+        self._begun_path.unlink(missing_ok=True)
         return record
 
 
@@ -163,45 +265,53 @@ def load_record(path: Path) -> StageRecord:
     """Read a stage's record.
 
     Raises:
-        ValueError: naming the file and the remedy when it is missing, damaged or of another make.
+        FakelensError: naming the file and the remedy when it is missing, damaged or of another make.
     """
     plain = read_json(path)
     try:
-        del plain[_SEAL]
-        own = {item.name: plain.pop(item.name) for item in fields(StageRecord) if item.name != "results"}
-        return StageRecord(**own, results=plain)
-    except (AttributeError, KeyError, TypeError) as error:
+        # The text too, since a changed byte may leave the meaning as it was.
+        unsealed, same_text = to_json(plain | {_SEAL: ""}), to_json(plain).encode() == path.read_bytes()
+        whole = same_text and hashlib.sha256(unsealed.encode()).hexdigest() == plain.pop(_SEAL)
+        plain.pop(_SEAL, None)
+        names = [item.name for item in fields(StageRecord) if item.name not in ("results", "folder")]
+        own = {name: plain.pop(name) for name in names}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise FakelensError(f"{path} is not a stage record of this version: run its stage with --force") from error
+    if not whole:
+        raise DamagedFileError(path, "is not as its stage wrote it", "run its stage with --force to make it again")
+    return StageRecord(**own, results=plain, folder=path.parent)
 
 
-def changed_outputs(record_path: Path) -> list[str]:
-    """Names of the files of a stage, its record among them, whose bytes are no longer those that it wrote.
-
-    Raises:
-        ValueError: when the record is missing or so damaged that it does not name its outputs.
-    """
-    folder, text = record_path.parent, _text_of(record_path)
-    found = re.search(rf'"{_SEAL}": "([0-9a-f]{{64}})"', text)
-    if not found or hashlib.sha256(_sealed(text, "", found[1]).encode()).hexdigest() != found[1]:
-        return [record_path.name]  # what it says of the others cannot be trusted
-    return [
-        name
-        for name, digest in load_record(record_path).outputs.items()
-        if not (folder / name).is_file() or sha256_file(folder / name) != digest
-    ]
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, names_only: bool = False) -> list[str]:
+    """What differs between two nested mappings of plain values: `a.b 1 → 2`, or the names alone."""
+    before, after = _flat(old), _flat(new)
+    names = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+    if names_only:
+        return names
+    return [f"{name} {_short(before.get(name))} → {_short(after.get(name))}" for name in names]
 
 
-def _sealed(text: str, digest: str, instead_of: str = "") -> str:
-    """A record's text with `digest` as its own hash, which is taken of the text without it."""
-    return text.replace(f'"{_SEAL}": "{instead_of}"', f'"{_SEAL}": "{digest}"')
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, item in value.items():
+        flat |= _flat(item, f"{prefix}{name}.") if isinstance(item, Mapping) and item else {f"{prefix}{name}": item}
+    # JSON has lists where Python has tuples.
+    return {name: list(item) if isinstance(item, tuple) else item for name, item in flat.items()}
 
 
-def _text_of(path: Path) -> str:
-    """The file's text; damaged bytes become another text, whose hash differs."""
-    try:
-        return path.read_bytes().decode(errors="replace")
-    except FileNotFoundError as error:
-        raise FakelensError(f"{path} is missing: run the stage that writes it") from error
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+
+
+def _move(paths: Sequence[Path], folder: Path) -> None:
+    """Move files and folders, in this order, replacing what is there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        target = folder / path.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        path.replace(target)
 
 
 def environment() -> dict[str, Any]:

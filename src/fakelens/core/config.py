@@ -46,8 +46,8 @@ def with_overrides(settings: SettingsT, overrides: Sequence[str]) -> SettingsT:
     return type(settings).checked(values)
 
 
-def load_yaml(path: Path, cls: type[SettingsT]) -> SettingsT:
-    """Read one settings file.
+def load_yaml(path: Path, cls: type[SettingsT], **defaults: Any) -> SettingsT:
+    """Read one settings file; `defaults` stand where it says nothing.
 
     Raises:
         ValueError: when the file is missing, is not YAML, or does not fit `cls`.
@@ -63,7 +63,7 @@ def load_yaml(path: Path, cls: type[SettingsT]) -> SettingsT:
         raise FakelensError(
             f"{path} must hold settings (key: value lines); `fakelens config` prints a complete example"
         )
-    return cls.checked(values)
+    return cls.checked({**defaults, **values})
 
 
 def to_commented_yaml(settings: Settings, indent: int = 0) -> str:

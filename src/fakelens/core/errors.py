@@ -3,6 +3,7 @@
 Everything else that is raised is a bug and keeps its trace.
 """
 
+import errno
 from pathlib import Path
 
 
@@ -24,3 +25,37 @@ class OtherDataError(FakelensError):
 
 class FolderInUseError(FakelensError):
     """Another process works in the folder."""
+
+
+_OS_REMEDIES = {
+    errno.ENOSPC: "make room and run the same command again, it goes on where it stopped",
+    errno.EDQUOT: "make room and run the same command again, it goes on where it stopped",
+    errno.EROFS: "choose a place that can be written",
+    errno.EACCES: "choose another place, or change its permissions",
+    errno.EPERM: "choose another place, or change its permissions",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "a file is where a folder should be: check the path",
+    errno.EISDIR: "a folder is where a file should be: check the path",
+    errno.EEXIST: "choose another name, or remove what is there",
+    errno.ENOTEMPTY: "choose another name, or remove what is there",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "the links lead in a circle: check the path",
+    errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
+    errno.ENOLCK: "the folder's file system has no locks: choose another one with --workdir",
+    errno.EIO: "the disk or its connection failed: check it, then run the same command again",
+    errno.ESTALE: "the disk or its connection failed: check it, then run the same command again",
+}
+
+
+def in_one_line(error: OSError | MemoryError) -> str | None:
+    """What a user can do about an error of the system: what failed, where, and the remedy; None for a bug."""
+    if isinstance(error, MemoryError):
+        return (
+            "out of memory: end other programs, or use smaller settings (batch_size, data.num_workers, "
+            "data.blocks_in_flight)"
+        )
+    remedy = _OS_REMEDIES.get(error.errno or 0)
+    if remedy is None:
+        return None
+    place = f"{error.filename}: " if error.filename is not None else ""
+    return f"{place}{(error.strerror or str(error)).lower()}: {remedy}"

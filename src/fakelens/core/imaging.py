@@ -257,7 +257,7 @@ def _typed_errors() -> Iterator[None]:
         # Our own pixel limit is the one that counts; metadata that Pillow grumbles about is dropped anyway.
         with _NO_WARNINGS:
             yield
-    except ImageRefused:
+    except (ImageRefused, MemoryError):  # what this machine lacks is no fault of the picture
         raise
     except UnidentifiedImageError as error:
         raise ImageRefused("unsupported_format", "not a JPEG, PNG, WebP or AVIF picture") from error

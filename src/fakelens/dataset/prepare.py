@@ -5,7 +5,7 @@ import difflib
 import errno
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from fakelens.core.artifacts import Stage, StageRecord, read_json, write_json
+from fakelens.core.artifacts import Stage, StageRecord, differences, read_json, write_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.scoring import FAKE, LABELS
@@ -53,13 +53,18 @@ class DataSettings(CollectSettings):
         return self
 
 
+def decisive_settings(settings: DataSettings) -> dict[str, Any]:
+    """Those settings that decide which images are prepared, as plain values."""
+    return settings.model_dump(mode="json", exclude=set(SETTINGS_OF_EXECUTION))
+
+
 def prepare_stage(workdir: Path, settings: DataSettings) -> Stage:
     """The stage's folder, key and record."""
     return Stage(
         "prepare",
         workdir / "data",
         version=_VERSION,
-        settings=settings.model_dump(mode="json", exclude=set(SETTINGS_OF_EXECUTION)),
+        settings=decisive_settings(settings),
         inputs=_folder_state(settings),
     )
 
@@ -82,10 +87,13 @@ def prepare(workdir: Path, settings: DataSettings, *, force: bool = False, repor
     source = open_source(settings)
     reporter.say(f"Choosing from {source.description}")
     blocks = _eligible(source.catalogue(reporter), settings)
+    if changes := stage.changes():
+        reporter.say(f"prepare: {', '.join(changes)}; the images in {stage.folder} will be replaced")
     if force:
         stage.begin()
     with _disk_errors(stage.folder):
-        _open_journal(parts, {"key": stage.key, "revision": source.revision}, force=force)
+        identity = {"key": stage.key, "revision": source.revision, "settings": stage.settings}
+        _open_journal(parts, identity, force=force, reporter=reporter)
         plan = _plan(source, settings)
         _check_disk(stage.folder, settings.num_images + sum(plan.num_images.values()), settings.stored_px)
         own = rows_where(blocks, lambda _, row: row.generator not in settings.held_out_generators)
@@ -143,16 +151,38 @@ def _eligible(blocks: Sequence[Block], settings: DataSettings) -> list[Block]:
     return rows_where(blocks, eligible)
 
 
-def _open_journal(parts: Path, identity: dict[str, Any], *, force: bool) -> None:
-    """Keep the parts of an interrupted call if they answer to the same settings and revision; drop others."""
+def _open_journal(parts: Path, identity: dict[str, Any], *, force: bool, reporter: Reporter) -> None:
+    """Keep the parts of an interrupted call if they answer to the same settings and revision.
+
+    Those of other settings are moved beside, where a call with them finds them again; those of another revision are
+    dropped.
+    """
     path = parts / "journal.json"
-    if force or not path.exists() or read_json(path) != identity:
+    if path.exists() and (left := read_json(path))["key"] != identity["key"]:
+        place = _beside(parts, left)
+        changes = ", ".join(differences(left.get("settings", {}), identity["settings"])) or "another version"
+        reporter.say(
+            f"prepare: {changes}; what an interrupted call has read is kept in {place} and taken up again with the "
+            "former settings"
+        )
+        shutil.rmtree(place, ignore_errors=True)
+        parts.rename(place)
+    if not parts.exists() and _beside(parts, identity).exists():
+        _beside(parts, identity).rename(parts)
+    left = read_json(path) if path.exists() else None
+    if left and left["revision"] != identity["revision"]:
+        reporter.say(f"prepare: the source has another revision, {identity['revision']}: everything is read again")
+    if force or left != identity:
         shutil.rmtree(parts, ignore_errors=True)
         write_json(path, identity)
     for spool in parts.glob("*.spool"):
         shutil.rmtree(spool)
     for temporary in (*parts.glob(".*.tmp"), *parts.parent.glob(".*.tmp")):
         temporary.unlink()
+
+
+def _beside(parts: Path, identity: Mapping[str, Any]) -> Path:
+    return parts.with_name(f"{parts.name}-{identity['key'][:12]}")
 
 
 def _plan(source: Source, settings: DataSettings) -> FurtherSetPlan:

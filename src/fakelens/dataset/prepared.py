@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fakelens.core.artifacts import StageRecord, changed_outputs, load_record
-from fakelens.core.errors import FakelensError
+from fakelens.core.artifacts import StageRecord, load_record
+from fakelens.core.errors import FakelensError, OtherDataError
 from fakelens.core.imaging import ImageU8
 from fakelens.dataset.manifest import ManifestRow, read_manifest
 
@@ -37,6 +37,7 @@ class PreparedData:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.record: StageRecord = load_record(folder / "prepare.json")
+        self._opened: dict[str, ImageU8] = {}
 
     @property
     def is_demo(self) -> bool:
@@ -60,11 +61,17 @@ class PreparedData:
     @cached_property
     def rows(self) -> list[ManifestRow]:
         """The manifest."""
-        return read_manifest(self.folder / "manifest.parquet")
+        return read_manifest(self.record.output("manifest.parquet"))
 
     def split(self, name: str) -> SplitData:
-        """Open one split; pixels are read as they are used."""
-        squares = np.load(self.folder / f"{name}.npy", mmap_mode="r")
+        """Open one split, compared with its hash; pixels are read as they are used.
+
+        Raises:
+            DamagedFileError: naming the file whose bytes have changed.
+        """
+        if name not in self._opened:
+            self._opened[name] = np.load(self.record.output(f"{name}.npy"), mmap_mode="r")
+        squares = self._opened[name]
         return SplitData(name, squares, tuple(row for row in self.rows if row.split == name))
 
     def verify(self) -> None:
@@ -73,11 +80,31 @@ class PreparedData:
         Raises:
             ValueError: naming each file whose bytes have changed.
         """
-        changed = changed_outputs(self.folder / "prepare.json")
+        try:
+            changed = load_record(self.folder / "prepare.json").changed_outputs()
+        except FakelensError:
+            changed = ["prepare.json"]  # what it says of the others cannot be trusted
         if changed:
             raise FakelensError(
                 f"changed since `prepare` wrote it: {', '.join(changed)} in {self.folder}; "
                 "run `fakelens prepare --force` to make it again"
+            )
+
+    def must_be_of(self, digest: str, what: str) -> None:
+        """Refuse to go on with a detector that was trained on other data.
+
+        Args:
+            digest: of the data that it was trained on.
+            what: the detector's name.
+
+        Raises:
+            OtherDataError: naming both digests and the remedies.
+        """
+        if digest != self.record.digest:
+            raise OtherDataError(
+                f"{what} was trained on other data (digest {digest[:12]}) than {self.folder} holds now "
+                f"({self.record.digest[:12]}): pictures that it was trained on may be among the test pictures. "
+                f"Train it again (`fakelens train {what}`), or prepare the former data again with their settings"
             )
 
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from fakelens.core.artifacts import write_json, write_text
+from fakelens.core.artifacts import read_json, sha256_json, write_json, write_text
+from fakelens.core.errors import FakelensError
 from fakelens.core.scoring import LABELS
 from fakelens.evaluation.against import COLUMNS, Against, System
 from fakelens.evaluation.against_tables import groups_table, main_table, pairs_note, pairs_table, points_table
@@ -17,6 +18,27 @@ from fakelens.evaluation.scored_folder import ScoredFolder
 
 _CURVES = {"roc.png": plot_roc, "precision_recall.png": plot_precision_recall, "reliability.png": plot_reliability}
 _MAX_SLUG, _MAX_LABEL = 60, 20
+
+
+def place_for(folder: Path, output: Path | None, workdir: Path) -> Path:
+    """Where what is found on `folder` goes: `output`, or a place of the working folder that is no other folder's.
+
+    Raises:
+        FakelensError: when `output` holds the results of another folder, or cannot hold any. Before any work.
+    """
+    name = folder.resolve().name
+    places = [output] if output else [workdir / "against" / name, workdir / "against" / f"{name}-{_place_hash(folder)}"]
+    for place in places:
+        if any(path.exists() and not path.is_dir() for path in (place, *place.parents)):
+            raise FakelensError(f"{place} cannot be a folder, a file is in the way: choose another one with --output")
+        record = place / "against.json"
+        if not record.exists() or Path(read_json(record)["folder"]).resolve() == folder.resolve():
+            return place
+    raise FakelensError(f"{places[-1]} holds the results of another folder: choose another one with --output")
+
+
+def _place_hash(folder: Path) -> str:
+    return sha256_json(str(folder.resolve()))[:8]
 
 
 def write_against(output: Path, found: Against, scored: ScoredFolder) -> Path:

@@ -7,6 +7,8 @@ from typing import Any
 
 from fakelens.core.artifacts import StageRecord, load_record, read_json
 from fakelens.core.detector_spec import DetectorSpec
+from fakelens.core.errors import FakelensError
+from fakelens.dataset.prepared import PreparedData
 from fakelens.evaluation.columns import read_columns
 from fakelens.evaluation.scores import Scores
 
@@ -27,22 +29,31 @@ class Entry:
 
     @classmethod
     def load(cls, workdir: Path, spec: DetectorSpec) -> "Entry":
-        """Read one detector's records.
+        """Read one detector's records, which must be of one training on the data that the folder holds.
 
         Raises:
-            ValueError: naming the stage that is missing.
+            FakelensError: naming the stage that is missing, or what was made of something else; the file that is
+                damaged.
         """
         folder = workdir / spec.name
         evaluation = folder / "evaluation"
-        sweep = evaluation / "robustness.json"
+        train, evaluate = load_record(folder / "train.json"), load_record(evaluation / "evaluate.json")
+        export = load_record(folder / "onnx" / "export.json")
+        PreparedData(workdir / "data").must_be_of(train.inputs["data"], spec.name)
+        for record in (evaluate, export):
+            if record.inputs["train"] != train.digest:
+                raise FakelensError(
+                    f"{spec.name} was trained again since `{record.stage}`: run `fakelens {record.stage} {spec.name}`"
+                )
+        swept = "robustness.json" in evaluate.outputs
         return cls(
             spec,
             folder,
-            load_record(folder / "train.json"),
-            load_record(evaluation / "evaluate.json"),
-            load_record(folder / "onnx" / "export.json"),
-            read_json(evaluation / "metrics.json"),
-            read_json(sweep) if sweep.exists() else [],
+            train,
+            evaluate,
+            export,
+            read_json(evaluate.output("metrics.json")),
+            read_json(evaluate.output("robustness.json")) if swept else [],
         )
 
     @property
@@ -76,7 +87,7 @@ class Entry:
     @cached_property
     def scores(self) -> Scores:
         """The scores behind the figures."""
-        return read_columns(self.folder / "evaluation" / "scores.parquet", Scores)
+        return read_columns(self.evaluate.output("scores.parquet"), Scores)
 
 
 def shipped_variant(export: StageRecord) -> dict[str, Any]:

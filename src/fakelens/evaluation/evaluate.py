@@ -23,14 +23,16 @@ from fakelens.evaluation.summary import summarise
 _VERSION = 3
 
 
-def evaluate_stage(workdir: Path, spec: DetectorSpec, settings: EvaluationSettings) -> Stage:
+def evaluate_stage(
+    workdir: Path, spec: DetectorSpec, settings: EvaluationSettings, trained: StageRecord, data: PreparedData
+) -> Stage:
     """The stage's folder, key and record."""
     return Stage(
         "evaluate",
         workdir / spec.name / "evaluation",
         version=_VERSION,
         settings=settings.model_dump(mode="json"),
-        inputs={"train": load_record(workdir / spec.name / "train.json").digest},
+        inputs={"train": trained.digest, "data": data.record.digest},
     )
 
 
@@ -52,11 +54,14 @@ def evaluate(
     Raises:
         ValueError: when the detector or its data are missing or damaged.
     """
-    stage = evaluate_stage(workdir, spec, settings)
+    trained, data = load_record(workdir / spec.name / "train.json"), PreparedData(workdir / "data")
+    data.must_be_of(trained.inputs["data"], spec.name)
+    stage = evaluate_stage(workdir, spec, settings, trained, data)
     if not force and (record := stage.finished()):
         return record
-    network, info = load_checkpoint(workdir / spec.name / "best.safetensors")
-    data = PreparedData(workdir / "data")
+    network, info = load_checkpoint(trained.output("best.safetensors"))
+    if changes := stage.changes():
+        reporter.say(f"evaluate {spec.name}: again, because of {', '.join(changes)}")
     stage.begin()
     scorer = TorchScorer(network, info)
     scores = _score(scorer, data, reporter)
@@ -74,9 +79,9 @@ def evaluate(
     write_json(stage.folder / "metrics.json", {name: blocks[name] for name in data.test_sets})
     title = data.title(spec.display_name)
     outputs = [stage.folder / "scores.parquet", stage.folder / "metrics.json"]
-    outputs += _curves(stage.folder / "plots", judged, settings, title)
-    outputs += _pictures(stage.folder / "plots", data, judged["test"], scores.of("test"), title, info.seed)
-    outputs += _robustness(stage.folder, scorer, data, settings, temperature, info.seed, title, reporter)
+    written = _curves(stage.folder / "plots", judged, settings, title)
+    written += _pictures(stage.folder / "plots", data, judged["test"], scores.of("test"), title, info.seed)
+    written += _robustness(stage.folder, scorer, data, settings, temperature, info.seed, title, reporter)
     results = {
         "temperature": temperature,
         "threshold": asdict(point_at(points, settings.verdicts_at).threshold),
@@ -90,7 +95,8 @@ def evaluate(
             for name in data.test_sets
         },
     }
-    return stage.finish(outputs, results)
+    plots = [path for path in written if path.suffix == ".png"]
+    return stage.finish([*outputs, *(path for path in written if path not in plots)], results, aside=plots)
 
 
 def _score(scorer: TorchScorer, data: PreparedData, reporter: Reporter) -> Scores:

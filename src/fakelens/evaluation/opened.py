@@ -57,7 +57,7 @@ def _open(path: Path) -> list[OpenedModel]:
         bundle = Bundle.open(path)
         return [_of_onnx(bundle.detector(model.name), path / model.file) for model in bundle.models]
     if path.suffix == ".onnx":
-        return [_of_onnx(OnnxDetector(path), path)]
+        return [_of_onnx(OnnxDetector(_checked(path, path.with_name("export.json"))), path)]
     if path.suffix == ".safetensors":
         return [_of_checkpoint(path)]
     raise FakelensError(f"{path} is no model: give a .safetensors checkpoint, an .onnx file or a bundle's folder")
@@ -73,7 +73,7 @@ def _of_onnx(detector: OnnxDetector, path: Path) -> OpenedModel:
 def _of_checkpoint(path: Path) -> OpenedModel:
     from fakelens.detectors.checkpoint import TorchScorer, load_checkpoint
 
-    network, info = load_checkpoint(path)
+    network, info = load_checkpoint(_checked(path, path.with_name("train.json")))
     scorer = TorchScorer(network, info)
     record, note = _evaluation_of(path)
     temperature = 1.0 if record is None else float(record.results["temperature"])
@@ -86,6 +86,13 @@ def _of_checkpoint(path: Path) -> OpenedModel:
         info.detector, path, "checkpoint", scorer.input_px, info.stored_px, score,
         temperature, points, info.demo, note,
     )  # fmt: skip
+
+
+def _checked(path: Path, record: Path) -> Path:
+    """The path, compared with its hash where the record of the stage that wrote it lies beside it."""
+    if record.is_file() and path.name in (outputs := load_record(record)).outputs:
+        return outputs.output(path.name)
+    return path
 
 
 def _evaluation_of(checkpoint: Path) -> tuple[StageRecord | None, str | None]:

@@ -143,7 +143,9 @@ def _comparison_notes(data: StageRecord, entries: Sequence[Entry]) -> tuple[str,
     environment = entries[0].export.environment
     return (
         f"Held-out test split, n={entries[0].test['num_images']}, half of them fake, "
-        f"seed {data.settings['seed']}, one run; {data.results['description']}.",
+        f"data's seed {data.settings['seed']}, one training each ("
+        + ", ".join(f"{e.spec.display_name}: seed {e.train.settings['seed']}" for e in entries)
+        + f"); {data.results['description']}.",
         f"Time: median of 31 runs, one picture, one thread, onnxruntime on {environment['cpu']}.",
         *(audit["sentence"] for audit in audits_of(data).values()),
         "Test pictures come from the same generators and sources as the training pictures: on unseen ones expect less.",
@@ -240,8 +242,9 @@ def _data_table(data: StageRecord) -> Table:
 
 
 def _environment(data: StageRecord, entries: Sequence[Entry]) -> Table:
-    rows = [("Seed", str(data.settings["seed"]))]
+    rows = [("Seed of the data", str(data.settings["seed"]))]
     for e in entries:
+        rows.append((f"{e.spec.display_name}: seed of the training", str(e.train.settings["seed"])))
         where = f"{e.train.results['device']}, {e.train.results['num_threads']} threads"
         stages = ", ".join(f"{r.stage} {r.seconds:.0f} s" for r in (e.train, e.evaluate, e.export))
         rows.append(
@@ -267,7 +270,13 @@ def _copy_plots(folder: Path, entries: Sequence[Entry]) -> None:
     for entry in entries:
         for name in _plots(entry):
             with atomic_path(folder / "plots" / entry.spec.name / Path(name).name) as temporary:
-                shutil.copyfile(entry.folder / name, temporary)
+                shutil.copyfile(_checked_plot(entry, name), temporary)
+
+
+def _checked_plot(entry: Entry, name: str) -> Path:
+    """The plot's path, compared with the hash that its stage wrote."""
+    record, own = (entry.evaluate, name.removeprefix("evaluation/")) if "/plots/" in name else (entry.train, name)
+    return record.output(own)
 
 
 def _plots(entry: Entry) -> dict[str, str]:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from fakelens.core.artifacts import load_record
 from fakelens.dataset.duplicates import near_any
-from fakelens.dataset.manifest import read_manifest
+from fakelens.dataset.manifest import ManifestRow, read_manifest
 
 # Validation pictures chose the checkpoint, the temperature and the thresholds.
 _SEEN_SPLITS = ("train", "val")
@@ -38,7 +39,7 @@ class SeenInTraining:
         Raises:
             ValueError: when one cannot be read.
         """
-        rows = [row for path in manifests for row in read_manifest(path) if row.split in _SEEN_SPLITS]
+        rows = [row for path in manifests for row in _rows(path) if row.split in _SEEN_SPLITS]
         return cls(manifests, np.array([int(row.phash, 16) for row in rows], dtype=np.uint64))
 
     def near(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
@@ -51,3 +52,9 @@ class SeenInTraining:
             return np.array([], dtype=np.int64)
         near = near_any(hashes.ravel(), self.hashes).reshape(hashes.shape)
         return np.flatnonzero(np.any(near, axis=1))
+
+
+def _rows(manifest: Path) -> list[ManifestRow]:
+    """A run's manifest, compared with its hash where its record lies beside it."""
+    record = manifest.with_name("prepare.json")
+    return read_manifest(load_record(record).output(manifest.name) if record.is_file() else manifest)

@@ -33,19 +33,20 @@ FP32, DYNAMIC, STATIC, MIXED = "fp32", "int8-dynamic", "int8-static", "int8-mixe
 _SPLITS = ("val", "test")
 
 
-def export_stage(workdir: Path, spec: DetectorSpec, settings: ExportSettings) -> Stage:
+def export_stage(
+    workdir: Path, spec: DetectorSpec, settings: ExportSettings, trained: StageRecord, judged: StageRecord
+) -> Stage:
     """The stage's folder, key and record."""
-    folder = workdir / spec.name
-    judged = load_record(folder / "evaluation" / "evaluate.json")
     # They are written into the files, and another choice of them leaves scores and metrics as they are.
     told = {name: judged.results[name] for name in ("temperature", "threshold", "operating_points")}
     return Stage(
         "export",
-        folder / "onnx",
+        workdir / spec.name / "onnx",
         version=_VERSION,
         settings=settings.model_dump(mode="json"),
         inputs={
-            "train": load_record(folder / "train.json").digest,
+            "data": trained.inputs["data"],
+            "train": trained.digest,
             "evaluate": sha256_json([judged.digest, told]),
         },
     )
@@ -68,15 +69,22 @@ def export(
     Raises:
         ValueError: when an input is missing, or the fp32 file itself does not agree with the checkpoint.
     """
-    stage = export_stage(workdir, spec, settings)
+    trained, data = load_record(workdir / spec.name / "train.json"), PreparedData(workdir / "data")
+    data.must_be_of(trained.inputs["data"], spec.name)
+    evaluated = load_record(workdir / spec.name / "evaluation" / "evaluate.json")
+    if evaluated.inputs["train"] != trained.digest:
+        raise FakelensError(
+            f"{spec.name} was trained again since it was judged: run `fakelens evaluate {spec.name}` first"
+        )
+    stage = export_stage(workdir, spec, settings, trained, evaluated)
     if not force and (record := stage.finished()):
         return record
-    network, info = load_checkpoint(workdir / spec.name / "best.safetensors")
-    judged = load_record(workdir / spec.name / "evaluation" / "evaluate.json").results
-    data = PreparedData(workdir / "data")
+    network, info = load_checkpoint(trained.output("best.safetensors"))
+    if changes := stage.changes():
+        reporter.say(f"export {spec.name}: again, because of {', '.join(changes)}")
     stage.begin()
     (stage.folder / f"{MIXED}.onnx").unlink(missing_ok=True)  # of an earlier export that needed it
-    gate = _Gate.load(workdir, spec, data, info, judged, settings.gate)
+    gate = _Gate.load(evaluated, data, info, settings.gate)
     paths = {name: stage.folder / f"{name}.onnx" for name in (FP32, DYNAMIC, STATIC)}
     with reporter.task(f"Exporting {spec.display_name}", 4) as task:
         export_onnx(paths[FP32], network.cpu(), info.settings.input_px, gate.temperature)
@@ -141,15 +149,14 @@ class _Gate:
     @classmethod
     def load(
         cls,
-        workdir: Path,
-        spec: DetectorSpec,
+        evaluated: StageRecord,
         data: PreparedData,
         info: CheckpointInfo,
-        judged: Mapping[str, Any],
         settings: GateSettings,
     ) -> "_Gate":
-        scores = read_columns(workdir / spec.name / "evaluation" / "scores.parquet", Scores)
-        squares = {split: data.folder / f"{split}.npy" for split in _SPLITS}
+        judged = evaluated.results
+        scores = read_columns(evaluated.output("scores.parquet"), Scores)
+        squares = {split: data.record.output(f"{split}.npy") for split in _SPLITS}
         expected = {split: calibrated(scores.of(split).logit, judged["temperature"]) for split in _SPLITS}
         return cls(settings, info, judged, squares, expected, {split: scores.of(split).label for split in _SPLITS})
 

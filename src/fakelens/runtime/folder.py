@@ -1,6 +1,9 @@
 """Files, folders and globs in; one judgement for each picture out, whatever state the file is in."""
 
+import csv
 import glob
+import io
+import os
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from fakelens.core.artifacts import write_text
 from fakelens.core.cpus import available_cpus
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import ImageRefused
@@ -95,3 +99,21 @@ def _judge(detector: OnnxDetector, name: str, path: Path, threshold: Threshold) 
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return Judgement(path, name, error=reason)
     return Judgement(path, name, round(prediction.probability, 6), threshold.verdict(prediction.probability))
+
+
+def check_table(path: Path) -> None:
+    """Refuse a place for a table that cannot be written, or holds something else, before any work is done for it."""
+    if path.suffix.lower() in SUFFIXES:
+        raise FakelensError(f"--csv {path} would replace a picture by a table: name a .csv file")
+    folder = path.parent
+    if path.is_dir() or not folder.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
+        raise FakelensError(f"--csv {path} cannot be written: name a file in a folder that exists and can be written")
+
+
+def write_csv(path: Path, judged: Sequence[Judgement]) -> None:
+    """Write a table of judgements, atomically."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["path", "detector", "probability", "verdict", "error"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(judgement.as_dict() for judgement in judged)
+    write_text(path, text.getvalue())

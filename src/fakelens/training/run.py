@@ -10,7 +10,7 @@ from fakelens.core.errors import FakelensError
 # isort: split
 import torch
 
-from fakelens.core.artifacts import Stage, StageRecord, sha256_file
+from fakelens.core.artifacts import Stage, StageRecord, load_record, sha256_file
 from fakelens.core.detector_spec import DetectorSpec, TrainingSettings
 from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.dataset.prepared import PreparedData
@@ -22,11 +22,18 @@ from fakelens.training.phases import Phase, plan_phases
 from fakelens.training.plots import plot_history
 from fakelens.training.settings import EngineSettings
 
-_VERSION = 2
+_VERSION = 3
+OTHER_STAGES = ("evaluation", "onnx", "model_card.md")
+"""What later stages write into a detector's folder."""
 
 
 def train_stage(
-    workdir: Path, data: PreparedData, spec: DetectorSpec, settings: TrainingSettings, engine: EngineSettings
+    workdir: Path,
+    data: PreparedData,
+    spec: DetectorSpec,
+    settings: TrainingSettings,
+    engine: EngineSettings,
+    seed: int,
 ) -> Stage:
     """The stage's folder, key and record; how many workers, threads or devices there are does not make another run."""
     matters = engine.model_dump(mode="json", include={"max_epochs", "tiny", "augmentation"})
@@ -34,8 +41,8 @@ def train_stage(
         "train",
         workdir / spec.name,
         version=_VERSION,
-        settings={"detector": spec.name, **settings.model_dump(mode="json"), "engine": matters},
-        inputs={"data": data.record.digest} | _teacher_digest(workdir, settings),
+        settings={"detector": spec.name, "seed": seed, **settings.model_dump(mode="json"), "engine": matters},
+        inputs={"data": data.record.digest} | _teacher_digest(workdir, data, settings),
     )
 
 
@@ -57,7 +64,9 @@ def train(
         ValueError: for missing or changed data, weights that cannot be had, or a diverged loss.
     """
     data = PreparedData(workdir / "data")
-    stage = train_stage(workdir, data, spec, settings, engine)
+    stage = train_stage(workdir, data, spec, settings, engine, seed)
+    if stage.folder.is_dir():
+        stage.keep_others(reporter, but=OTHER_STAGES)
     if not force and (record := stage.finished()):
         return record
     data.verify()
@@ -81,9 +90,9 @@ def train(
     title = data.title(spec.display_name)
     plots = plot_history(stage.folder / "plots", state.history, state.best, title)
     network, _ = load_checkpoint(stage.folder / BEST)
-    outputs = [stage.folder / BEST, stage.folder / HISTORY, *plots]
     results = fitting.results(network, state.history, state.best)
-    return stage.finish(outputs, results | {"pretrained": spec.weights if settings.pretrained else None})
+    results |= {"pretrained": spec.weights if settings.pretrained else None}
+    return stage.finish([stage.folder / BEST], results, aside=[stage.folder / HISTORY, *plots])
 
 
 def _teacher_path(workdir: Path, teacher: str) -> Path:
@@ -92,7 +101,7 @@ def _teacher_path(workdir: Path, teacher: str) -> Path:
     return path if path.suffix else workdir / teacher / BEST
 
 
-def _teacher_digest(workdir: Path, settings: TrainingSettings) -> dict[str, str]:
+def _teacher_digest(workdir: Path, data: PreparedData, settings: TrainingSettings) -> dict[str, str]:
     if settings.teacher is None:
         return {}
     path = _teacher_path(workdir, settings.teacher)
@@ -101,6 +110,12 @@ def _teacher_digest(workdir: Path, settings: TrainingSettings) -> dict[str, str]
             f"the teacher {path} is missing: train it first (`fakelens train {settings.teacher}`, with the same "
             "--workdir), or learn without one: teacher=null"
         )
+    trained = path.with_name("train.json")
+    if trained.exists():
+        record = load_record(trained)
+        record.output(path.name)
+        if not Path(settings.teacher).suffix:
+            data.must_be_of(record.inputs["data"], settings.teacher)
     return {"teacher": sha256_file(path)}
 
 

@@ -9,6 +9,8 @@ from fakelens.dataset.augmentation import AugmentationSettings
 class EngineSettings(Settings):
     """How training runs, whatever the detector; the first three stand over every detector's own settings."""
 
+    seed: int | None = Field(None, ge=0)
+    """Of initial weights, order, augmentation and dropout; null takes data.seed. Another one is another training."""
     max_epochs: int | None = Field(None, ge=1)
     """Most epochs of a detector over both phases."""
     pretrained: bool = True
