@@ -52,7 +52,11 @@ def test_help_lists_every_stage() -> None:
         (["predict", "x.jpg", "--bundle", "nowhere"], 1, "nowhere is not a bundle"),
         (["prepare", "--recipe", "smoke", "--set", "data.num_images=7"], 1, "num_images"),
         (["prepare", "--recipe", "smoke", "--set", "data.source=folder"], 1, "data.path"),
-        (["evaluate", next(iter(discover())), "--workdir", "nowhere"], 1, "nowhere holds no prepared images: run `fakelens prepare` first"),
+        (
+            ["evaluate", next(iter(discover())), "--workdir", "nowhere"],
+            1,
+            "nowhere holds no prepared images: run `fakelens prepare` first",
+        ),
         (["evaluate"], 2, "name a DETECTOR to judge, or pictures to judge with --against FOLDER"),
         (["evaluate", next(iter(discover())), "--model", "x.onnx"], 2, "need --against FOLDER"),
         (["evaluate", "--json"], 2, "need --against FOLDER"),

@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
+from fakelens.core.artifacts import Stage, write_json
 from fakelens.core.imaging import MIN_SIDE_PX
 from fakelens.dataset.manifest import ManifestRow, write_manifest
 from fakelens.dataset.parts import examine_image
 from fakelens.evaluation.against import Against, judge_folder
-from fakelens.evaluation.against_files import write_against
+from fakelens.evaluation.against_files import place_for, write_against
 from fakelens.evaluation.against_tables import groups_table, main_table, pairs_table, points_table
 from fakelens.evaluation.comparing import compare
 from fakelens.evaluation.labelled_folder import LabelledFolder
@@ -180,8 +183,11 @@ def test_an_evaluation_of_an_earlier_training_does_not_count(folder: Path, tmp_p
     path = tmp_path / "run" / "best.safetensors"
     tiny_checkpoint(path)
     evaluated(path, 0.1, [(None, 0.4, 0.6)])
-    record = json.loads((path.parent / "train.json").read_text())
-    (path.parent / "train.json").write_text(json.dumps({**record, "outputs": {"best.safetensors": "another"}}))
+    weights = load_file(path)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    save_file({name: value + 1 for name, value in weights.items()}, path, metadata)
+    Stage("train", path.parent, version=1, settings={}, inputs={}).finish([path], {})
     found, _ = judged(folder, [path])
     assert found.systems[0].temperature == 1.0
     assert any("trained again since" in note for note in found.notes)
@@ -296,3 +302,22 @@ def test_json_and_page_say_everything(folder: Path, model: Path, tmp_path: Path)
     assert page.count(found.null_words) == 4
     for part in (main_table(found).markdown(), "`fake/broken.png`", "plots/mistakes_theirs.png", "temperature 1"):
         assert part in page
+
+
+def test_two_folders_of_one_name_do_not_replace_each_other(tmp_path: Path) -> None:
+    first, second = tmp_path / "A" / "test", tmp_path / "B" / "test"
+    place = place_for(first, None, tmp_path / "run")
+    write_json(place / "against.json", {"folder": str(first)})
+    assert place_for(first, None, tmp_path / "run") == place
+    other = place_for(second, None, tmp_path / "run")
+    assert other != place
+    assert other.parent == place.parent
+    with pytest.raises(ValueError, match=r"holds the results of another folder.*--output"):
+        place_for(second, place, tmp_path / "run")
+
+
+def test_a_place_that_cannot_be_a_folder_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ValueError, match="a file is in the way"):
+            place_for(tmp_path, place, tmp_path)
