@@ -1,6 +1,7 @@
 """OpenFake from the Hugging Face hub: label columns first, then only the row groups that hold chosen images."""
 
 import contextlib
+import errno
 import io
 import json
 import threading
@@ -354,6 +355,8 @@ def _hub_errors(where: str) -> Iterator[None]:
         ) from error
     # The hub client's own HTTPError is the base of what its transport raises (httpx or httpx2, by its version).
     except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE):
+            raise  # the disk's, not the hub's
         raise FakelensError(
             f"reading {where} failed ({type(error).__name__}: {_first_line(error)}): "
             "check the network, HF_ENDPOINT and HF_TOKEN, then run the same command again: it goes on where it "
