@@ -299,7 +299,12 @@ def predict(
             file=sys.stderr,
         )
     chosen = opened.detector(name)
-    threshold = chosen.threshold if max_fpr is None else point_at(chosen.operating_points, max_fpr).threshold
+    threshold = chosen.threshold
+    if max_fpr is not None:
+        point = point_at(chosen.operating_points, max_fpr)
+        threshold = point.threshold
+        if point.caution:
+            print(f"note: {point.caution}", file=sys.stderr)
     if csv_:
         check_table(csv_)
     judged: list[Judgement] = []

@@ -8,6 +8,7 @@ from fakelens.evaluation.calibration import (
     calibration_error_by_chance,
     expected_calibration_error,
     fit_temperature,
+    temperature_warning,
 )
 
 
@@ -36,9 +37,27 @@ def test_fitting_lowers_the_calibration_error_and_keeps_the_order() -> None:
 
 def test_flawless_and_useless_detectors_stay_within_bounds() -> None:
     labels = np.array([0, 1] * 20)
-    logits = np.where(labels == 1, 9.0, -9.0)
-    assert fit_temperature(logits, labels) < 1
+    logits = np.where(labels == 1, 1.0, -1.0)
+    assert 0.05 < fit_temperature(logits, labels) < 1
     assert 10 < fit_temperature(-logits, labels) <= 20
+
+
+@pytest.mark.parametrize("per_class", [15, 75, 225])
+@pytest.mark.parametrize("logit", [1.0, 9.0])
+def test_pictures_without_a_mistake_bear_out_no_certainty(per_class: int, logit: float) -> None:
+    labels = np.array([0, 1] * per_class)
+    logits = np.where(labels == 1, logit, -logit)
+    # Platt's target: one picture more of each class, so that the stated error is 1 / (n + 2), by hand.
+    stated = calibrated(np.array([-logit]), fit_temperature(logits, labels))[0]
+    assert stated == pytest.approx(1 / (per_class + 2), rel=1e-3)
+
+
+def test_a_temperature_at_a_bound_is_warned_of() -> None:
+    labels = np.array([0, 1] * 5000)
+    tiny = np.where(labels == 1, 0.01, -0.01)
+    assert "lower bound" in str(temperature_warning(fit_temperature(tiny, labels)))
+    assert "upper bound" in str(temperature_warning(fit_temperature(-100 * tiny, labels)))
+    assert temperature_warning(1.0) is None
 
 
 def test_calibrated_by_hand() -> None:

@@ -1,5 +1,7 @@
 """Thresholds keep their promise on the photographs that they were chosen on, ties and few pictures included."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -38,10 +40,21 @@ def test_points_are_of_the_photographs_alone() -> None:
         point_at(points, 0.2)
 
 
-def test_a_threshold_below_the_band_leaves_no_uncertain_band_but_a_valid_one() -> None:
-    labels = np.array([0] * 100)
-    (_, point) = operating_points(labels, np.arange(100) / 1000, (0.05,), band=0.1)
-    assert point.threshold.real == point.threshold.fake == pytest.approx(0.0945)
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.5])
+def test_a_stricter_setting_is_never_looser(rate: float) -> None:
+    # A detector that separates its validation pictures: any line between 0.1 and 0.9 has no false alarm.
+    labels = np.array([0] * 100 + [1] * 100)
+    probabilities = np.concatenate([np.arange(100) / 1000, 1 - np.arange(100) / 1000])
+    default, point = operating_points(labels, probabilities, (rate,), band=0.1)
+    assert point.threshold == default.threshold == Threshold(0.4, 0.6)
+
+
+@pytest.mark.parametrize(("num", "told"), [(22, True), (99, True), (100, False), (900, False)])
+def test_a_rate_that_the_photographs_cannot_show_is_said(num: int, told: bool) -> None:
+    (_, point) = operating_points(np.zeros(num, dtype=np.int64), np.linspace(0, 1, num), (0.01,), band=0.1)
+    assert (point.caution is not None) is told
+    assert point.caution is None or f"cannot be shown on {num} validation photographs" in point.caution
+    assert points_of([{**asdict(point)}]) == (point,)
 
 
 def test_abstaining_counts_only_those_that_get_a_verdict() -> None:

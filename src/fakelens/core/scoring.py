@@ -53,12 +53,25 @@ class OperatingPoint:
     false_positive_rate: float | None
     """Share of validation photographs at or above the upper threshold; None for the thresholds around 0.5."""
     threshold: Threshold
+    num_photographs: int | None = None
+    """Validation photographs that a rate was measured on; None for the thresholds around 0.5."""
 
     @property
     def words(self) -> str:
         """For a person: `at 0.5`, `1 % false alarms`."""
         rate = self.false_positive_rate
         return "at 0.5" if rate is None else f"{100 * rate:g} % false alarms"
+
+    @property
+    def caution(self) -> str | None:
+        """Why the rate may not hold: there were too few photographs to show it."""
+        rate, num = self.false_positive_rate, self.num_photographs
+        if rate is None or num is None or rate * num >= 1:
+            return None
+        return (
+            f"{100 * rate:g} % false alarms cannot be shown on {num} validation photographs, one of which is already "
+            f"{100 / num:.2g} %: expect more"
+        )
 
 
 def points_of(plain: Iterable[Mapping[str, Any]]) -> tuple[OperatingPoint, ...]:
@@ -68,7 +81,10 @@ def points_of(plain: Iterable[Mapping[str, Any]]) -> tuple[OperatingPoint, ...]:
         ValueError: when it is none.
     """
     try:
-        return tuple(OperatingPoint(p["false_positive_rate"], Threshold(**p["threshold"])) for p in plain)
+        return tuple(
+            OperatingPoint(p["false_positive_rate"], Threshold(**p["threshold"]), p.get("num_photographs"))
+            for p in plain
+        )
     except (KeyError, TypeError) as error:
         raise FakelensError(f"operating points are not as `fakelens evaluate` writes them ({error})") from error
 

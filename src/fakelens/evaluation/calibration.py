@@ -7,19 +7,44 @@ import numpy as np
 import numpy.typing as npt
 
 _BOUNDS = (0.05, 20.0)
+_NEAR_BOUND = 1.02
 
 
 def fit_temperature(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -> float:
-    """The temperature T that minimises the cross-entropy of sigmoid(logit / T); above 1 means overconfident."""
+    """The temperature T that minimises the cross-entropy of sigmoid(logit / T); above 1 means overconfident.
+
+    The targets are those of Platt (1999): of n pictures of a class, (n + 1) / (n + 2) instead of all are taken to be of
+    it, as one picture more of either class would have it. Otherwise n pictures without a mistake make every probability
+    0 or 1; with many pictures it makes no difference.
+    """
     from scipy.optimize import minimize_scalar
 
     signed = np.where(labels == 1, logits, -logits).astype(np.float64)
+    counts = np.bincount(labels, minlength=2)[labels]
+    of_other = 1 / (counts + 2)
 
     def loss(log_temperature: float) -> float:
-        return float(np.mean(np.logaddexp(0.0, -signed / np.exp(log_temperature))))
+        scaled = signed / np.exp(log_temperature)
+        return float(np.mean(np.logaddexp(0.0, -scaled) + of_other * scaled))
 
     result: Any = minimize_scalar(loss, bounds=tuple(np.log(_BOUNDS)), method="bounded")
     return float(np.exp(result.x))
+
+
+def temperature_warning(temperature: float) -> str | None:
+    """What a temperature at a bound of its search means, None for one between them."""
+    low, high = _BOUNDS
+    if temperature <= low * _NEAR_BOUND:
+        return (
+            f"the temperature is at its lower bound, {low:g}: logits are tiny, or validation is far too easy; do not "
+            "trust the probabilities"
+        )
+    if temperature >= high / _NEAR_BOUND:
+        return (
+            f"the temperature is at its upper bound, {high:g}: the detector has learnt nothing that holds on "
+            "validation; its probabilities are all near 0.5"
+        )
+    return None
 
 
 def calibrated(logits: npt.NDArray[np.floating], temperature: float) -> npt.NDArray[np.float64]:

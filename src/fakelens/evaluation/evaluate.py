@@ -11,7 +11,7 @@ from fakelens.core.scoring import point_at
 from fakelens.dataset.prepared import PreparedData
 from fakelens.detectors.checkpoint import TorchScorer, load_checkpoint
 from fakelens.evaluation import curves, plots, robustness
-from fakelens.evaluation.calibration import calibrated, expected_calibration_error, fit_temperature
+from fakelens.evaluation.calibration import calibrated, expected_calibration_error, fit_temperature, temperature_warning
 from fakelens.evaluation.columns import write_columns
 from fakelens.evaluation.metrics import compute_metrics
 from fakelens.evaluation.operating import operating_points
@@ -20,7 +20,7 @@ from fakelens.evaluation.scores import Scores, joined, run_scorer, score_split
 from fakelens.evaluation.settings import EvaluationSettings
 from fakelens.evaluation.summary import summarise
 
-_VERSION = 3
+_VERSION = 4
 
 
 def evaluate_stage(
@@ -82,7 +82,13 @@ def evaluate(
     written = _curves(stage.folder / "plots", judged, settings, title)
     written += _pictures(stage.folder / "plots", data, judged["test"], scores.of("test"), title, info.seed)
     written += _robustness(stage.folder, scorer, data, settings, temperature, info.seed, title, reporter)
+    warnings = [point.caution for point in points if point.caution]
+    if warning := temperature_warning(temperature):
+        warnings.append(warning)
+    for warning in warnings:
+        reporter.say(f"evaluate {spec.name}: WARNING: {warning}")
     results = {
+        "warnings": warnings,
         "temperature": temperature,
         "threshold": asdict(point_at(points, settings.verdicts_at).threshold),
         "operating_points": [asdict(point) for point in points],

@@ -14,8 +14,9 @@ def operating_points(
 ) -> tuple[OperatingPoint, ...]:
     """One point at 0.5, then one for each false-positive rate, measured on the photographs among the given images.
 
-    At 0.5 a picture closer than `band` is uncertain. At a rate the upper threshold is what that rate asks for, and
-    all between the lower threshold at 0.5 and that is uncertain: who wants few false alarms is not told "photograph"
+    At 0.5 a picture closer than `band` is uncertain. At a rate the upper threshold is what that rate asks for, but not
+    below that at 0.5: where validation is separable any line would do, and a stricter setting must not be looser.
+    All between the lower threshold at 0.5 and that is uncertain: who wants few false alarms is not told "photograph"
     more often for it.
 
     Args:
@@ -28,8 +29,8 @@ def operating_points(
     photographs = probabilities[labels == REAL]
     points = [OperatingPoint(None, Threshold(lower, upper))]
     for rate in rates:
-        fake = threshold_at(photographs, rate)
-        points.append(OperatingPoint(rate, Threshold(min(lower, fake), fake)))
+        threshold = Threshold(lower, max(upper, threshold_at(photographs, rate)))
+        points.append(OperatingPoint(rate, threshold, len(photographs)))
     return tuple(points)
 
 

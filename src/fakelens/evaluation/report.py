@@ -206,14 +206,16 @@ def _exports(entries: Sequence[Entry]) -> Table:
         "Time (ms)",
         "Accuracy",
         "AUC",
-        "Same verdicts",
+        "Verdicts changed, test",
+        "Verdicts changed, validation",
         "Largest difference",
-        "Gate",
+        "Gate (validation)",
     )
     rows = [
         (
             e.spec.display_name, v["name"], f"{v['size_bytes'] / 1e6:.2f}", f"{v['latency_ms']:.1f}",
-            f"{v['metrics']['accuracy']:.3f}", f"{v['metrics']['auc']:.3f}", f"{v['agreement']:.1%}",
+            f"{v['metrics']['accuracy']:.3f}", f"{v['metrics']['auc']:.3f}", f"{v['num_changed']} of {v['num_images']}",
+            f"{v['val']['num_changed']} of {v['val']['num_images']}",
             f"{v['max_difference']:.2g}", "passed" if v["passed"] else "refused: " + "; ".join(v["reasons"]),
         )
         for e in entries
