@@ -17,11 +17,11 @@ from fakelens.core.config import with_overrides
 from fakelens.core.errors import DamagedFileError, FakelensError, OtherDataError
 from fakelens.core.progress import Silent
 from fakelens.detectors.checkpoint import load_checkpoint
-from fakelens.detectors.discovery import find
+from fakelens.detectors.discovery import discover
 from fakelens.evaluation.opened import open_models
 from fakelens.recipes import RECIPES, Recipe, recipe_for, recipe_path
 
-SPEC = find("custom_cnn")
+SPEC = next(iter(discover().values()))
 
 
 def smoke(*changes: str) -> Recipe:

@@ -102,6 +102,8 @@ def run(
         page = pipeline.run(folder, chosen, specs, force=force, reporter=reporter)
     table = comparison(folder, shown(specs, chosen))
     print_table(table.head, table.rows)
+    for line in pipeline.float_that_ships(folder, chosen, specs):
+        print(f"WARNING: {line}")
     if chosen.data.source == "synthetic":
         print("This was a demonstration on synthetic pictures: the figures say nothing about real images.")
     target = folder / "bundle"

@@ -176,7 +176,7 @@ def bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, 
     """
     from fakelens.bundle.writer import ModelEntry, write_bundle
     from fakelens.evaluation.entry import Entry
-    from fakelens.evaluation.model_card import gist, model_card
+    from fakelens.evaluation.model_card import gist, model_card, point_gist
     from fakelens.runtime.bundle import BundleAbout, Figures
     from fakelens.sources.synthetic import example_pictures
 
@@ -195,6 +195,7 @@ def bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, 
                 Figures.from_json(ships["metrics"]),
                 card,
                 gist(found, prepared),
+                point_gist(found),
             )
         )
     data = prepared.results
@@ -204,6 +205,19 @@ def bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, 
     size = sum(entry.onnx_path.stat().st_size for entry in entries) / 1e6
     reporter.say(f"bundle: {folder} ({len(entries)} models, {size:.1f} MB together)")
     return folder
+
+
+def float_that_ships(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec]) -> list[str]:
+    """A line for each detector of the bundle that ships in float, with its size and the reason."""
+    lines = []
+    for spec in shipped(detectors, recipe):
+        record = load_record(workdir / spec.name / "onnx" / "export.json")
+        variant = shipped_variant(record)
+        if variant["name"] == "fp32":
+            lines.append(
+                f"{spec.display_name} ships in float, {variant['size_bytes'] / 1e6:.1f} MB: {record.results['why']}"
+            )
+    return lines
 
 
 def report(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, reporter: Reporter = SILENT) -> Path:

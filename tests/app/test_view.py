@@ -12,7 +12,7 @@ from PIL import Image
 
 from fakelens.app import view, wording
 from fakelens.core import imaging
-from fakelens.core.scoring import Threshold, Verdict
+from fakelens.core.scoring import OperatingPoint, Threshold, Verdict
 from fakelens.runtime.bundle import BundledModel
 from fakelens.runtime.detector import OnnxDetector
 from onnx_models import FIGURES, encoded, flat_picture, noise, onnx_bytes
@@ -139,7 +139,7 @@ def test_the_bar_marks_both_thresholds() -> None:
 
 MODEL = BundledModel(
     "tiny", "Tiny", "", "tiny.onnx", "int8-static", 224, 256, Threshold(), 2_590_000, 3.6, FIGURES,
-    operating_points=(), facts=(), card="tiny.md",
+    operating_points=(), facts=(), point_facts=(), card="tiny.md",
 )  # fmt: skip
 
 
@@ -226,3 +226,21 @@ def test_threads_share_two_arenas() -> None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.count("<heap ")
 
     assert arenas("shared") <= 2 < arenas()
+
+
+def test_the_figures_beside_a_verdict_are_those_of_its_setting() -> None:
+    model = replace(
+        MODEL,
+        threshold=Threshold(0.4, 0.6),
+        operating_points=(
+            OperatingPoint(None, Threshold(0.4, 0.6)),
+            OperatingPoint(0.01, Threshold(0.4, 0.6), num_photographs=22),
+            OperatingPoint(0.05, Threshold(0.4, 0.7), num_photographs=22),
+        ),
+        point_facts=("of the default.", "of one in a hundred.", "of five in a hundred."),
+    )
+    assert wording.measured_words(model, "balanced") == "Of the default."
+    assert wording.measured_words(model, "5 % false alarms") == "Of five in a hundred."
+    one = wording.measured_words(model, "1 % false alarms")
+    assert one.startswith("Of one in a hundred. 1 % false alarms cannot be shown on 22 validation photographs")
+    assert wording.measured_words(model, "20 % false alarms") == "Of the default."  # as its verdicts are

@@ -78,10 +78,11 @@ def test_the_set_of_files_and_their_hashes(tmp_path: Path) -> None:
         "latency_ms": 3.6,
         "metrics": {**vars(FIGURES), "confusion_matrix": [[837, 63], [94, 806]]},
         "operating_points": [
-            {"false_positive_rate": None, "threshold": {"real": 0.4, "fake": 0.6}},
-            {"false_positive_rate": 0.01, "threshold": {"real": 0.4, "fake": 0.9}},
+            {"false_positive_rate": None, "threshold": {"real": 0.4, "fake": 0.6}, "num_photographs": None},
+            {"false_positive_rate": 0.01, "threshold": {"real": 0.4, "fake": 0.9}, "num_photographs": None},
         ],
         "facts": list(FACTS),
+        "point_facts": [],
         "card": "model_cards/small_net.md",
     }
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []

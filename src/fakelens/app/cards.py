@@ -163,7 +163,8 @@ def show_card(
         with right:
             show_words(shown)
             st.text(shown.name)
-            st.caption(f"{shown.caption} Measured: {wording.as_text(model.facts[0])}" if model.facts else shown.caption)
+            measured = wording.measured_words(model, settings.threshold)
+            st.caption(f"{shown.caption} {wording.as_text(measured)}")
 
 
 def show_answer(

@@ -54,6 +54,24 @@ def threshold_choices(model: BundledModel) -> dict[str, Threshold]:
     return dict(sorted(named.items(), key=lambda item: item[1] != model.threshold))
 
 
+def measured_words(model: BundledModel, choice: str) -> str:
+    """What a setting's own thresholds do on the test split, and why its rate may not hold; empty if not measured.
+
+    `choice` is one of `threshold_choices`, as for the verdict; a model that has none of it takes its default.
+    """
+    names = [_point_words(point) for point in model.operating_points]
+    thresholds = [point.threshold for point in model.operating_points]
+    if choice in names:
+        number = names.index(choice)
+    elif model.threshold in thresholds:
+        number = thresholds.index(model.threshold)
+    else:
+        return ""
+    caution = model.operating_points[number].caution
+    told = [*model.point_facts[number : number + 1], *([f"{caution}."] if caution else [])]
+    return " ".join(capital(words) for words in told)
+
+
 def _point_words(point: OperatingPoint) -> str:
     rate = point.false_positive_rate
     return "balanced" if rate is None else f"{percent(rate)} false alarms"

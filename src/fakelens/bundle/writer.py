@@ -76,6 +76,8 @@ class ModelEntry:
     """Its model card, Markdown."""
     facts: tuple[str, ...]
     """The card in a few sentences."""
+    point_facts: tuple[str, ...] = ()
+    """What each operating point does on the test split, in the order of the points; empty if it was not measured."""
 
 
 def write_bundle(
@@ -147,6 +149,7 @@ def _add_model(folder: Path, entry: ModelEntry, detector: OnnxDetector) -> Bundl
         metrics=entry.metrics,
         operating_points=detector.operating_points,
         facts=entry.facts,
+        point_facts=entry.point_facts,
         card=card.as_posix(),
     )
 

@@ -65,6 +65,8 @@ class BundledModel:
     """The thresholds that a user may choose between; `threshold` is the default."""
     facts: tuple[str, ...]
     """Its model card in a few sentences."""
+    point_facts: tuple[str, ...]
+    """What each operating point does on the test split, in their order; empty if it was not measured."""
     card: str
     """Its model card, a Markdown file of the bundle."""
 
@@ -193,7 +195,13 @@ def _parse_model(block: Any, where: str) -> BundledModel:
     metrics = Figures.from_json(_value(block, "metrics", dict, where), f"{where}.metrics")
     points = points_of(_value(block, "operating_points", list, where))
     facts = tuple(map(str, _value(block, "facts", list, where)))
-    return _read(BundledModel, block, where, threshold=threshold, metrics=metrics, operating_points=points, facts=facts)
+    point_facts = tuple(map(str, _value(block, "point_facts", list, where)))
+    if point_facts and len(point_facts) != len(points):
+        raise FakelensError(f"{where}: point_facts needs a sentence for each of the {len(points)} operating points")
+    return _read(
+        BundledModel, block, where, threshold=threshold, metrics=metrics, operating_points=points, facts=facts,
+        point_facts=point_facts,
+    )  # fmt: skip
 
 
 def _read(cls: type[_T], block: Any, where: str, **given: Any) -> _T:
