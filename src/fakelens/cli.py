@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fakelens.core.errors import FakelensError, in_one_line
+from fakelens.core.stopping import Stopped, stopped_by_signals
 from fakelens.terminal import TerminalReporter, print_against, print_table, print_verdicts
 
 if TYPE_CHECKING:
@@ -53,32 +54,39 @@ BundleOption = Annotated[Path | None, typer.Option(help="Deployment folder (defa
 def main() -> None:
     """Run the command line: what a user can mend is one message and a status, a bug keeps its trace."""
     try:
-        status = app(standalone_mode=False)
+        with stopped_by_signals():
+            status = app(standalone_mode=False)
+    except Stopped as stop:
+        print(f"interrupted ({stop}): run the same command again to go on", file=sys.stderr)
+        status = stop.status
     except (typer.Abort, KeyboardInterrupt):
-        status = _INTERRUPTED
-    except FakelensError as error:
-        print(f"error: {error}", file=sys.stderr)
-        status = 1
-    except (OSError, MemoryError) as error:
-        words = in_one_line(error)
-        if words is None:
-            raise
-        print(f"error: {words}", file=sys.stderr)
-        status = 1
-    except ModuleNotFoundError as error:
-        if error.name and error.name.startswith("fakelens"):
-            raise
-        print(f"error: {error.name} is not installed: pip install 'fakelens[train,app]'", file=sys.stderr)
-        status = 1
-    except Exception as error:
-        # typer's own wrong-use errors know how to show themselves and carry exit status 2.
-        if not hasattr(error, "exit_code") or not hasattr(error, "show"):
-            raise
-        error.show()
-        status = error.exit_code
-    if status == _INTERRUPTED:  # which typer also makes of a Ctrl-C itself
         print("interrupted: run the same command again to go on", file=sys.stderr)
+        status = _INTERRUPTED
+    except Exception as error:
+        status = _status_of(error)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _status_of(error: Exception) -> int:
+    """Say what a user can mend; returns the exit status.
+
+    Raises:
+        Exception: what is none of that, a bug.
+    """
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("fakelens"):
+        words: str | None = f"{error.name} is not installed: pip install 'fakelens[train,app]'"
+    elif isinstance(error, FakelensError):
+        words = str(error)
+    else:
+        words = in_one_line(error) if isinstance(error, OSError | MemoryError) else None
+    if words is not None:
+        print(f"error: {words}", file=sys.stderr)
+        return 1
+    # typer's own wrong-use errors know how to show themselves and carry exit status 2.
+    if not hasattr(error, "exit_code") or not hasattr(error, "show"):
+        raise error
+    error.show()
+    return int(error.exit_code)
 
 
 @app.command()
@@ -93,6 +101,12 @@ def run(
     """Everything, in order: prepare, train, compress, evaluate, export, bundle, report."""
     from fakelens import pipeline
     from fakelens.evaluation.report import comparison
+
+    if any(int(os.environ.get(name) or 1) > 1 for name in ("WORLD_SIZE", "SLURM_NTASKS")):
+        raise FakelensError(
+            "`fakelens run` was started in several processes: train each detector in them first (`fakelens train "
+            "DETECTOR` in the place of `fakelens run`), then run `fakelens run` in one, which goes on from there"
+        )
     from fakelens.recipes import shown
 
     names = [] if detectors is None else [f"only=[{detectors}]"]

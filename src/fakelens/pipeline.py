@@ -1,14 +1,18 @@
 """`fakelens run`: the stages in order. Reads as the story of the project."""
 
 import contextlib
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fakelens.core.artifacts import StageRecord, differences, load_record, read_json, write_bytes, write_text
 from fakelens.core.detector_spec import DetectorSpec
 from fakelens.core.errors import FakelensError
-from fakelens.core.lock import hold
+from fakelens.core.lock import PARENT, hold
 from fakelens.core.progress import SILENT, Reporter
+from fakelens.core.stopping import is_follower
 from fakelens.evaluation.entry import shipped_variant
 from fakelens.recipes import Recipe, recipe_path, save_recipe, shipped, shown, training_settings
 
@@ -29,7 +33,10 @@ def run(
     with _working(workdir, recipe, reporter):
         prepare(workdir, recipe, force=force, reporter=reporter)
         for spec in detectors:
-            train(workdir, recipe, spec, force=force, reporter=reporter)
+            if _trains_in_several_processes(recipe):
+                _train_apart(workdir, spec, force=force)
+            else:
+                train(workdir, recipe, spec, force=force, reporter=reporter)
             if spec.compact_mb and not recipe.compress.in_run:
                 reporter.say(f"compress {spec.name}: left out (compress.in_run=false), the full detector ships")
             for row in shown([spec], recipe):
@@ -39,6 +46,34 @@ def run(
                 export(workdir, recipe, row, force=force, reporter=reporter)
         bundle(workdir, recipe, detectors, reporter=reporter)
         return report(workdir, recipe, detectors, reporter=reporter)
+
+
+def _trains_in_several_processes(recipe: Recipe) -> bool:
+    if recipe.train.devices is not None or recipe.train.accelerator == "cpu":
+        return (recipe.train.devices or 1) > 1
+    import torch
+
+    return torch.cuda.device_count() > 1
+
+
+def _train_apart(workdir: Path, spec: DetectorSpec, *, force: bool) -> None:
+    """Train in a process of its own, which the engine starts again for each further device.
+
+    Otherwise each of them would go on with all later stages, in one folder.
+
+    Raises:
+        SystemExit: with its status, when it fails; it has said why.
+    """
+    command = [sys.executable, "-m", "fakelens", "train", spec.name, "--workdir", str(workdir)]
+    environment = os.environ | {PARENT: str(os.getpid())}
+    with subprocess.Popen([*command, *(["--force"] if force else [])], env=environment) as child:
+        try:
+            status = child.wait()
+        except BaseException:  # the user's or the scheduler's end of this process
+            child.terminate()
+            raise
+    if status:
+        raise SystemExit(status if status > 0 else 128 - status)
 
 
 @contextlib.contextmanager
@@ -53,6 +88,9 @@ def _working(workdir: Path, recipe: Recipe, reporter: Reporter, *, data: bool = 
         raise FakelensError(
             f"{workdir} holds no prepared images: run `fakelens prepare` first, with the same --recipe and --workdir"
         )
+    if is_follower():  # of a training whose first process holds the folder
+        yield
+        return
     workdir.mkdir(parents=True, exist_ok=True)
     with hold(workdir):
         if data:

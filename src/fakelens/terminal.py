@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fakelens.core.progress import Task
+from fakelens.core.stopping import is_follower
 
 if TYPE_CHECKING:
     from fakelens.evaluation.against import Against
@@ -26,7 +27,8 @@ class TerminalReporter:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-        self._console = Console(stderr=True)
+        # Of several processes of a training one is enough to read.
+        self._console, self._silent = Console(stderr=True, quiet=is_follower()), is_follower()
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -50,10 +52,16 @@ class TerminalReporter:
         self._progress.stop()
 
     def say(self, text: str) -> None:
+        if self._silent:
+            return
         if self._console.is_terminal:
             self._console.print(text, highlight=False, markup=False)
         else:
             print(text, file=sys.stderr, flush=True)
+
+    def log(self, text: str) -> None:
+        if not self._console.is_terminal:
+            self.say(text)
 
     @contextmanager
     def task(self, title: str, total: float) -> Iterator[Task]:

@@ -26,7 +26,7 @@ from fakelens.detectors.checkpoint import load_checkpoint
 from fakelens.detectors.wrapping import LogitDetector
 from fakelens.export.onnx import export_onnx
 from fakelens.export.quantize import Candidate, quantize_static
-from fakelens.training.callbacks import BEST, HISTORY, Progressed, read_progress
+from fakelens.training.callbacks import BEST, HISTORY, Progressed, forget_progress, read_progress
 from fakelens.training.fitting import Fitting, quiet_lightning
 from fakelens.training.history import EpochRow, write_history
 from fakelens.training.phases import Phase
@@ -116,7 +116,9 @@ def compress(
         torch.set_num_threads(engine.num_threads)
     info = replace(info, detector=spec.compact.name, settings=taught, epoch=-1, val_loss=float("inf"))
     teacher = full if taught.teacher else None
-    fitting = Fitting(stage.folder, spec.compact, info, engine, data, teacher, info.seed)
+    # Pruning has no need of several devices, and one process of its own is what goes on past it.
+    alone = engine.model_copy(update={"devices": 1, "num_nodes": 1})
+    fitting = Fitting(stage.folder, spec.compact, info, alone, data, teacher, info.seed, reporter)
     with quiet_lightning(), reporter.task(spec.compact.display_name, settings.steps * taught.epochs) as task:
         steps = _run_steps(stage, fitting, goal, settings, full, task, force=force)
     record = _finish(stage, fitting, goal, steps, trained)
@@ -240,7 +242,9 @@ def _run_steps(
             seed=fitting.seed + 101 * (number + 1),
         )
         key = sha256_json([stage.key, number])
-        state = Progressed(key) if force else read_progress(own.folder, key)
+        if force:
+            forget_progress(own.folder)
+        state = read_progress(own.folder, key, fitting.reporter)
         task.advance(len(state.history))
         if state.history:
             network, _ = load_checkpoint(own.folder / BEST)

@@ -19,6 +19,8 @@ from fakelens.core.progress import SILENT, Reporter
 
 _SEAL = "record_sha256"
 _EARLIER = "earlier"
+_UMASK = os.umask(0)
+os.umask(_UMASK)
 _SHORT, _MAX_SHOWN = 12, 60
 _PACKAGES = (
     "numpy",
@@ -41,11 +43,17 @@ def atomic_path(target: Path) -> Iterator[Path]:
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        flush(temporary)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Bring a file's bytes to the disk, and give it the mode of any new file (some libraries' are 0600)."""
+    path.chmod(0o666 & ~_UMASK)
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def write_bytes(target: Path, data: bytes) -> None:

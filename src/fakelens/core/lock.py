@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fakelens.core.errors import FolderInUseError
+from fakelens.core.stopping import is_follower
 
 NAME = ".lock"
 PARENT = "FAKELENS_PARENT_PID"
@@ -30,7 +31,7 @@ def hold(folder: Path) -> Iterator[None]:
         FolderInUseError: naming the process that holds it.
     """
     place = folder.resolve()
-    if place in _held or _is_follower():
+    if place in _held or is_follower():
         yield
         return
     with (place / NAME).open("a+", encoding="utf-8") as file:
@@ -60,11 +61,6 @@ def hold(folder: Path) -> Iterator[None]:
             _held.discard(place)
             # Emptied, not removed: a process that has just opened it would lock a file that nobody else sees.
             file.truncate(0)
-
-
-def _is_follower() -> bool:
-    """True in the second, third, … process of one training, whose first one holds the folder."""
-    return any(os.environ.get(name, "0") not in ("", "0") for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
 def _locked(file: Any) -> bool:

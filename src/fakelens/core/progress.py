@@ -20,6 +20,10 @@ class Reporter(Protocol):
         """One line worth keeping."""
         ...
 
+    def log(self, text: str) -> None:
+        """One line for those who follow in a log; a terminal, which has a progress display, leaves it out."""
+        ...
+
     def task(self, title: str, total: float) -> AbstractContextManager[Task]:
         """A progress display of `total` steps that ends with the `with` block."""
         ...
@@ -34,6 +38,9 @@ class Silent:
     """A Reporter that says nothing: the default for library use."""
 
     def say(self, text: str) -> None:
+        """Nothing to say it to."""
+
+    def log(self, text: str) -> None:
         """Nothing to say it to."""
 
     @contextmanager

@@ -31,15 +31,21 @@ class EpochSampler(Sampler[tuple[int, int]]):
         rank: int = 0,
         num_processes: int = 1,
         weights: npt.NDArray[np.float64] | None = None,
+        first_epoch: int = 0,
+        num_done: int = 0,
     ) -> None:
-        """With `weights`, (num_images,) summing to 1, a shuffled epoch draws with replacement."""
+        """With `weights`, (num_images,) summing to 1, a shuffled epoch draws with replacement.
+
+        `first_epoch` is what the engine's epoch 0 is among the epochs of all phases. `num_done` of the phase's epochs
+        lie behind: workers ask for the next one's pictures before the engine says which epoch it is.
+        """
         self._num_images, self._seed, self._shuffle, self._weights = num_images, seed, shuffle, weights
         self._rank, self._num_processes = rank, num_processes
-        self._epoch = 0
+        self._first_epoch, self._epoch = first_epoch, first_epoch + num_done
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before each epoch."""
-        self._epoch = epoch
+        """Lightning calls this before each epoch, with the number within the phase."""
+        self._epoch = self._first_epoch + epoch
 
     def __len__(self) -> int:
         return -(-self._num_images // self._num_processes)

@@ -1,7 +1,7 @@
 """What happens beside training: history, best and last checkpoint after each epoch, and progress."""
 
 import math
-import os
+import signal
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,19 +9,24 @@ from typing import Any
 
 # isort: split
 import fakelens.training.engine  # noqa: F401  before lightning
-from fakelens.core.errors import FakelensError
 
 # isort: split
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from fakelens.core.progress import Task
+from fakelens.core.artifacts import flush, sha256_file, write_text
+from fakelens.core.errors import DamagedFileError, FakelensError
+from fakelens.core.progress import SILENT, Reporter, Task
+from fakelens.core.stopping import is_follower, take_signals_back
 from fakelens.detectors.checkpoint import CheckpointInfo, save_checkpoint
 from fakelens.training.history import EpochRow, write_history
 from fakelens.training.module import METRICS, DetectorModule
 from fakelens.training.phases import Phase
 
 BEST, LAST, HISTORY = "best.safetensors", "last.ckpt", "history.csv"
+_NEXT_BEST, _PREVIOUS_BEST = "best.next.safetensors", "best.previous.safetensors"
+_PREVIOUS, _HASHES = "last.previous.ckpt", "last.sha256"
+"""The checkpoint before `last.ckpt`, and the SHA-256 of both, the newer one first."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,8 @@ class Progressed:
     phase: int = 0
     phase_done: bool = False
     history: tuple[EpochRow, ...] = ()
+    best_sha256: str = ""
+    """Of `best.safetensors` as it was then: what the next phase starts from."""
 
     @property
     def best(self) -> EpochRow | None:
@@ -40,26 +47,46 @@ class Progressed:
 
 
 class EpochKeeper(Checkpoint):
-    """After every epoch: a row of history, `best.safetensors` if it is the best, then `last.ckpt`.
+    """After every epoch: `last.ckpt`, `best.safetensors` if it is the best, and a row of history.
+
+    Killed between any two of these, `read_progress` finds a state that the rest of the training follows from bit for
+    bit: a new best one waits under another name until the checkpoint that speaks of it is whole.
 
     A Checkpoint by type, because Lightning runs those after the module's own end of epoch.
     """
 
-    def __init__(self, folder: Path, info: CheckpointInfo, phase: Phase, state: Progressed) -> None:
-        self._folder, self._info, self._phase = folder, info, phase
+    def __init__(
+        self, folder: Path, info: CheckpointInfo, phase: Phase, state: Progressed, reporter: Reporter = SILENT
+    ) -> None:
+        self._folder, self._info, self._phase, self._reporter = folder, info, phase, reporter
         self.state = state
-        self._started_s = time.monotonic()
+        self._started_s, self._learning_rate = time.monotonic(), 0.0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        take_signals_back()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         self._started_s = time.monotonic()
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        # Before the step: afterwards the schedule has moved on to the next one.
+        self._learning_rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:  # noqa: ARG002
+        # Other processes that Lightning started wait for this one in a collective call, and write nothing.
+        launcher: Any = trainer.strategy.launcher
+        if processes := getattr(launcher, "procs", None):
+            launcher.kill(signal.SIGKILL)
+            processes.clear()  # Lightning's own watch would kill this process for the others' death
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, DetectorModule)
         row = self._row(trainer)
         if not math.isfinite(row.train_loss) or not math.isfinite(row.val_loss):
+            name = "head_learning_rate" if self._phase.head_only else "learning_rate"
             raise FakelensError(
-                f"training diverged in epoch {row.epoch}: the loss is not a number; lower the learning rate with "
-                f"--set detectors.{self._info.detector}.learning_rate={self._phase.learning_rate / 3:.1g}"
+                f"training diverged in epoch {row.epoch + 1}: the loss is not a number; lower the learning rate with "
+                f"--set detectors.{self._info.detector}.{name}={self._phase.learning_rate / 3:.1g}"
             )
         is_best = self.state.best is None or row.val_loss < self.state.best.val_loss
         last_epoch = trainer.current_epoch + 1 >= self._phase.num_epochs
@@ -67,10 +94,18 @@ class EpochKeeper(Checkpoint):
         self.state = replace(self.state, history=history, phase_done=last_epoch or trainer.should_stop)
         if is_best and trainer.is_global_zero:
             info = replace(self._info, epoch=row.epoch, val_loss=row.val_loss)
-            save_checkpoint(self._folder / BEST, pl_module.judged_network, info)
+            save_checkpoint(self._folder / _NEXT_BEST, pl_module.judged_network, info)
+            self.state = replace(self.state, best_sha256=sha256_file(self._folder / _NEXT_BEST))
         self._save_last(trainer)
         if trainer.is_global_zero:
+            if is_best:
+                settle_best(self._folder, self.state)
             write_history(self._folder / HISTORY, history)
+        trainer.strategy.barrier()  # the other processes read the best one when the next phase begins
+        self._reporter.log(
+            f"{self._info.detector}: epoch {row.epoch + 1} ({self._phase.name}), loss {row.train_loss:.3f}, validation "
+            f"loss {row.val_loss:.3f}, accuracy {row.val_accuracy:.3f}, AUC {row.val_auc:.3f} ({row.seconds:.0f} s)"
+        )
 
     def on_save_checkpoint(
         self,
@@ -87,7 +122,7 @@ class EpochKeeper(Checkpoint):
         return EpochRow(
             epoch=self._phase.first_epoch + trainer.current_epoch,
             phase=self._phase.name,
-            learning_rate=float(trainer.optimizers[0].param_groups[0]["lr"]),
+            learning_rate=self._learning_rate,
             seconds=round(time.monotonic() - self._started_s, 2),
             **{name: measured[name] for name in names},
         )
@@ -97,9 +132,13 @@ class EpochKeeper(Checkpoint):
         temporary = self._folder / f".{LAST}.tmp"
         trainer.save_checkpoint(temporary)
         if trainer.is_global_zero:
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            temporary.replace(self._folder / LAST)
+            flush(temporary)
+            last = self._folder / LAST
+            hashes = [sha256_file(temporary), *([sha256_file(last)] if last.exists() else [])]
+            write_text(self._folder / _HASHES, "\n".join(hashes) + "\n")
+            if last.exists():
+                last.replace(self._folder / _PREVIOUS)
+            temporary.replace(last)
 
 
 class ProgressCallback(L.Callback):
@@ -117,16 +156,72 @@ class ProgressCallback(L.Callback):
             self._note = f"{self._phase.name}, val loss {measured['val_loss']:.3f}, AUC {measured['val_auc']:.3f}"
 
 
-def read_progress(folder: Path, key: str) -> Progressed:
-    """How far the run with this key has come; a fresh start if `last.ckpt` belongs to another or does not exist."""
+def read_progress(folder: Path, key: str, reporter: Reporter = SILENT) -> Progressed:
+    """How far the run with this key has come; a fresh start if there is nothing of it.
+
+    A damaged `last.ckpt` falls back to the one before it, whose place it takes, and `reporter` is told what that costs.
+
+    Raises:
+        DamagedFileError: naming `last.ckpt` when neither can be used, or `best.safetensors`.
+    """
+    last, previous = folder / LAST, folder / _PREVIOUS
+    if not last.exists() and not previous.exists():
+        return Progressed(key)
+    known = (folder / _HASHES).read_text(encoding="utf-8").split() if (folder / _HASHES).exists() else []
+    whole = [path for path in (last, previous) if path.exists() and sha256_file(path) in known]
+    if not whole:
+        raise DamagedFileError(
+            last if last.exists() else previous,
+            "is not the checkpoint that training wrote",
+            "restore it from a copy, or train from the start with --force",
+        )
+    state = _read_state(whole[0])
+    if state.key != key:
+        return Progressed(key)
+    if whole[0] == previous and not is_follower():
+        damaged = "is damaged" if last.exists() else "was being replaced"
+        reporter.say(f"{last} {damaged}: going on from the checkpoint before it, which costs one epoch")
+        previous.replace(last)
+    if not is_follower():
+        settle_best(folder, state)
+        write_history(folder / HISTORY, state.history)
+    return state
+
+
+def settle_best(folder: Path, state: Progressed) -> None:
+    """Give `best.safetensors` the bytes that the checkpoint speaks of, whatever moment an earlier process died at.
+
+    Raises:
+        DamagedFileError: when no file has them.
+    """
+    best = folder / BEST
+    for path in (folder / _NEXT_BEST, best, folder / _PREVIOUS_BEST):
+        if path.exists() and sha256_file(path) == state.best_sha256:
+            if path != best:
+                if best.exists():
+                    best.replace(folder / _PREVIOUS_BEST) if path.name == _NEXT_BEST else best.unlink()
+                path.replace(best)
+            return
+    raise DamagedFileError(
+        best, "is not the file that training wrote", "restore it from a copy, or train from the start with --force"
+    )
+
+
+def forget_previous(folder: Path) -> None:
+    """Remove what is only there in case that training is interrupted."""
+    for name in (_NEXT_BEST, _PREVIOUS_BEST, _PREVIOUS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def forget_progress(folder: Path) -> None:
+    """Remove checkpoints of an earlier training, so that the next one starts anew."""
+    forget_previous(folder)
+    for name in (LAST, _HASHES):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _read_state(path: Path) -> Progressed:
     import torch
 
-    path = folder / LAST
-    if not path.exists():
-        return Progressed(key)
-    try:
-        plain = torch.load(path, map_location="cpu", weights_only=True)["fakelens"]
-        state = Progressed(**{**plain, "history": tuple(EpochRow(**row) for row in plain["history"])})
-    except (KeyError, TypeError, RuntimeError, OSError, ValueError, EOFError) as error:
-        raise FakelensError(f"{path} cannot be read ({error}): start again with --force") from error
-    return state if state.key == key else Progressed(key)
+    plain = torch.load(path, map_location="cpu", weights_only=True)["fakelens"]
+    return Progressed(**{**plain, "history": tuple(EpochRow(**row) for row in plain["history"])})

@@ -15,10 +15,13 @@ import fakelens.training.engine  # noqa: F401  before lightning
 # isort: split
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
 
 from fakelens.core.detector_spec import DetectorSpec
-from fakelens.core.progress import Task
+from fakelens.core.errors import FakelensError
+from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.dataset.loader import EpochSampler, PlainImages, TrainingImages, drawing_weights, make_loader
 from fakelens.dataset.prepared import PreparedData
 from fakelens.detectors.checkpoint import CheckpointInfo
@@ -44,6 +47,7 @@ class Fitting:
     teacher: LogitDetector | None
     seed: int
     """Of shuffling, augmentation and dropout."""
+    reporter: Reporter = SILENT
 
     def run(self, network: LogitDetector, phase: Phase, state: Progressed, task: Task) -> Progressed:
         """Train `network` for one phase, going on from `last.ckpt` if `state` has epochs of this phase.
@@ -56,7 +60,7 @@ class Fitting:
         if not _on_gpu(self.engine):
             keep_freed_memory()
         network.train()  # Lightning warns of modules in evaluation mode; each epoch sets the modes itself
-        keeper = EpochKeeper(self.folder, self.info, phase, state)
+        keeper = EpochKeeper(self.folder, self.info, phase, state, self.reporter)
         module = DetectorModule(
             network.to(memory_format=torch.channels_last),  # type: ignore[call-overload]  # torch documents it
             settings,
@@ -66,9 +70,10 @@ class Fitting:
             self.teacher,
         )
         trainer = self._trainer(phase, [keeper, ProgressCallback(task, phase)])
-        begun = any(row.epoch >= phase.first_epoch for row in state.history)
-        resume = self.folder / LAST if begun else None
-        trainer.fit(module, *self._loaders(trainer), ckpt_path=resume, weights_only=True)
+        num_done = sum(row.epoch >= phase.first_epoch for row in state.history)
+        resume = self.folder / LAST if num_done else None
+        loaders = self._loaders(trainer, first_epoch=phase.first_epoch, num_done=num_done)
+        trainer.fit(module, *loaders, ckpt_path=resume, weights_only=True)
         if trainer.interrupted:
             raise KeyboardInterrupt
         return keeper.state
@@ -78,7 +83,21 @@ class Fitting:
         precision = ("16-mixed" if on_gpu else "32-true") if settings.precision == "auto" else settings.precision
         if not phase.head_only:
             callbacks = [EarlyStopping("val_loss", patience=settings.patience, check_finite=False), *callbacks]
+        plugins = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+        try:
+            return self._engine(precision, phase, callbacks, plugins)
+        except (MisconfigurationException, ValueError) as error:
+            raise FakelensError(
+                f"this machine cannot train with train.accelerator={engine.accelerator}, train.devices={engine.devices}"
+                f" ({str(error).splitlines()[0]}): choose what it has, or leave both out"
+            ) from error
+
+    def _engine(self, precision: Any, phase: Phase, callbacks: list[L.Callback], plugins: list[Any]) -> L.Trainer:
+        settings, engine, on_gpu = self.info.settings, self.engine, _on_gpu(self.engine)
         return L.Trainer(
+            plugins=plugins,
+            # Lightning looks there for checkpoints of a scheduler's, and takes them for this training's.
+            default_root_dir=self.folder,
             accelerator=engine.accelerator,
             devices=engine.devices or ("auto" if on_gpu else 1),
             num_nodes=engine.num_nodes,
@@ -94,7 +113,7 @@ class Fitting:
             gradient_clip_val=settings.gradient_clip,
         )
 
-    def _loaders(self, trainer: L.Trainer) -> tuple[Any, Any]:
+    def _loaders(self, trainer: L.Trainer, **epochs: int) -> tuple[Any, Any]:
         settings, px = self.info.settings, self.info.settings.input_px
         train, val = self.data.split("train"), self.data.split("val")
         share: Any = {"rank": trainer.global_rank, "num_processes": trainer.world_size}
@@ -109,7 +128,7 @@ class Fitting:
             make_loader(
                 training,
                 batch,
-                EpochSampler(len(train), self.seed, shuffle=True, weights=weights, **share),
+                EpochSampler(len(train), self.seed, shuffle=True, weights=weights, **share, **epochs),
                 workers,
                 drop_last=True,
             ),

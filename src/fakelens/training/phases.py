@@ -59,11 +59,16 @@ def freeze(network: nn.Module, head_prefix: str, phase: Phase) -> None:
 
 
 def set_modes(network: nn.Module, head_prefix: str, phase: Phase) -> None:
-    """Training mode for what trains; a frozen backbone stays in evaluation mode: its BatchNorm statistics rest."""
+    """Training mode for what trains; a frozen backbone stays in evaluation mode: its BatchNorm statistics rest.
+
+    The dropout in front of the head is part of what trains: a child of the network itself, or (timm) a function that
+    asks the network's own mode.
+    """
     network.train()
     if phase.head_only:
         for name, module in network.named_modules():
-            if not f"{name}.".startswith(head_prefix):
+            outermost = name.count(".") <= 1 and isinstance(module, nn.Dropout)
+            if not (f"{name}.".startswith(head_prefix) or name in ("", "network") or outermost):
                 module.training = False
 
 

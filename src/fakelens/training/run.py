@@ -13,16 +13,25 @@ import torch
 from fakelens.core.artifacts import Stage, StageRecord, load_record, sha256_file
 from fakelens.core.detector_spec import DetectorSpec, TrainingSettings
 from fakelens.core.progress import SILENT, Reporter, Task
+from fakelens.core.stopping import is_follower
 from fakelens.dataset.prepared import PreparedData
 from fakelens.detectors.checkpoint import CheckpointInfo, build_network, load_checkpoint
 from fakelens.detectors.wrapping import LogitDetector
-from fakelens.training.callbacks import BEST, HISTORY, Progressed, read_progress
+from fakelens.training.callbacks import (
+    BEST,
+    HISTORY,
+    Progressed,
+    forget_previous,
+    forget_progress,
+    read_progress,
+)
 from fakelens.training.fitting import Fitting, quiet_lightning
+from fakelens.training.history import write_history
 from fakelens.training.phases import Phase, plan_phases
 from fakelens.training.plots import plot_history
 from fakelens.training.settings import EngineSettings
 
-_VERSION = 3
+_VERSION = 4
 OTHER_STAGES = ("evaluation", "onnx", "model_card.md")
 """What later stages write into a detector's folder."""
 
@@ -65,20 +74,23 @@ def train(
     """
     data = PreparedData(workdir / "data")
     stage = train_stage(workdir, data, spec, settings, engine, seed)
-    if stage.folder.is_dir():
+    if stage.folder.is_dir() and not is_follower():
         stage.keep_others(reporter, but=OTHER_STAGES)
     if not force and (record := stage.finished()):
         return record
     data.verify()
-    stage.begin()
-    state = Progressed(stage.key) if force else read_progress(stage.folder, stage.key)
+    if not is_follower():
+        stage.begin()
+        if force:
+            forget_progress(stage.folder)
+    state = read_progress(stage.folder, stage.key, reporter)
     if state.history:
         reporter.say(f"{spec.display_name}: going on after epoch {state.history[-1].epoch + 1}")
     if engine.num_threads:
         torch.set_num_threads(engine.num_threads)
     teacher = load_checkpoint(_teacher_path(workdir, settings.teacher))[0] if settings.teacher else None
     info = _info(spec, settings, engine, data, seed)
-    fitting = Fitting(stage.folder, spec, info, engine, data, teacher, seed)
+    fitting = Fitting(stage.folder, spec, info, engine, data, teacher, seed, reporter)
     phases = plan_phases(settings, engine.max_epochs)
     with (
         quiet_lightning(),
@@ -87,12 +99,17 @@ def train(
         task.advance(len(state.history))
         state = _run_phases(fitting, phases, state, task)
     assert state.best is not None
+    if is_follower():
+        raise SystemExit(0)  # only the first process goes on past training
     title = data.title(spec.display_name)
     plots = plot_history(stage.folder / "plots", state.history, state.best, title)
     network, _ = load_checkpoint(stage.folder / BEST)
     results = fitting.results(network, state.history, state.best)
     results |= {"pretrained": spec.weights if settings.pretrained else None}
-    return stage.finish([stage.folder / BEST], results, aside=[stage.folder / HISTORY, *plots])
+    write_history(stage.folder / HISTORY, state.history)
+    record = stage.finish([stage.folder / BEST], results, aside=[stage.folder / HISTORY, *plots])
+    forget_previous(stage.folder)
+    return record
 
 
 def _teacher_path(workdir: Path, teacher: str) -> Path:

@@ -1,0 +1,68 @@
+"""SIGINT and SIGTERM as an exception that libraries do not catch: the command ends in order, and its status says so."""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+_GRACE_S = 8.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopped(BaseException):
+    """Someone ended this process. No KeyboardInterrupt, of which Lightning makes a plain failure."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.status = 128 + number
+
+
+class _Handler:
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
+        if os.getpid() != self._pid:  # a forked loader worker, whose parent ends the work in order
+            os._exit(128 + number)
+        if is_follower():
+            # The first process of the training is this one's parent, or has the same one: all end together.
+            os.kill(os.getppid(), number)
+            os._exit(128 + number)
+        for again in _SIGNALS:
+            signal.signal(again, signal.SIG_DFL)  # a second one ends it at once
+        # What hangs in a library must not outlive the scheduler's patience.
+        timer = threading.Timer(_GRACE_S, os._exit, [128 + number])
+        timer.daemon = True
+        timer.start()
+        raise Stopped(number)
+
+
+_active: list[_Handler] = []
+
+
+@contextlib.contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Within the block SIGINT and SIGTERM raise `Stopped` in the main thread."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    _active.append(_Handler())
+    take_signals_back()
+    try:
+        yield
+    finally:
+        _active.pop()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def take_signals_back() -> None:
+    """Undo what a library did to the handlers; does nothing outside of `stopped_by_signals`."""
+    if _active and threading.current_thread() is threading.main_thread():
+        for number in _SIGNALS:
+            signal.signal(number, _active[-1])
+
+
+def is_follower() -> bool:
+    """True in the second, third, … process of one training: only the first one writes, reports and goes on after it."""
+    return any(os.environ.get(name, "0") not in ("", "0") for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
