@@ -1,0 +1,91 @@
+"""Trains in two phases again and again, each time killed at another fsync or rename, and goes on; not a test itself.
+
+`python killed_training.py DATA SCRATCH WORKERS STEP` prints, as JSON, how many such moments there are, and for every
+STEP-th of them what the training that was killed there and went on ended with.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fakelens.detectors.discovery import discover
+from fakelens.recipes import RECIPES, training_settings
+from fakelens.training import run as module
+from fakelens.training.history import read_history
+from fakelens.training.phases import Phase
+
+SPEC = next(iter(discover().values()))
+PHASES = [Phase("head", True, 0, 2, 1e-2, 0.0), Phase("all", False, 2, 2, 1e-2, 0.1)]
+
+
+def count(kill_at: int) -> list[int]:
+    """Count fsyncs and renames from here on, and die at one of them, before it is done."""
+    moments = [0]
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            moments[0] += 1
+            if moments[0] == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **named)
+
+        return call
+
+    os.fsync, os.replace, os.rename = counted(os.fsync), counted(os.replace), counted(os.rename)
+    return moments
+
+
+def trained(workdir: Path, workers: int, kill_at: int) -> dict[str, Any]:
+    """One training in a process of its own; empty if it was killed."""
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        moments = count(kill_at)
+        recipe = RECIPES["smoke"]
+        engine = recipe.train.model_copy(update={"num_workers": workers, "num_threads": 1})
+        record = module.train(workdir, SPEC, training_settings(SPEC, recipe), engine, seed=0)
+        folder = workdir / SPEC.name
+        history = [{**row.__dict__, "seconds": 0} for row in read_history(folder / "history.csv")]
+        outcome = {
+            "moments": moments[0],
+            "weights": hashlib.sha256((folder / "best.safetensors").read_bytes()).hexdigest(),
+            "history": history,
+            "best": record.results["best"]["epoch"],
+            "files": sorted(path.name for path in folder.iterdir()),
+        }
+        os.write(writer, json.dumps(outcome).encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as file:
+        text = file.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, -signal.SIGKILL), status
+    return json.loads(text) if status == 0 else {}
+
+
+def main(data: Path, scratch: Path, workers: int, step: int) -> None:
+    torch.set_num_threads(1)  # a process that has computed in several threads cannot be forked
+    module.plan_phases = lambda *_: PHASES  # type: ignore[assignment]
+
+    def folder(name: str) -> Path:
+        (scratch / name).mkdir()
+        (scratch / name / "data").symlink_to(data)
+        return scratch / name
+
+    expected = trained(folder("undisturbed"), workers, 0)
+    outcomes = {}
+    for moment in range(1, expected["moments"] + 1, step):
+        place = folder(str(moment))
+        assert trained(place, workers, moment) == {}, moment
+        outcomes[moment] = trained(place, workers, 0)
+    print(json.dumps({"expected": expected, "outcomes": outcomes}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))

@@ -1,0 +1,243 @@
+"""What a fault costs: killed, stopped or damaged at any moment, training ends the same or says what is wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fakelens.core.errors import DamagedFileError, FakelensError
+from fakelens.core.progress import Silent
+from fakelens.detectors.discovery import discover
+from fakelens.recipes import RECIPES, training_settings
+from fakelens.training.callbacks import read_progress
+from fakelens.training.history import read_history
+from fakelens.training.run import train
+
+SPEC = next(iter(discover().values()))
+HARNESS = Path(__file__).with_name("killed_training.py")
+ALL_MOMENTS = bool(os.environ.get("FAKELENS_ALL_MOMENTS"))
+
+
+@pytest.fixture
+def data_only(finished_run: Path, tmp_path: Path) -> Path:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "data").symlink_to(finished_run / "data")
+    return tmp_path / "run"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize(("workers", "step"), [(0, 5), (2, 9)])
+def test_killed_at_any_fsync_or_rename_of_two_phases_it_ends_the_same(
+    finished_run: Path, tmp_path: Path, workers: int, step: int
+) -> None:
+    """`FAKELENS_ALL_MOMENTS=1` tries every moment instead of every fifth or ninth."""
+    arguments = [finished_run / "data", tmp_path, workers, 1 if ALL_MOMENTS else step]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", HARNESS, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    expected = told["expected"]
+    assert [row["phase"] for row in expected["history"]] == ["head", "head", "all", "all"]
+    assert expected["moments"] > 30
+    assert len(told["outcomes"]) > (expected["moments"] - 1 if ALL_MOMENTS else 4)
+    for moment, outcome in told["outcomes"].items():
+        for name in ("weights", "history", "best", "files"):
+            assert outcome[name] == expected[name], (moment, name)
+
+
+class Stop(Exception):  # noqa: N818
+    pass
+
+
+class StopAfter(Silent):
+    """Stops training when so many epochs have been logged; keeps what is said."""
+
+    def __init__(self, epochs: int) -> None:
+        self.left, self.said = epochs, list[str]()
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def log(self, text: str) -> None:
+        self.said.append(text)
+        self.left -= 1
+        if self.left == 0:
+            raise Stop
+
+
+def trained(workdir: Path, reporter: Silent, **engine: object) -> None:
+    recipe = RECIPES["smoke"]
+    settings = recipe.train.model_copy(update={"max_epochs": 3, **engine})
+    train(workdir, SPEC, training_settings(SPEC, recipe), settings, seed=0, reporter=reporter)
+
+
+def stopped(workdir: Path, epochs: int = 2, **engine: object) -> Path:
+    with pytest.raises(Stop):
+        trained(workdir, StopAfter(epochs), **engine)
+    return workdir / SPEC.name
+
+
+def outcome(workdir: Path) -> tuple[bytes, list[dict[str, object]]]:
+    folder = workdir / SPEC.name
+    rows = [{**row.__dict__, "seconds": 0} for row in read_history(folder / "history.csv")]
+    return (folder / "best.safetensors").read_bytes(), rows
+
+
+@pytest.fixture(scope="module")
+def undisturbed(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[dict[str, object]]]:
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    (workdir / "data").symlink_to(finished_run / "data")
+    trained(workdir, Silent())
+    return outcome(workdir)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_resumed_training_equals_an_undisturbed_one_with_workers_too(
+    data_only: Path, undisturbed: tuple[bytes, list[dict[str, object]]], workers: int, epochs: int
+) -> None:
+    stopped(data_only, epochs, num_workers=workers)
+    trained(data_only, Silent(), num_workers=workers)
+    assert outcome(data_only) == undisturbed
+
+
+def test_ten_flips_of_the_checkpoint_are_refused_by_name(data_only: Path) -> None:
+    folder = stopped(data_only, 1)  # there is no checkpoint before it to fall back to
+    key = json.loads((folder / ".train.begun.json").read_text())["key"]
+    path, rng = folder / "last.ckpt", np.random.default_rng(0)
+    whole = path.read_bytes()
+    for position in [0, len(whole) - 1, *rng.integers(0, len(whole), 8).tolist()]:
+        content = bytearray(whole)
+        content[position] ^= 1 << (position % 8)
+        path.write_bytes(content)
+        with pytest.raises(DamagedFileError, match=r"last\.ckpt is not the checkpoint that training wrote.*--force"):
+            read_progress(folder, key)
+    path.write_bytes(whole)
+    assert len(read_progress(folder, key).history) == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"<html>", b"version https://git-lfs.github.com/spec/v1\n", b"\x80\x04]."])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_what_it_costs(
+    data_only: Path, undisturbed: tuple[bytes, list[dict[str, object]]], damage: bytes
+) -> None:
+    folder = stopped(data_only)
+    (folder / "last.ckpt").write_bytes(damage)
+    listening = StopAfter(-1)
+    trained(data_only, listening)
+    assert any("last.ckpt is damaged" in line and "costs one epoch" in line for line in listening.said)
+    assert outcome(data_only) == undisturbed
+
+
+def test_the_best_weights_are_compared_before_going_on(data_only: Path) -> None:
+    folder = stopped(data_only, 1)
+    content = bytearray((folder / "best.safetensors").read_bytes())
+    content[-1] ^= 1
+    (folder / "best.safetensors").write_bytes(content)
+    with pytest.raises(DamagedFileError, match=r"best\.safetensors is not the file that training wrote"):
+        trained(data_only, Silent())
+
+
+def test_an_interrupted_training_of_other_settings_is_kept(data_only: Path) -> None:
+    folder = stopped(data_only)
+    before = (folder / "last.ckpt").read_bytes()
+    listening = StopAfter(-1)
+    trained(data_only, listening, max_epochs=1)
+    assert any("max_epochs 3 → 1" in line and "kept in" in line for line in listening.said)
+    (kept,) = folder.glob("earlier/*/last.ckpt")
+    assert kept.read_bytes() == before
+
+
+def test_nothing_of_a_finished_training_is_left_but_what_it_promises(data_only: Path) -> None:
+    trained(data_only, Silent(), max_epochs=1)
+    names = {path.name for path in (data_only / SPEC.name).iterdir()}
+    assert names == {"best.safetensors", "last.ckpt", "last.sha256", "history.csv", "plots", "train.json"}
+    umask = os.umask(0)
+    os.umask(umask)
+    for name in ("best.safetensors", "last.ckpt", "history.csv", "train.json"):
+        assert (data_only / SPEC.name / name).stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+@pytest.mark.parametrize("accelerator", ["gpu", "quantum"])
+def test_an_accelerator_that_is_not_there_is_a_sentence(
+    data_only: Path, accelerator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(FakelensError, match=f"cannot train with train.accelerator={accelerator}"):
+        trained(data_only, Silent(), accelerator=accelerator)
+
+
+def test_a_schedulers_checkpoint_in_the_current_folder_is_not_loaded(
+    data_only: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: tuple[bytes, list[dict[str, object]]]
+) -> None:
+    (tmp_path / "hpc_ckpt_1.ckpt").write_bytes(b"of another training")
+    monkeypatch.chdir(tmp_path)
+    trained(data_only, Silent())
+    assert outcome(data_only) == undisturbed
+
+
+def started(workdir: Path, *settings: str) -> subprocess.Popen[str]:
+    sets = [word for setting in ("train.max_epochs=500", *settings) for word in ("--set", setting)]
+    command = [sys.executable, "-m", "fakelens", "train", SPEC.name, "--recipe", "smoke", "--workdir", str(workdir)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([*command, *sets], stderr=subprocess.PIPE, text=True, env=environment)
+    deadline = time.monotonic() + 150
+    while not (workdir / SPEC.name / "last.ckpt").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return process
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_training_soon_with_its_status_and_a_checkpoint(
+    data_only: Path, number: signal.Signals, status: int
+) -> None:
+    process = started(data_only)
+    process.send_signal(number)
+    begun = time.monotonic()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == status, said
+    assert time.monotonic() - begun < 10
+    assert "run the same command again to go on" in said
+    assert "Traceback" not in said
+    assert "epoch 1 (all)" in said  # a line an epoch where there is no terminal
+    folder = data_only / SPEC.name
+    assert read_progress(folder, json.loads((folder / ".train.begun.json").read_text())["key"]).history
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["the first", "the second"])
+def test_a_signal_to_one_of_two_processes_ends_both(data_only: Path, to: str) -> None:
+    psutil = pytest.importorskip("psutil")
+    process = started(data_only, "train.devices=2", "train.accelerator=cpu")
+    (second,) = [child for child in psutil.Process(process.pid).children() if "fakelens" in " ".join(child.cmdline())]
+    os.kill(process.pid if to == "the first" else second.pid, signal.SIGTERM)
+    begun = time.monotonic()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    assert time.monotonic() - begun < 10
+    assert not second.is_running() or second.status() == psutil.STATUS_ZOMBIE
+    assert said.count("run the same command again") == 1
+
+
+def test_a_signal_ends_prepare_with_its_status(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "fakelens", "prepare", "--recipe", "smoke", "--set", "data.num_images=4000"]
+    process = subprocess.Popen([*command, "--workdir", str(tmp_path)], stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob("data/.parts/*")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert "run the same command again to go on" in said
