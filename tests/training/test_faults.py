@@ -17,6 +17,7 @@ from fakelens.detectors.discovery import discover
 from fakelens.recipes import RECIPES, training_settings
 from fakelens.training.callbacks import read_progress
 from fakelens.training.history import read_history
+from fakelens.training.phases import learning_rate_factor, plan_phases
 from fakelens.training.run import train
 
 SPEC = next(iter(discover().values()))
@@ -241,3 +242,47 @@ def test_a_signal_ends_prepare_with_its_status(tmp_path: Path) -> None:
     _, said = process.communicate(timeout=30)
     assert process.returncode == 143
     assert "run the same command again to go on" in said
+
+
+def test_a_logger_follows_training_and_changes_nothing(
+    data_only: Path, undisturbed: tuple[bytes, list[dict[str, object]]]
+) -> None:
+    trained(data_only, Silent(), logger="csv")
+    assert outcome(data_only) == undisturbed
+    text = (data_only / SPEC.name / "logs" / "metrics.csv").read_text()
+    assert "val_auc" in text.splitlines()[0]
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])
+def test_a_logger_whose_package_is_missing_says_how_to_install_it(
+    data_only: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lightning.pytorch import loggers
+
+    def missing(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError(name)
+
+    for cls in ("TensorBoardLogger", "WandbLogger", "MLFlowLogger"):
+        monkeypatch.setattr(loggers, cls, missing)
+    with pytest.raises(FakelensError, match=rf"pip install 'fakelens\[{name}\]'"):
+        trained(data_only, Silent(), logger=name)
+
+
+def test_fewer_batches_and_accumulated_gradients_are_other_trainings(data_only: Path) -> None:
+    outcomes, recipe = [], RECIPES["smoke"]
+    settings = training_settings(SPEC, recipe).model_copy(update={"batch_size": 8})
+    for change in ({}, {"limit_batches": 2}, {"accumulate": 3}):
+        engine = recipe.train.model_copy(update=change)
+        train(data_only, SPEC, settings, engine, seed=0)
+        outcomes.append(outcome(data_only))
+    assert len({weights for weights, _ in outcomes}) == 3
+
+
+def test_history_has_the_learning_rate_of_the_epochs_last_step(data_only: Path) -> None:
+    trained(data_only, Silent(), max_epochs=2)
+    last = read_history(data_only / SPEC.name / "history.csv")[-1]
+    settings = training_settings(SPEC, RECIPES["smoke"])
+    (phase,) = plan_phases(settings, 2)
+    num_steps = 2 * (56 // min(settings.batch_size, 56))
+    rate = phase.learning_rate * learning_rate_factor(num_steps - 1, num_steps, phase, settings.scheduler)
+    assert last.learning_rate == pytest.approx(rate)

@@ -4,7 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakelens.core.detector_spec import TrainingSettings
-from fakelens.training.phases import Phase, learning_rate_factor, parameter_groups, plan_phases
+from fakelens.dataset.loader import EpochSampler
+from fakelens.detectors.checkpoint import build_network
+from fakelens.detectors.discovery import discover
+from fakelens.training.phases import Phase, learning_rate_factor, parameter_groups, plan_phases, set_modes
 
 
 def test_two_phases_with_pretrained_weights() -> None:
@@ -59,3 +62,36 @@ def test_without_layer_decay_all_that_trains_is_one_group() -> None:
     network[0].requires_grad_(False)
     (group,) = parameter_groups(network, 1e-3, 1.0)
     assert {id(p) for p in group["params"]} == {id(p) for p in network[1].parameters()}
+
+
+def test_phase_two_has_epochs_of_its_own() -> None:
+    """Its pictures are augmented and ordered as in none of phase 1's epochs."""
+    orders = []
+    for phase in plan_phases(TrainingSettings(pretrained=True, head_epochs=2, epochs=2)):
+        sampler = EpochSampler(50, 0, shuffle=True, first_epoch=phase.first_epoch)
+        for epoch in range(phase.num_epochs):
+            if epoch:  # workers ask for the first epoch's pictures before the engine says which one it is
+                sampler.set_epoch(epoch)
+            orders.append(tuple(sampler))
+    assert [order[0][0] for order in orders] == [0, 1, 2, 3]
+    assert len({tuple(index for _, index in order) for order in orders}) == 4
+
+
+@pytest.mark.parametrize("name", [spec.name for spec in discover().values() if spec.weights])
+def test_dropout_before_the_head_is_on_in_phase_one_and_the_backbone_rests(name: str) -> None:
+    spec = discover()[name]
+    settings = spec.defaults.model_copy(update={"dropout": 0.5, "input_px": 64})
+    network = build_network(spec, settings, tiny=True, pretrained=False)
+    set_modes(network, spec.head_prefix, Phase("head", True, 0, 1, 1e-3, 0.0))
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert norms
+    assert not any(module.training for module in norms)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim == 2:
+                parameter.normal_()
+        images = torch.rand(4, 3, 64, 64)
+        assert not torch.equal(network(images), network(images))  # two draws of the dropout
+        network.eval()
+        assert torch.equal(network(images), network(images))

@@ -20,6 +20,7 @@ from fakelens.detectors.checkpoint import load_checkpoint
 from fakelens.detectors.discovery import discover
 from fakelens.recipes import RECIPES, Recipe, training_settings
 from fakelens.training.history import read_history
+from fakelens.training.phases import Phase
 from fakelens.training.run import train
 
 SPEC, OTHER = list(discover().values())[:2]
@@ -175,3 +176,48 @@ def test_two_processes_train_together(data_only: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     assert len(read_history(data_only / SPEC.name / "history.csv")) == 1
+
+
+def test_a_diverged_head_phase_advises_the_heads_learning_rate(
+    data_only: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fakelens.training.run.plan_phases", lambda *_: [Phase("head", True, 0, 2, 1e30, 0.0)])
+    with pytest.raises(ValueError, match=rf"detectors\.{SPEC.name}\.head_learning_rate="):
+        train_spec(data_only)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+def test_a_run_on_two_processes_leaves_the_files_of_one_and_says_each_line_once(tmp_path: Path) -> None:
+    said, files = {}, {}
+    for devices in ("1", "2"):
+        workdir = tmp_path / devices
+        sets = (f"train.devices={devices}", "train.accelerator=cpu", "train.max_epochs=1", "export.search_seconds=0")
+        command = [sys.executable, "-m", "fakelens", "run", "--recipe", "smoke", "--detectors", SPEC.name]
+        options = [word for setting in sets for word in ("--set", setting)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        result = subprocess.run(
+            [*command, "--workdir", str(workdir), *options],
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=tmp_path,
+        )
+        assert result.returncode == 0, result.stderr
+        said[devices] = [line.split(":")[0] for line in result.stderr.splitlines() if "WARNING" not in line]
+        files[devices] = {path.relative_to(workdir).as_posix() for path in workdir.rglob("*") if path.is_file()}
+    assert files["2"] == files["1"]
+    of_detector = [f"{name} {SPEC.name}" for name in ("train", "evaluate", "export")]
+    for stage in ("prepare", *of_detector, "bundle", "report"):
+        assert said["2"].count(stage) == said["1"].count(stage) == 1, (stage, said)
+
+
+@pytest.mark.parametrize("variable", ["WORLD_SIZE", "SLURM_NTASKS"])
+def test_a_run_in_several_processes_of_a_launcher_is_refused_with_the_way_to_do_it(
+    tmp_path: Path, variable: str
+) -> None:
+    command = [sys.executable, "-m", "fakelens", "run", "--recipe", "smoke", "--workdir", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, variable: "2"})
+    assert result.returncode == 1
+    assert "fakelens train DETECTOR" in result.stderr
+    assert not list(tmp_path.iterdir())

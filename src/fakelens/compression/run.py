@@ -31,7 +31,7 @@ from fakelens.training.fitting import Fitting, quiet_lightning
 from fakelens.training.history import EpochRow, write_history
 from fakelens.training.phases import Phase
 from fakelens.training.plots import plot_history
-from fakelens.training.run import OTHER_STAGES
+from fakelens.training.run import DECISIVE, OTHER_STAGES
 from fakelens.training.settings import EngineSettings
 
 _VERSION = 2
@@ -55,7 +55,7 @@ def compress_stage(
             "same --workdir)"
         )
     full = load_record(trained)
-    matters = engine.model_dump(mode="json", include={"max_epochs", "augmentation"})
+    matters = engine.model_dump(mode="json", include=DECISIVE - {"tiny"})
     taught = _training_settings(TrainingSettings.checked(_of(full)), spec, settings, own, engine)
     return Stage(
         "train",

@@ -69,6 +69,8 @@ class Fitting:
             self.seed,
             self.teacher,
         )
+        if self.engine.compile:
+            network.compile()  # in place, so that the names of the weights stay
         trainer = self._trainer(phase, [keeper, ProgressCallback(task, phase)])
         num_done = sum(row.epoch >= phase.first_epoch for row in state.history)
         resume = self.folder / LAST if num_done else None
@@ -104,7 +106,9 @@ class Fitting:
             precision=precision,
             max_epochs=phase.num_epochs,
             callbacks=callbacks,
-            logger=False,
+            logger=_logger(engine.logger, self.folder, self.spec.name),
+            limit_train_batches=engine.limit_batches,
+            accumulate_grad_batches=engine.accumulate,
             enable_checkpointing=True,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -150,6 +154,30 @@ class Fitting:
             "num_threads": torch.get_num_threads(),
             "device": torch.cuda.get_device_name() if _on_gpu(self.engine) else "cpu",
         }
+
+
+def _logger(name: str | None, folder: Path, detector: str) -> Any:
+    """Lightning's logger of this name, which writes below the detector's folder unless it is a service.
+
+    Raises:
+        FakelensError: when its package is not installed.
+    """
+    from lightning.pytorch import loggers
+
+    if name is None:
+        return False
+    try:
+        if name == "csv":
+            return loggers.CSVLogger(folder / "logs", name="", version="")
+        if name == "tensorboard":
+            return loggers.TensorBoardLogger(folder / "logs", name="", version="")
+        if name == "wandb":
+            return loggers.WandbLogger(name=detector, save_dir=folder, project="fakelens")
+        return loggers.MLFlowLogger(experiment_name="fakelens", run_name=detector)
+    except ModuleNotFoundError as error:
+        raise FakelensError(
+            f"train.logger={name} needs a package that is not installed: pip install 'fakelens[{name}]'"
+        ) from error
 
 
 def _on_gpu(engine: EngineSettings) -> bool:

@@ -32,6 +32,8 @@ from fakelens.training.plots import plot_history
 from fakelens.training.settings import EngineSettings
 
 _VERSION = 4
+DECISIVE = {"max_epochs", "tiny", "augmentation", "limit_batches", "accumulate", "compile"}
+"""Settings of the engine that make another training; the others say who does the work and who is told."""
 OTHER_STAGES = ("evaluation", "onnx", "model_card.md")
 """What later stages write into a detector's folder."""
 
@@ -45,7 +47,7 @@ def train_stage(
     seed: int,
 ) -> Stage:
     """The stage's folder, key and record; how many workers, threads or devices there are does not make another run."""
-    matters = engine.model_dump(mode="json", include={"max_epochs", "tiny", "augmentation"})
+    matters = engine.model_dump(mode="json", include=DECISIVE)
     return Stage(
         "train",
         workdir / spec.name,

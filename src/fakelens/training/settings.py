@@ -1,5 +1,7 @@
 """How training runs: the part of a recipe that is not a detector's own."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from fakelens.core.config import Settings
@@ -19,6 +21,14 @@ class EngineSettings(Settings):
     """Input side of every detector in pixels; null keeps each detector's own."""
     tiny: bool = False
     """Build the detectors' tiny versions: the same code path, for tests."""
+    limit_batches: int | None = Field(None, ge=1)
+    """Most batches of an epoch, for a try; null takes all."""
+    accumulate: int = Field(1, ge=1)
+    """Batches whose gradients make one optimiser step: larger batches than memory holds."""
+    compile: bool = False
+    """Compile the networks with torch.compile: minutes at the start, faster steps afterwards, last digits differ."""
+    logger: Literal["csv", "tensorboard", "wandb", "mlflow"] | None = None
+    """Also follow training with this logger of Lightning's (tensorboard, wandb and mlflow are extra packages)."""
     num_workers: int | None = Field(None, ge=0)
     """Processes that load and augment images; null is 0 on a CPU (which trains meanwhile) and up to 8 beside a GPU."""
     num_threads: int | None = Field(None, ge=1)
