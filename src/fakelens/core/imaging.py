@@ -135,14 +135,23 @@ def harmonise(square: ImageU8) -> ImageU8:
         return np.array(image, dtype=np.uint8)
 
 
-def to_model_input(squares_nhwc: ImageU8, input_px: int = INPUT_PX) -> ImageF32:
-    """(N, S, S, 3) uint8 to the detectors' input: centre crop, (N, 3, input_px, input_px) float32 in [0, 1]."""
+def centre_crops(squares_nhwc: ImageU8, input_px: int) -> ImageU8:
+    """(N, S, S, 3) uint8 to their centres, (N, 3, input_px, input_px) uint8.
+
+    Raises:
+        FakelensError: when the squares are smaller.
+    """
     side = squares_nhwc.shape[1]
     if input_px > side:
         raise FakelensError(f"the model wants {input_px} px but the stored pictures have {side} px")
     offset = (side - input_px) // 2
-    crop = squares_nhwc[:, offset : offset + input_px, offset : offset + input_px]
-    return np.ascontiguousarray(crop.transpose(0, 3, 1, 2), dtype=np.float32) / np.float32(255)
+    crops = squares_nhwc[:, offset : offset + input_px, offset : offset + input_px]
+    return np.ascontiguousarray(crops.transpose(0, 3, 1, 2))
+
+
+def to_model_input(squares_nhwc: ImageU8, input_px: int = INPUT_PX) -> ImageF32:
+    """(N, S, S, 3) uint8 to the detectors' input: centre crop, (N, 3, input_px, input_px) float32 in [0, 1]."""
+    return centre_crops(squares_nhwc, input_px).astype(np.float32) / np.float32(255)
 
 
 def _format_of(image: Image.Image) -> str:

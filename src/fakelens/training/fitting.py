@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
 
+from fakelens.core.cpus import available_cpus
 from fakelens.core.detector_spec import DetectorSpec
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter, Task
@@ -123,7 +123,7 @@ class Fitting:
         share: Any = {"rank": trainer.global_rank, "num_processes": trainer.world_size}
         workers = self.engine.num_workers
         if workers is None:
-            workers = min(8, os.cpu_count() or 1) if torch.cuda.is_available() else 0
+            workers = available_cpus() // trainer.num_devices if _on_gpu(self.engine) else 0
         batch = min(settings.batch_size, len(train) // trainer.world_size)
         weights = drawing_weights(train.rows, settings.generator_balance) if settings.generator_balance else None
         training = TrainingImages(train, px, self.engine.augmentation, self.seed)

@@ -80,7 +80,7 @@ class DetectorModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         settings = self._settings
-        images, labels = _channels_last(batch[0]), batch[1]
+        images, labels = _network_input(batch[0]), batch[1]
         targets = labels * (1 - settings.label_smoothing) + settings.label_smoothing / 2
         for teacher in self._teacher:
             with torch.no_grad():
@@ -100,7 +100,7 @@ class DetectorModule(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002  Lightning's signature
         images, labels = batch
-        logits = self.judged_network(_channels_last(images)).float()
+        logits = self.judged_network(_network_input(images)).float()
         loss = F.binary_cross_entropy_with_logits(logits, labels)
         self._val_metrics.update(logits.sigmoid(), labels.long())
         self.log("val_loss", loss, on_epoch=True, batch_size=len(labels), sync_dist=True)
@@ -123,6 +123,7 @@ class DetectorModule(L.LightningModule):
         settings, phase = self._settings, self._phase
         cls = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
         groups = parameter_groups(self.network, phase.learning_rate, settings.layer_decay)
+        # Not fused: Lightning refuses to clip gradients of a fused optimiser under fp16.
         optimizer = cls(groups, lr=phase.learning_rate, weight_decay=settings.weight_decay)
         num_steps = int(self.trainer.estimated_stepping_batches)
 
@@ -133,5 +134,6 @@ class DetectorModule(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def _channels_last(images: torch.Tensor) -> torch.Tensor:
-    return images.contiguous(memory_format=torch.channels_last)
+def _network_input(images_nchw: torch.Tensor) -> torch.Tensor:
+    """uint8 pictures as the networks take them, float32 in [0, 1]: the same numbers as `to_model_input` gives."""
+    return images_nchw.float().div_(255).contiguous(memory_format=torch.channels_last)

@@ -30,7 +30,8 @@ class EngineSettings(Settings):
     logger: Literal["csv", "tensorboard", "wandb", "mlflow"] | None = None
     """Also follow training with this logger of Lightning's (tensorboard, wandb and mlflow are extra packages)."""
     num_workers: int | None = Field(None, ge=0)
-    """Processes that load and augment images; null is 0 on a CPU (which trains meanwhile) and up to 8 beside a GPU."""
+    """Processes that load and augment images; null is 0 on a CPU (which trains meanwhile); beside GPUs, as
+    many as there are CPUs for each."""
     num_threads: int | None = Field(None, ge=1)
     """CPU threads of torch; null leaves torch's choice. Another number changes results in the last digits."""
     accelerator: str = "auto"
