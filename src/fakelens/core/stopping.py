@@ -9,6 +9,8 @@ from types import FrameType
 
 _GRACE_S = 8.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+_LAUNCHERS = {"TORCHELASTIC_RUN_ID", "SLURM_PROCID"}
 
 
 class Stopped(BaseException):
@@ -27,8 +29,9 @@ class _Handler:
         if os.getpid() != self._pid:  # a forked loader worker, whose parent ends the work in order
             os._exit(128 + number)
         if is_follower():
-            # The first process of the training is this one's parent, or has the same one: all end together.
-            os.kill(os.getppid(), number)
+            # Lightning's own further processes are children of the first one; torchrun and Slurm watch theirs.
+            if os.environ.get("LOCAL_RANK", "0") != "0" and not _LAUNCHERS & os.environ.keys():
+                os.kill(os.getppid(), number)
             os._exit(128 + number)
         for again in _SIGNALS:
             signal.signal(again, signal.SIG_DFL)  # a second one ends it at once
@@ -65,4 +68,4 @@ def take_signals_back() -> None:
 
 def is_follower() -> bool:
     """True in the second, third, … process of one training: only the first one writes, reports and goes on after it."""
-    return any(os.environ.get(name, "0") not in ("", "0") for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    return any(os.environ.get(name, "0") not in ("", "0") for name in _RANKS)

@@ -197,6 +197,8 @@ def quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # lightning 2.6 on torch 2.13
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=".*number of training batches.*")
+            # torchmetrics has put the processes' metrics together already.
+            warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
             yield
     finally:
         logger.setLevel(levels[0])
