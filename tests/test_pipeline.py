@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from fakelens import pipeline
-from fakelens.core.artifacts import load_record, read_json
+from fakelens.core.artifacts import Stage, load_record, read_json
 from fakelens.core.scoring import point_at, points_of
 from fakelens.detectors.discovery import discover
 from fakelens.evaluation import robustness
@@ -230,3 +230,25 @@ def test_history_has_the_columns_that_were_promised(finished_run: Path) -> None:
         columns = csv.DictReader(file).fieldnames or []
     names = ("loss", "accuracy", "precision", "recall", "f1", "auc")
     assert {"epoch", "learning_rate", *(f"{s}_{n}" for s in ("train", "val") for n in names)} <= set(columns)
+
+
+def test_where_float_ships_the_run_says_so_with_its_size(tmp_path: Path) -> None:
+    spec = DETECTORS[0]
+    for ships, told in (
+        ("int8-static", []),
+        ("fp32", [f"{spec.display_name} ships in float, 80.2 MB: INT8 was refused"]),
+    ):
+        variants = [{"name": ships, "size_bytes": 80_200_000}]
+        stage = Stage("export", tmp_path / spec.name / "onnx", version=1, settings={}, inputs={})
+        stage.begin()
+        stage.finish([], {"ships": ships, "why": "INT8 was refused", "variants": variants})
+        assert pipeline.float_that_ships(tmp_path, SMOKE, [spec]) == told
+
+
+def test_the_gate_chooses_on_validation_alone(finished_run: Path) -> None:
+    for spec in ROWS:
+        for variant in load_record(finished_run / spec.name / "onnx" / "export.json").results["variants"]:
+            own = [f"val: {reason}" for reason in variant["val"]["reasons"]]
+            assert variant["reasons"] == own or variant["name"] == "fp32"
+            assert variant["passed"] is (not variant["reasons"])
+            assert variant["val"]["num_images"] == 12

@@ -128,6 +128,15 @@ def test_ten_flips_of_the_checkpoint_are_refused_by_name(data_only: Path) -> Non
     assert len(read_progress(folder, key).history) == 1
 
 
+def test_damaged_hashes_are_no_trace(data_only: Path) -> None:
+    folder = stopped(data_only, 1)
+    content = bytearray((folder / "last.sha256").read_bytes())
+    content[5] ^= 0x80
+    (folder / "last.sha256").write_bytes(content)
+    with pytest.raises(DamagedFileError, match=r"last\.ckpt"):
+        trained(data_only, Silent())
+
+
 @pytest.mark.parametrize("damage", [b"", b"<html>", b"version https://git-lfs.github.com/spec/v1\n", b"\x80\x04]."])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_what_it_costs(
     data_only: Path, undisturbed: tuple[bytes, list[dict[str, object]]], damage: bytes
@@ -249,7 +258,7 @@ def test_a_logger_follows_training_and_changes_nothing(
 ) -> None:
     trained(data_only, Silent(), logger="csv")
     assert outcome(data_only) == undisturbed
-    text = (data_only / SPEC.name / "logs" / "metrics.csv").read_text()
+    text = (data_only / SPEC.name / "logs" / "from_epoch_1" / "metrics.csv").read_text()
     assert "val_auc" in text.splitlines()[0]
 
 
@@ -264,7 +273,9 @@ def test_a_logger_whose_package_is_missing_says_how_to_install_it(
 
     for cls in ("TensorBoardLogger", "WandbLogger", "MLFlowLogger"):
         monkeypatch.setattr(loggers, cls, missing)
-    with pytest.raises(FakelensError, match=rf"pip install 'fakelens\[{name}\]'"):
+    with pytest.raises(
+        FakelensError, match=rf"^train\.logger={name} needs a package.*pip install 'fakelens\[{name}\]'"
+    ):
         trained(data_only, Silent(), logger=name)
 
 

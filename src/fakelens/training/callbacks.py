@@ -62,6 +62,9 @@ class EpochKeeper(Checkpoint):
         self.state = state
         self._started_s, self._learning_rate = time.monotonic(), 0.0
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:  # noqa: ARG002
+        take_signals_back()  # Lightning's own answer to SIGTERM waits for the other processes
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         take_signals_back()
 
@@ -167,7 +170,9 @@ def read_progress(folder: Path, key: str, reporter: Reporter = SILENT) -> Progre
     last, previous = folder / LAST, folder / _PREVIOUS
     if not last.exists() and not previous.exists():
         return Progressed(key)
-    known = (folder / _HASHES).read_text(encoding="utf-8").split() if (folder / _HASHES).exists() else []
+    known = (
+        (folder / _HASHES).read_text(encoding="utf-8", errors="replace").split() if (folder / _HASHES).exists() else []
+    )
     whole = [path for path in (last, previous) if path.exists() and sha256_file(path) in known]
     if not whole:
         raise DamagedFileError(

@@ -71,8 +71,8 @@ class Fitting:
         )
         if self.engine.compile:
             network.compile()  # in place, so that the names of the weights stay
-        trainer = self._trainer(phase, [keeper, ProgressCallback(task, phase)])
         num_done = sum(row.epoch >= phase.first_epoch for row in state.history)
+        trainer = self._trainer(phase, [keeper, ProgressCallback(task, phase)], phase.first_epoch + num_done)
         resume = self.folder / LAST if num_done else None
         loaders = self._loaders(trainer, first_epoch=phase.first_epoch, num_done=num_done)
         trainer.fit(module, *loaders, ckpt_path=resume, weights_only=True)
@@ -80,21 +80,25 @@ class Fitting:
             raise KeyboardInterrupt
         return keeper.state
 
-    def _trainer(self, phase: Phase, callbacks: list[L.Callback]) -> L.Trainer:
+    def _trainer(self, phase: Phase, callbacks: list[L.Callback], first_epoch: int) -> L.Trainer:
         settings, engine, on_gpu = self.info.settings, self.engine, _on_gpu(self.engine)
         precision = ("16-mixed" if on_gpu else "32-true") if settings.precision == "auto" else settings.precision
         if not phase.head_only:
             callbacks = [EarlyStopping("val_loss", patience=settings.patience, check_finite=False), *callbacks]
+        # One folder for each start of each phase: Lightning's loggers begin by removing what lies in theirs.
+        logger = _logger(engine.logger, self.folder, self.spec.name, f"from_epoch_{first_epoch + 1}")
         plugins = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
         try:
-            return self._engine(precision, phase, callbacks, plugins)
+            return self._engine(precision, phase, callbacks, plugins, logger)
         except (MisconfigurationException, ValueError) as error:
             raise FakelensError(
                 f"this machine cannot train with train.accelerator={engine.accelerator}, train.devices={engine.devices}"
                 f" ({str(error).splitlines()[0]}): choose what it has, or leave both out"
             ) from error
 
-    def _engine(self, precision: Any, phase: Phase, callbacks: list[L.Callback], plugins: list[Any]) -> L.Trainer:
+    def _engine(
+        self, precision: Any, phase: Phase, callbacks: list[L.Callback], plugins: list[Any], logger: Any
+    ) -> L.Trainer:
         settings, engine, on_gpu = self.info.settings, self.engine, _on_gpu(self.engine)
         return L.Trainer(
             plugins=plugins,
@@ -106,7 +110,7 @@ class Fitting:
             precision=precision,
             max_epochs=phase.num_epochs,
             callbacks=callbacks,
-            logger=_logger(engine.logger, self.folder, self.spec.name),
+            logger=logger,
             limit_train_batches=engine.limit_batches,
             accumulate_grad_batches=engine.accumulate,
             enable_checkpointing=True,
@@ -156,7 +160,7 @@ class Fitting:
         }
 
 
-def _logger(name: str | None, folder: Path, detector: str) -> Any:
+def _logger(name: str | None, folder: Path, detector: str, version: str) -> Any:
     """Lightning's logger of this name, which writes below the detector's folder unless it is a service.
 
     Raises:
@@ -168,12 +172,12 @@ def _logger(name: str | None, folder: Path, detector: str) -> Any:
         return False
     try:
         if name == "csv":
-            return loggers.CSVLogger(folder / "logs", name="", version="")
+            return loggers.CSVLogger(folder / "logs", name="", version=version)
         if name == "tensorboard":
-            return loggers.TensorBoardLogger(folder / "logs", name="", version="")
+            return loggers.TensorBoardLogger(folder / "logs", name="", version=version)
         if name == "wandb":
-            return loggers.WandbLogger(name=detector, save_dir=folder, project="fakelens")
-        return loggers.MLFlowLogger(experiment_name="fakelens", run_name=detector)
+            return loggers.WandbLogger(name=f"{detector} {version}", save_dir=folder, project="fakelens")
+        return loggers.MLFlowLogger(experiment_name="fakelens", run_name=f"{detector} {version}")
     except ModuleNotFoundError as error:
         raise FakelensError(
             f"train.logger={name} needs a package that is not installed: pip install 'fakelens[{name}]'"

@@ -60,6 +60,7 @@ class DetectorModule(L.LightningModule):
         # In a list, so that it is no part of this module: it is not trained and not saved with it.
         self._teacher = [teacher.eval().requires_grad_(False)] if teacher else []
         self._average: AveragedModel | None = None
+        self._averaged_step = 0
         if settings.ema_decay:
             average = get_ema_multi_avg_fn(settings.ema_decay)  # type: ignore[no-untyped-call]
             self._average = AveragedModel(network, multi_avg_fn=average, use_buffers=True).requires_grad_(False)
@@ -68,6 +69,9 @@ class DetectorModule(L.LightningModule):
     def judged_network(self) -> LogitDetector:
         """What is validated and saved: the running average, or the network itself."""
         return self.network if self._average is None else cast("LogitDetector", self._average.module)
+
+    def on_train_start(self) -> None:
+        self._averaged_step = self.trainer.global_step
 
     def on_train_epoch_start(self) -> None:
         # Dropout draws from the global stream: keyed by epoch and process, a resumed run draws the same numbers.
@@ -95,8 +99,10 @@ class DetectorModule(L.LightningModule):
         return loss
 
     def on_train_batch_end(self, *_: Any) -> None:
-        if self._average is not None:
+        # Not after a batch whose gradients only add to those of the next one.
+        if self._average is not None and self.trainer.global_step != self._averaged_step:
             self._average.update_parameters(self.network)
+            self._averaged_step = self.trainer.global_step
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002  Lightning's signature
         images, labels = batch

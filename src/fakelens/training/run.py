@@ -85,7 +85,9 @@ def train(
         stage.begin()
         if force:
             forget_progress(stage.folder)
-    state = read_progress(stage.folder, stage.key, reporter)
+    # Followers start at their own pace: with `force` they must not see what the first one is about to remove.
+    fresh = force and is_follower()
+    state = Progressed(stage.key) if fresh else read_progress(stage.folder, stage.key, reporter)
     if state.history:
         reporter.say(f"{spec.display_name}: going on after epoch {state.history[-1].epoch + 1}")
     if engine.num_threads:
