@@ -51,7 +51,7 @@ def test_prepare_leaves_these_files(finished_run: Path) -> None:
 def test_each_detector_leaves_these_files(finished_run: Path, spec: pipeline.DetectorSpec) -> None:
     assert files(finished_run / spec.name) == {
         "best.safetensors",
-        *([] if spec.full else ["last.ckpt"]),
+        *([] if spec.full else ["last.ckpt", "last.sha256"]),
         "history.csv",
         "train.json",
         *(f"plots/{name}.png" for name in ("loss", "accuracy", "learning_rate")),

@@ -56,6 +56,8 @@ def main() -> None:
     try:
         with stopped_by_signals():
             status = app(standalone_mode=False)
+        if status == _INTERRUPTED:  # which typer makes of a KeyboardInterrupt itself
+            raise KeyboardInterrupt
     except Stopped as stop:
         print(f"interrupted ({stop}): run the same command again to go on", file=sys.stderr)
         status = stop.status

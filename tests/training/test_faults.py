@@ -34,11 +34,11 @@ def data_only(finished_run: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize(("workers", "step"), [(0, 5), (2, 9)])
+@pytest.mark.parametrize(("workers", "step"), [(0, 11), (2, 29)])
 def test_killed_at_any_fsync_or_rename_of_two_phases_it_ends_the_same(
     finished_run: Path, tmp_path: Path, workers: int, step: int
 ) -> None:
-    """`FAKELENS_ALL_MOMENTS=1` tries every moment instead of every fifth or ninth."""
+    """`FAKELENS_ALL_MOMENTS=1` tries every moment instead of a few of them."""
     arguments = [finished_run / "data", tmp_path, workers, 1 if ALL_MOMENTS else step]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", HARNESS, *map(str, arguments)],
@@ -51,7 +51,7 @@ def test_killed_at_any_fsync_or_rename_of_two_phases_it_ends_the_same(
     expected = told["expected"]
     assert [row["phase"] for row in expected["history"]] == ["head", "head", "all", "all"]
     assert expected["moments"] > 30
-    assert len(told["outcomes"]) > (expected["moments"] - 1 if ALL_MOMENTS else 4)
+    assert len(told["outcomes"]) > (expected["moments"] - 1 if ALL_MOMENTS else 1)
     for moment, outcome in told["outcomes"].items():
         for name in ("weights", "history", "best", "files"):
             assert outcome[name] == expected[name], (moment, name)
