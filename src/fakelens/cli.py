@@ -103,12 +103,6 @@ def run(
     """Everything, in order: prepare, train, compress, evaluate, export, bundle, report."""
     from fakelens import pipeline
     from fakelens.evaluation.report import comparison
-
-    if any(int(os.environ.get(name) or 1) > 1 for name in ("WORLD_SIZE", "SLURM_NTASKS")):
-        raise FakelensError(
-            "`fakelens run` was started in several processes: train each detector in them first (`fakelens train "
-            "DETECTOR` in the place of `fakelens run`), then run `fakelens run` in one, which goes on from there"
-        )
     from fakelens.recipes import shown
 
     names = [] if detectors is None else [f"only=[{detectors}]"]

@@ -30,6 +30,11 @@ def run(
     A detector that is too large to ship is compressed, and the compact one evaluated and exported as well. A stage that
     is complete and whose inputs are unchanged is left as it is; `force` does all of them again.
     """
+    if any(int(os.environ.get(name) or 1) > 1 for name in ("WORLD_SIZE", "SLURM_NTASKS")):
+        raise FakelensError(
+            "`fakelens run` was started in several processes: train each detector in them first (`fakelens train "
+            "DETECTOR` in the place of `fakelens run`), then run `fakelens run` in one, which goes on from there"
+        )
     with _working(workdir, recipe, reporter):
         prepare(workdir, recipe, force=force, reporter=reporter)
         for spec in detectors:
