@@ -29,6 +29,7 @@ from fakelens.dataset.manifest import ManifestRow
 from fakelens.dataset.prepared import SplitData
 from fakelens.detectors.checkpoint import build_network
 from fakelens.detectors.discovery import discover, find
+from fakelens.training.allocator import keep_freed_memory
 
 _NUM = 512
 
@@ -55,6 +56,8 @@ def measure(name: str, data: SplitData, num_batches: int, turns: int, workers: i
     """Images/s of each way, and the median over the turns of together / step."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     on_gpu = device.type == "cuda"
+    if not on_gpu:
+        keep_freed_memory()  # as training does
     spec = find(name)
     settings = spec.defaults
     network = build_network(spec, settings, tiny=False, pretrained=False).train()
