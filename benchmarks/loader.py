@@ -15,9 +15,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import fakelens.training.engine  # noqa: F401  before torchmetrics
-
-# isort: split
 import numpy as np
 import torch
 

@@ -11,7 +11,7 @@ from fakelens.export.benchmark import Benchmark, Effort, EndToEnd, Measured, Tim
 from fakelens.export.benchmark_picture import large_jpeg
 from fakelens.export.benchmark_report import main_table, picture_table, ratios, write_benchmark
 from fakelens.export.contestants import DEFAULT_DYNAMIC, EAGER, OPENVINO, exported_files
-from fakelens.export.fresh_process import measure_fresh
+from fakelens.export.isolated import isolated_cost
 from fakelens.runtime.detector import OnnxDetector
 from onnx_models import flat_picture, onnx_bytes
 
@@ -104,7 +104,7 @@ def test_a_file_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"\x00 no model")
     (tmp_path / "white.png").write_bytes(flat_picture(255))
     with pytest.raises(ValueError, match=r"(?s)broken\.onnx cannot be measured .*cannot load"):
-        measure_fresh(tmp_path / "broken.onnx", tmp_path / "white.png")
+        isolated_cost(tmp_path / "broken.onnx", tmp_path / "white.png")
 
 
 def test_without_files_the_remedy_is_named(tmp_path: Path) -> None:

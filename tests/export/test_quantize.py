@@ -8,7 +8,7 @@ from onnx import numpy_helper
 from fakelens.core.progress import SILENT
 from fakelens.detectors.checkpoint import build_network
 from fakelens.detectors.discovery import discover
-from fakelens.export.fresh_scores import score_fresh
+from fakelens.export.isolated import isolated_scores
 from fakelens.export.onnx import check_opset, export_onnx
 from fakelens.export.parity import GateResult, GateSettings, judge
 from fakelens.export.quantize import Candidate, StaticQuantizer, logits
@@ -117,7 +117,7 @@ def test_scores_from_a_process_without_torch(tmp_path: Path) -> None:
     model.write_bytes(onnx_bytes())
     squares = np.random.default_rng(0).integers(0, 256, (7, 256, 256, 3), dtype=np.uint8)
     np.save(tmp_path / "squares.npy", squares)
-    found = score_fresh(model, tmp_path / "squares.npy")
+    found = isolated_scores(model, tmp_path / "squares.npy")
     assert found.probability.shape == (7,)
     assert found.batch_difference < 1e-6
     assert np.ptp(found.probability) > 0
@@ -127,4 +127,4 @@ def test_a_file_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"no model")
     np.save(tmp_path / "squares.npy", np.zeros((1, 256, 256, 3), dtype=np.uint8))
     with pytest.raises(ValueError, match=r"broken\.onnx cannot be verified"):
-        score_fresh(tmp_path / "broken.onnx", tmp_path / "squares.npy")
+        isolated_scores(tmp_path / "broken.onnx", tmp_path / "squares.npy")

@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-# isort: split
-import fakelens.training.engine  # noqa: F401  before lightning
 from fakelens.core.errors import FakelensError
 
 # isort: split

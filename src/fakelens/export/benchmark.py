@@ -18,7 +18,7 @@ from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.core.scoring import Scorer
 from fakelens.export.benchmark_picture import large_jpeg
 from fakelens.export.contestants import Absent, Contestant, Exported, Score, contestants
-from fakelens.export.fresh_process import Fresh, measure_fresh
+from fakelens.export.isolated import IsolatedCost, isolated_cost
 from fakelens.runtime.detector import OnnxDetector
 
 THREADS, BATCHES = (1, 2), (1, 8, 32)
@@ -37,7 +37,7 @@ class Effort:
     batch_rounds: int = 3
     """Turns at each batch size."""
     processes: int = 3
-    """Fresh processes for each file."""
+    """New processes for each file."""
     limit_s: float = 600.0
     """After this time no further round begins; one round of everything is always made."""
     compiled: bool = True
@@ -145,13 +145,13 @@ def median_latencies_ms(scorers: Mapping[str, Scorer], rounds: int = _ROUNDS) ->
     return {name: round(float(np.median(values)), 3) for name, values in times.items()}
 
 
-def _fresh(file: Exported, picture: Path, processes: int, task: Task) -> Fresh:
+def _fresh(file: Exported, picture: Path, processes: int, task: Task) -> IsolatedCost:
     found = []
     for _ in range(processes):
-        found.append(measure_fresh(file.path, picture))
+        found.append(isolated_cost(file.path, picture))
         task.advance()
     load_ms, peak_mb = (statistics.median(getattr(one, name) for one in found) for name in ("load_ms", "peak_mb"))
-    return Fresh(load_ms, peak_mb)
+    return IsolatedCost(load_ms, peak_mb)
 
 
 def _latencies(runners: Sequence[Contestant], threads: int, effort: Effort, reporter: Reporter) -> dict[int, Timing]:
@@ -239,7 +239,7 @@ def _measured(
     one: Contestant,
     latency: Mapping[str, Timing],
     images_per_s: Mapping[str, float],
-    fresh: Mapping[Exported, Fresh],
+    fresh: Mapping[Exported, IsolatedCost],
     stages: Mapping[Exported, EndToEnd],
 ) -> Measured:
     file = one.exported

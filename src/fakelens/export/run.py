@@ -20,7 +20,7 @@ from fakelens.evaluation.calibration import calibrated
 from fakelens.evaluation.columns import read_columns
 from fakelens.evaluation.scores import Scores
 from fakelens.export.benchmark import median_latencies_ms
-from fakelens.export.fresh_scores import score_fresh
+from fakelens.export.isolated import isolated_scores
 from fakelens.export.onnx import check_opset, describe, export_onnx, write_metadata
 from fakelens.export.parity import GateResult, GateSettings, judge
 from fakelens.export.quantize import StaticQuantizer, calibration_images, quantize_dynamic
@@ -172,7 +172,7 @@ class _Gate:
 
     def judge(self, path: Path, variant: str, split: str) -> GateResult:
         """Load the file in a process without torch and compare its probabilities with the checkpoint's."""
-        found = score_fresh(path, self.squares[split])
+        found = isolated_scores(path, self.squares[split])
         return judge(
             self.expected[split], found.probability, self.labels[split], found.batch_difference, self.settings,
             exact=variant == FP32,

@@ -1,1 +1,6 @@
-"""Training on Lightning's engine: phases, module, callbacks and the stage itself."""
+"""Training of one detector: the stage, its two phases and their callbacks."""
+
+from fakelens.detectors.torchvision_operators import ensure_torchvision
+
+# lightning and torchmetrics import torchvision, whose import may first need mending.
+ensure_torchvision()

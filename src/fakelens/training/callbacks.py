@@ -7,10 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-# isort: split
-import fakelens.training.engine  # noqa: F401  before lightning
-
-# isort: split
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 

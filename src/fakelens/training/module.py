@@ -2,10 +2,6 @@
 
 from typing import Any, cast
 
-# isort: split
-import fakelens.training.engine  # noqa: F401  before lightning
-
-# isort: split
 import lightning as L
 import numpy as np
 import torch

@@ -3,8 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-# isort: split
-import fakelens.training.engine  # noqa: F401  before lightning
 from fakelens.core.errors import FakelensError
 
 # isort: split

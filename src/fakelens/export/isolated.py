@@ -1,0 +1,115 @@
+"""One ONNX file in a process of its own that has no torch: its probabilities, its loading time, its memory.
+
+`python -m fakelens.export.isolated scores MODEL SQUARES.npy OUT.npz` and `… cost MODEL PICTURE` are that process.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fakelens.core.errors import FakelensError
+
+_BATCH = 32
+_PREDICTIONS = 5
+BATCHES = (1, 3, 5)
+
+
+@dataclass(frozen=True)
+class IsolatedScores:
+    """What a user without torch gets from the file."""
+
+    probability: npt.NDArray[np.float32]
+    """(N,) of every image."""
+    batch_difference: float
+    """Largest difference that the batch makes to the first image, scored in batches of 1, 3 and 5."""
+
+
+@dataclass(frozen=True)
+class IsolatedCost:
+    """What a process that has just started needs."""
+
+    load_ms: float
+    """From the file to a detector that can judge, onnxruntime being imported already."""
+    peak_mb: float
+    """Largest resident memory of the whole process, Python and libraries included, after five predictions."""
+
+
+def isolated_scores(model: Path, squares: Path) -> IsolatedScores:
+    """The probabilities of `squares`, (N, S, S, 3) uint8 in an `.npy` file.
+
+    Raises:
+        FakelensError: with what the process said, when it fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="fakelens-") as folder:
+        out = Path(folder) / "scores.npz"
+        _run("scores", model, squares, out)
+        with np.load(out) as arrays:
+            return IsolatedScores(arrays["probability"], float(arrays["batch_difference"]))
+
+
+def isolated_cost(model: Path, image: Path) -> IsolatedCost:
+    """Time and memory that loading `model` and judging an image file take.
+
+    Raises:
+        FakelensError: with what the process said, when it fails.
+    """
+    return IsolatedCost(**json.loads(_run("cost", model, image)))
+
+
+def _run(task: str, model: Path, *paths: Path) -> str:
+    command = [sys.executable, "-m", __name__, task, str(model), *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise FakelensError(f"{model} does not work in a process of its own: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _write_scores(model: Path, squares_path: Path, out: Path) -> None:
+    from fakelens.core.imaging import to_model_input
+    from fakelens.runtime.detector import OnnxDetector
+
+    detector = OnnxDetector(model)
+    squares = np.load(squares_path, mmap_mode="r")
+    scores = [
+        detector.score(to_model_input(np.asarray(squares[start : start + _BATCH]), detector.input_px))
+        for start in range(0, len(squares), _BATCH)
+    ]
+    few = to_model_input(np.asarray(squares[: max(BATCHES)]), detector.input_px)
+    firsts = [float(detector.score(few[:size])[0]) for size in BATCHES]
+    np.savez(out, probability=np.concatenate(scores), batch_difference=max(firsts) - min(firsts))
+
+
+def _write_cost(model: Path, image: Path) -> None:
+    from fakelens.runtime.detector import OnnxDetector
+
+    started_s = time.perf_counter()
+    detector = OnnxDetector(model, num_threads=1)
+    load_ms = (time.perf_counter() - started_s) * 1000
+    data = image.read_bytes()
+    for _ in range(_PREDICTIONS):
+        detector.predict(data)
+    sys.stdout.write(json.dumps({"load_ms": round(load_ms, 1), "peak_mb": round(_peak_mb(), 1)}))
+
+
+def _peak_mb() -> float:
+    status = Path("/proc/self/status")
+    if status.exists():  # unlike ru_maxrss it forgets what the parent had
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) * 1024 / 1e6
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+if __name__ == "__main__":
+    {"scores": _write_scores, "cost": _write_cost}[sys.argv[1]](*map(Path, sys.argv[2:]))
+    if "torch" in sys.modules:
+        raise AssertionError("an exported file must not need torch")
