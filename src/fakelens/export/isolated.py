@@ -110,6 +110,10 @@ def _peak_mb() -> float:
 
 
 if __name__ == "__main__":
-    {"scores": _write_scores, "cost": _write_cost}[sys.argv[1]](*map(Path, sys.argv[2:]))
+    task, *paths = sys.argv[1:]
+    if task == "scores":
+        _write_scores(*map(Path, paths))
+    else:
+        _write_cost(*map(Path, paths))
     if "torch" in sys.modules:
         raise AssertionError("an exported file must not need torch")
