@@ -22,8 +22,7 @@ from pathlib import Path
 from sklearn.metrics import roc_auc_score
 
 from fakelens.core.artifacts import load_record
-from fakelens.evaluation.columns import read_columns
-from fakelens.evaluation.scores import Scores
+from fakelens.evaluation.scores import Scores, read_columns
 
 BASE = "base"
 

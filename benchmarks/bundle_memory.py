@@ -16,7 +16,7 @@ from pathlib import Path
 
 from harness import report
 
-from fakelens.export.benchmark_picture import large_jpeg
+from fakelens.export.benchmark import large_jpeg
 
 MAX_PEAK_MB = 200
 _CHILD = """

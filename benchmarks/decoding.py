@@ -26,8 +26,7 @@ from harness import REPOSITORY, report
 from PIL import Image
 
 from fakelens.core.imaging import STORED_PX, ImageRefused, decode
-from fakelens.dataset.engine import decoders
-from fakelens.dataset.parts import Work, examine_image
+from fakelens.dataset.examine import Work, decoders, examine_image
 from fakelens.sources.base import Block, Row
 from fakelens.sources.folder import Files
 

@@ -20,7 +20,7 @@ from harness import report
 
 from fakelens.core import imaging
 from fakelens.core.cpus import available_cpus
-from fakelens.export.benchmark_picture import large_jpeg
+from fakelens.export.benchmark import large_jpeg
 from fakelens.runtime.detector import OnnxDetector
 from fakelens.runtime.folder import judge_files
 

@@ -20,13 +20,12 @@ import torch
 
 from fakelens.core.cpus import available_cpus
 from fakelens.core.imaging import STORED_PX
-from fakelens.dataset.augmentation import AugmentationSettings
+from fakelens.core.memory import keep_freed_memory
 from fakelens.dataset.loader import EpochSampler, TrainingImages, make_loader
-from fakelens.dataset.manifest import ManifestRow
-from fakelens.dataset.prepared import SplitData
+from fakelens.dataset.store import ManifestRow, SplitData
 from fakelens.detectors.checkpoint import build_network
-from fakelens.detectors.discovery import discover, find
-from fakelens.training.allocator import keep_freed_memory
+from fakelens.detectors.registry import discover, find
+from fakelens.settings import AugmentationSettings
 
 _NUM = 512
 

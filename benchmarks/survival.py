@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from harness import hub_environment, measured, parsed_settings, prepare_command, report, serve
 
-from fakelens.dataset.prepared import PreparedData
+from fakelens.dataset.store import PreparedData
 
 # The server counts requests: its every 10th would fall on every 5th, which fails already, and none would be cut.
 # Every 8th cuts 12.5 % of them, of which a fifth fails first: 10 % of all.

@@ -41,8 +41,8 @@ from pathlib import Path
 from IPython.display import HTML, Image, Markdown, display
 
 from fakelens import pipeline
-from fakelens.core.config import to_commented_yaml
-from fakelens.detectors.discovery import discover
+from fakelens.config import to_commented_yaml
+from fakelens.detectors.registry import discover
 from fakelens.recipes import load_recipe, shown
 
 recipe = load_recipe(os.environ.get("FAKELENS_RECIPE", "demo"))

@@ -14,10 +14,10 @@ from PIL import Image
 
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.scoring import FAKE, REAL
-from fakelens.dataset.parts import examine_image
-from fakelens.dataset.prepare import DataSettings
-from fakelens.dataset.prepared import PreparedData
+from fakelens.dataset.examine import examine_image
 from fakelens.dataset.splits import SPLITS, split_sizes
+from fakelens.dataset.store import PreparedData
+from fakelens.settings import DataSettings
 from fakelens.sources.base import Block, in_blocks
 
 STORED_PX = 64
@@ -162,7 +162,7 @@ def use(monkeypatch: pytest.MonkeyPatch, source: FakeSource) -> FakeSource:
             own.seed = settings.seed
         return source
 
-    monkeypatch.setattr("fakelens.dataset.prepare.open_source", opened)
+    monkeypatch.setattr("fakelens.dataset.stage.open_source", opened)
     return source
 
 

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from fakelens.core.artifacts import Stage
-from fakelens.core.detector_spec import DetectorSpec
 from fakelens.detectors.checkpoint import CheckpointInfo, build_network, save_checkpoint
-from fakelens.detectors.discovery import discover
+from fakelens.detectors.registry import discover
+from fakelens.detectors.spec import DetectorSpec
 from onnx_models import encoded, flat_picture
 
 # Brightness of flat pictures. The tiny ONNX detector calls fake what is brighter than 127: one mistake of each kind.

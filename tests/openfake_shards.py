@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fakelens.sources.base import Block, SourceSettings
+from fakelens.settings import SourceSettings
+from fakelens.sources.base import Block
 from fakelens.sources.openfake import OpenFakeSource
 
 REPOSITORY = "ComplexDataLab/OpenFake"

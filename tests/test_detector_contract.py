@@ -8,10 +8,10 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from fakelens.core.detector_spec import BuildOptions, DetectorSpec
 from fakelens.detectors.checkpoint import CheckpointInfo, TorchScorer, build_network, load_checkpoint, save_checkpoint
-from fakelens.detectors.discovery import discover
-from fakelens.detectors.wrapping import LogitDetector
+from fakelens.detectors.network import LogitDetector
+from fakelens.detectors.registry import discover
+from fakelens.detectors.spec import BuildOptions, DetectorSpec
 from fakelens.export.onnx import export_onnx
 from fakelens.training.phases import freeze, parameter_groups, plan_phases, set_modes
 

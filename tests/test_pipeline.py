@@ -13,13 +13,12 @@ from PIL import Image
 from fakelens import pipeline
 from fakelens.core.artifacts import Stage, load_record, read_json
 from fakelens.core.scoring import point_at, points_of
-from fakelens.detectors.discovery import discover
+from fakelens.detectors.registry import discover
 from fakelens.evaluation import robustness
 from fakelens.evaluation.calibration import calibrated
-from fakelens.evaluation.columns import read_columns
+from fakelens.evaluation.metrics import summarise
 from fakelens.evaluation.robustness import RobustnessScores
-from fakelens.evaluation.scores import Scores
-from fakelens.evaluation.summary import summarise
+from fakelens.evaluation.scores import Scores, read_columns
 from fakelens.recipes import RECIPES, shipped, shown
 from fakelens.runtime.detector import OnnxDetector
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from fakelens import pipeline
+from fakelens.config import with_overrides
 from fakelens.core.artifacts import load_record, read_json
-from fakelens.core.config import with_overrides
 from fakelens.core.errors import DamagedFileError, FakelensError, OtherDataError
 from fakelens.core.progress import Silent
 from fakelens.detectors.checkpoint import load_checkpoint
-from fakelens.detectors.discovery import discover
-from fakelens.evaluation.opened import open_models
+from fakelens.detectors.registry import discover
+from fakelens.judging.systems import open_models
 from fakelens.recipes import RECIPES, Recipe, recipe_for, recipe_path
 
 SPEC = next(iter(discover().values()))

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fakelens.core.errors import FakelensError, in_one_line
+from fakelens.core.run_folder import RunFolder
 from fakelens.core.stopping import Stopped, stopped_by_signals
 from fakelens.terminal import TerminalReporter, print_against, print_table, print_verdicts
 
 if TYPE_CHECKING:
-    from fakelens.core.detector_spec import DetectorSpec
+    from fakelens.detectors.spec import DetectorSpec
     from fakelens.recipes import Recipe
 
 app = typer.Typer(
@@ -102,8 +103,8 @@ def run(
 ) -> None:
     """Everything, in order: prepare, train, compress, evaluate, export, bundle, report."""
     from fakelens import pipeline
-    from fakelens.evaluation.report import comparison
     from fakelens.recipes import shown
+    from fakelens.report.report import comparison
 
     names = [] if detectors is None else [f"only=[{detectors}]"]
     chosen, folder = _setup(recipe, [*names, *(set_ or [])], workdir, no_pretrained)
@@ -116,7 +117,7 @@ def run(
         print(f"WARNING: {line}")
     if chosen.data.source == "synthetic":
         print("This was a demonstration on synthetic pictures: the figures say nothing about real images.")
-    target = folder / "bundle"
+    target = RunFolder(folder).bundle
     print(f"\nReport:         {page}\nBundle:         {target}\nStart the app:  {_own_command()} app --bundle {target}")
 
 
@@ -132,11 +133,11 @@ def prepare(
 ) -> None:
     """Choose, check, resize and split the images."""
     from fakelens import pipeline
-    from fakelens.dataset.prepared import PreparedData
+    from fakelens.dataset.store import PreparedData
 
     chosen, folder = _setup(recipe, set_, workdir)
     if verify:
-        PreparedData(folder / "data").verify()
+        PreparedData(RunFolder(folder).data).verify()
         print(f"{folder / 'data'}: every file is as `prepare` wrote it")
         return
     with TerminalReporter() as reporter:
@@ -220,8 +221,8 @@ def evaluate(
     if detector and model:
         raise typer.BadParameter("name what to judge as DETECTOR or with --model, not both")
     chosen, folder = _setup(recipe, set_, workdir, no_pretrained)
-    from fakelens.evaluation.against import judge_folder
-    from fakelens.evaluation.against_files import place_for, write_against
+    from fakelens.judging.judge import judge_folder
+    from fakelens.judging.write import place_for, write_against
 
     models = model or _models_of(folder, detector, others=bool(scores), own=workdir is not None)
     place = place_for(against, output, folder)
@@ -274,10 +275,10 @@ def report(
 @app.command()
 def audit(recipe: RecipeOption = None, workdir: WorkdirOption = None, set_: SetOption = None) -> None:
     """Say what format, size and compression alone give away: of the original files, and after preparation."""
-    from fakelens.dataset.prepared import PreparedData
+    from fakelens.dataset.store import PreparedData
 
     _, folder = _setup(recipe, set_, workdir)
-    for found in PreparedData(folder / "data").audits.values():
+    for found in PreparedData(RunFolder(folder).data).audits.values():
         print(f"{'WARNING: ' if found['warning'] else ''}{found['warning'] or found['sentence']}")
 
 
@@ -370,7 +371,7 @@ def benchmark(
     """Time every exported file on this machine's CPU: latency, pictures a second, size, memory, beside PyTorch."""
     from dataclasses import replace
 
-    from fakelens.export import benchmark_report as pages
+    from fakelens.export import benchmark as pages
     from fakelens.export.benchmark import QUICK, Effort, run_benchmark
     from fakelens.export.contestants import bundled_files, exported_files
 
@@ -382,7 +383,7 @@ def benchmark(
     files = bundled_files(bundle) if bundle else exported_files(folder, names)
     with TerminalReporter() as reporter:
         found = run_benchmark(files, effort, reporter=reporter)
-    place = output or (bundle.resolve().parent if bundle else folder) / "benchmark"
+    place = output or RunFolder(bundle.resolve().parent if bundle else folder).benchmark
     written = pages.write_benchmark(place, found)
     print(pages.described(found))
     for table in pages.tables(found.measured):
@@ -397,8 +398,8 @@ def detectors(
     name: Annotated[str | None, typer.Argument(help="Show this detector's settings.")] = None,
 ) -> None:
     """List the detectors, or one detector's settings."""
-    from fakelens.core.config import to_commented_yaml
-    from fakelens.detectors.discovery import discover, find
+    from fakelens.config import to_commented_yaml
+    from fakelens.detectors.registry import discover, find
 
     if name:
         print(to_commented_yaml(find(name).defaults))
@@ -410,7 +411,7 @@ def detectors(
 @app.command()
 def config(recipe: RecipeOption = None, set_: SetOption = None) -> None:
     """Print the complete recipe as commented YAML, ready to be edited and given to --recipe."""
-    from fakelens.core.config import to_commented_yaml
+    from fakelens.config import to_commented_yaml
     from fakelens.recipes import load_recipe
 
     print(to_commented_yaml(load_recipe(recipe or "openfake", set_ or [])))
@@ -426,7 +427,7 @@ def _setup(
 
 def _specs(names: str | None, recipe: "Recipe | None" = None) -> "list[DetectorSpec]":
     """The detectors named, or else the recipe's own, or else those that run by default."""
-    from fakelens.detectors.discovery import discover, find
+    from fakelens.detectors.registry import discover, find
 
     if names is not None:
         return [find(name.strip()) for name in names.split(",")]
@@ -450,14 +451,14 @@ def _models_of(workdir: Path, detector: str | None, *, others: bool, own: bool) 
     A working folder that was named (`own`) means its own bundle, and never that of another run.
     """
     if detector:
-        return [workdir / _specs(detector)[0].name / "best.safetensors"]
+        return [RunFolder(workdir).detector(_specs(detector)[0].name).best]
     if others:
         return []
-    if own and not (workdir / "bundle" / "bundle.json").is_file():
+    if own and not (RunFolder(workdir).bundle_record).is_file():
         raise FakelensError(
             f"{workdir} has no bundle: name a DETECTOR of it or a --model, or make one with `fakelens bundle`"
         )
-    return [workdir / "bundle"] if own else [_newest_bundle("--model")]
+    return [RunFolder(workdir).bundle] if own else [_newest_bundle("--model")]
 
 
 def _own_command() -> str:

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fakelens.core.artifacts import StageRecord, differences, load_record, read_json, write_bytes, write_text
-from fakelens.core.detector_spec import DetectorSpec
 from fakelens.core.errors import FakelensError
 from fakelens.core.lock import PARENT, hold
 from fakelens.core.progress import SILENT, Reporter
+from fakelens.core.run_folder import RunFolder
 from fakelens.core.stopping import is_follower
-from fakelens.evaluation.entry import shipped_variant
+from fakelens.detectors.spec import DetectorSpec
 from fakelens.recipes import Recipe, recipe_path, save_recipe, shipped, shown, training_settings
+from fakelens.report.records import shipped_variant
 
 
 def run(
@@ -89,7 +90,7 @@ def _working(workdir: Path, recipe: Recipe, reporter: Reporter, *, data: bool = 
         FolderInUseError: when another process works there.
         FakelensError: with `data`, when the folder was prepared with other settings.
     """
-    if data and not (workdir / "data" / "prepare.json").exists():
+    if data and not (RunFolder(workdir).prepare_record).exists():
         raise FakelensError(
             f"{workdir} holds no prepared images: run `fakelens prepare` first, with the same --recipe and --workdir"
         )
@@ -113,9 +114,9 @@ def _working(workdir: Path, recipe: Recipe, reporter: Reporter, *, data: bool = 
 
 
 def _check_data(workdir: Path, recipe: Recipe) -> None:
-    from fakelens.dataset.prepare import decisive_settings
+    from fakelens.dataset.stage import decisive_settings
 
-    prepared = load_record(workdir / "data" / "prepare.json")
+    prepared = load_record(RunFolder(workdir).prepare_record)
     if changes := differences(prepared.settings, decisive_settings(recipe.data)):
         raise FakelensError(
             f"{workdir / 'data'} was prepared with other settings than those asked for now "
@@ -126,8 +127,8 @@ def _check_data(workdir: Path, recipe: Recipe) -> None:
 
 def prepare(workdir: Path, recipe: Recipe, *, force: bool = False, reporter: Reporter = SILENT) -> StageRecord:
     """Write `data/`."""
-    from fakelens.dataset.prepare import prepare
-    from fakelens.dataset.prepared import audits_of
+    from fakelens.dataset.stage import prepare
+    from fakelens.dataset.store import audits_of
 
     with _working(workdir, recipe, reporter):
         record = prepare(workdir, recipe.data, force=force, reporter=reporter)
@@ -141,7 +142,7 @@ def train(
     workdir: Path, recipe: Recipe, spec: DetectorSpec, *, force: bool = False, reporter: Reporter = SILENT
 ) -> StageRecord:
     """Write `DETECTOR/best.safetensors` and what belongs to it."""
-    from fakelens.training.run import train
+    from fakelens.training.stage import train
 
     if spec.full:
         raise FakelensError(f"{spec.name} is not trained on its own: `fakelens compress {spec.full.name}` makes it")
@@ -162,7 +163,7 @@ def compress(
     workdir: Path, recipe: Recipe, spec: DetectorSpec, *, force: bool = False, reporter: Reporter = SILENT
 ) -> StageRecord:
     """Write `DETECTOR_compact/best.safetensors` and what belongs to it."""
-    from fakelens.compression.run import compress
+    from fakelens.compression.stage import compress
 
     if spec.full:
         raise FakelensError(f"{spec.name} is compact already: compress {spec.full.name}, with another --target-mb")
@@ -183,11 +184,11 @@ def evaluate(
     workdir: Path, recipe: Recipe, spec: DetectorSpec, *, force: bool = False, reporter: Reporter = SILENT
 ) -> StageRecord:
     """Write `DETECTOR/evaluation/`."""
-    from fakelens.evaluation.evaluate import evaluate
+    from fakelens.evaluation.stage import evaluate
 
     with _working(workdir, recipe, reporter, data=True):
         record = evaluate(workdir, spec, recipe.evaluate, force=force, reporter=reporter)
-    sets = read_json(workdir / spec.name / "evaluation" / "metrics.json")
+    sets = read_json(RunFolder(workdir).detector(spec.name).metrics)
     told = (
         f"{name} accuracy {s['accuracy']:.3f}, F1 {s['f1']:.3f}, AUC {s['auc']:.3f}, n={s['num_images']}"
         for name, s in sets.items()
@@ -200,7 +201,7 @@ def export(
     workdir: Path, recipe: Recipe, spec: DetectorSpec, *, force: bool = False, reporter: Reporter = SILENT
 ) -> StageRecord:
     """Write `DETECTOR/onnx/`."""
-    from fakelens.export.run import export
+    from fakelens.export.stage import export
 
     with _working(workdir, recipe, reporter, data=True):
         record = export(workdir, spec, recipe.export, force=force, reporter=reporter)
@@ -218,17 +219,17 @@ def bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, 
     The compact detector stands in for one that is too large.
     """
     from fakelens.bundle.writer import ModelEntry, write_bundle
-    from fakelens.evaluation.entry import Entry
-    from fakelens.evaluation.model_card import gist, model_card, point_gist
+    from fakelens.report.model_card import gist, model_card, point_gist
+    from fakelens.report.records import Entry
     from fakelens.runtime.bundle import BundleAbout, Figures
     from fakelens.sources.synthetic import example_pictures
 
-    prepared = load_record(workdir / "data" / "prepare.json")
+    prepared = load_record(RunFolder(workdir).prepare_record)
     entries = []
     for spec in shipped(detectors, recipe):
         found = Entry.load(workdir, spec)
         card, ships = model_card(found, prepared), found.shipped
-        write_text(found.folder / "model_card.md", card)
+        write_text(found.folder.model_card, card)
         entries.append(
             ModelEntry(
                 found.export.output(ships["file"]),
@@ -244,7 +245,7 @@ def bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, 
     data = prepared.results
     about = BundleAbout(data["description"], data["licence"], data["num_images"], data["source"])
     with hold(workdir):
-        folder = write_bundle(workdir / "bundle", entries, about, example_pictures())
+        folder = write_bundle(RunFolder(workdir).bundle, entries, about, example_pictures())
     size = sum(entry.onnx_path.stat().st_size for entry in entries) / 1e6
     reporter.say(f"bundle: {folder} ({len(entries)} models, {size:.1f} MB together)")
     return folder
@@ -254,7 +255,7 @@ def float_that_ships(workdir: Path, recipe: Recipe, detectors: Sequence[Detector
     """A line for each detector of the bundle that ships in float, with its size and the reason."""
     lines = []
     for spec in shipped(detectors, recipe):
-        record = load_record(workdir / spec.name / "onnx" / "export.json")
+        record = load_record(RunFolder(workdir).detector(spec.name).export_record)
         variant = shipped_variant(record)
         if variant["name"] == "fp32":
             lines.append(
@@ -265,10 +266,10 @@ def float_that_ships(workdir: Path, recipe: Recipe, detectors: Sequence[Detector
 
 def report(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, reporter: Reporter = SILENT) -> Path:
     """Write `report/index.html` and `report/report.md`."""
-    from fakelens.core.config import to_commented_yaml
-    from fakelens.evaluation.report import write_report
+    from fakelens.config import to_commented_yaml
+    from fakelens.report.report import write_report
 
-    load_record(workdir / "data" / "prepare.json")
+    load_record(RunFolder(workdir).prepare_record)
     with hold(workdir):
         page = write_report(workdir, shown(detectors, recipe), to_commented_yaml(recipe))
     reporter.say(f"report: {page}")

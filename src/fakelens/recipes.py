@@ -6,17 +6,21 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fakelens.compression.settings import CompressSettings
+from fakelens.config import Settings, load_yaml, to_commented_yaml, with_overrides
 from fakelens.core.artifacts import differences, write_text
-from fakelens.core.config import Settings, load_yaml, to_commented_yaml, with_overrides
-from fakelens.core.detector_spec import DetectorSpec, TrainingSettings
 from fakelens.core.errors import FakelensError
-from fakelens.dataset.augmentation import AugmentationSettings
-from fakelens.dataset.prepare import DataSettings
-from fakelens.detectors.discovery import find
-from fakelens.evaluation.settings import EvaluationSettings
-from fakelens.export.settings import ExportSettings
-from fakelens.training.settings import EngineSettings
+from fakelens.core.run_folder import RunFolder
+from fakelens.detectors.registry import find
+from fakelens.detectors.spec import DetectorSpec
+from fakelens.settings import (
+    AugmentationSettings,
+    CompressSettings,
+    DataSettings,
+    EngineSettings,
+    EvaluationSettings,
+    ExportSettings,
+    TrainingSettings,
+)
 
 
 class Recipe(Settings):
@@ -110,7 +114,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
 
 def recipe_path(workdir: Path) -> Path:
     """Where a working folder's own recipe lies."""
-    return workdir / "recipe.yaml"
+    return RunFolder(workdir).recipe
 
 
 def recipe_for(name_or_path: str | None, workdir: Path | None, overrides: Sequence[str] = ()) -> tuple[Recipe, Path]:

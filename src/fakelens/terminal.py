@@ -11,7 +11,7 @@ from fakelens.core.progress import Task
 from fakelens.core.stopping import is_follower
 
 if TYPE_CHECKING:
-    from fakelens.evaluation.against import Against
+    from fakelens.judging.judge import Against
 
 LOG_EVERY_S = 60
 _WEAKEST_SHOWN = 10
@@ -127,7 +127,7 @@ def print_verdicts(judged: Sequence[Any]) -> None:
 def print_against(found: "Against", page: Path, *, as_json: bool) -> None:
     """Print what was found on a labelled folder: tables, or its JSON."""
     from fakelens.core.artifacts import to_json
-    from fakelens.evaluation import against_tables as tables
+    from fakelens.judging import write as tables
 
     for warning in found.warnings:
         print(f"WARNING: {warning}", file=sys.stderr)

@@ -11,7 +11,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from fakelens.app import limits, view, wording
-from fakelens.app.desk import DESK
+from fakelens.app.uploads import DESK
 from onnx_models import DETECTORS, encoded, flat_picture, make_bundle, noise
 from picture_files import png_promising
 

@@ -7,8 +7,7 @@ import zlib
 import pytest
 from PIL import Image
 
-from fakelens.app.file_parts import format_of, parts
-from fakelens.app.provenance import Statement, statements
+from fakelens.app.provenance import Statement, format_of, parts, statements
 from onnx_models import encoded
 from picture_files import with_png_chunk, with_segments
 

@@ -17,6 +17,7 @@ from fakelens.core.artifacts import sha256_file
 from fakelens.runtime.bundle import Bundle
 from onnx_models import ABOUT, FACTS, FIGURES, flat_picture, make_bundle, onnx_bytes
 
+PACKAGE = Path(view.__file__).parents[1]
 FILES = {
     "model_cards/small_net.md",
     "model_cards/large_net.md",
@@ -32,17 +33,12 @@ FILES = {
     "small_net.onnx",
     "large_net.onnx",
     "fakelens/__init__.py",
-    *(f"fakelens/app/{path.name}" for path in Path(view.__file__).parent.glob("*.py") if path.stem != "streamlit_app"),
-    "fakelens/core/__init__.py",
-    "fakelens/core/artifacts.py",
-    "fakelens/core/cpus.py",
-    "fakelens/core/errors.py",
-    "fakelens/core/progress.py",
-    "fakelens/core/imaging.py",
-    "fakelens/core/scoring.py",
-    "fakelens/runtime/__init__.py",
-    "fakelens/runtime/bundle.py",
-    "fakelens/runtime/detector.py",
+    *(
+        path.relative_to(PACKAGE.parent).as_posix()
+        for name in ("core", "runtime", "app")
+        for path in (PACKAGE / name).glob("*.py")
+        if path.stem != "streamlit_app"
+    ),
     "mobile_net.onnx",
     "requirements.txt",
     "streamlit_app.py",

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from fakelens import pipeline
-from fakelens.compression.run import _STEPS
+from fakelens.compression.stage import _STEPS
 from fakelens.core.artifacts import load_record, read_json
 from fakelens.detectors.checkpoint import load_checkpoint
-from fakelens.detectors.discovery import discover
+from fakelens.detectors.registry import discover
 from fakelens.recipes import RECIPES, Recipe, shipped, shown
 from fakelens.training.history import read_history
 from training.test_run import KillAfter, Killed

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from fakelens.compression.pruning import int8_bytes, prune_until, thinnest
-from fakelens.core.detector_spec import DetectorSpec
 from fakelens.detectors.checkpoint import CheckpointInfo, build_network, load_checkpoint, save_checkpoint
-from fakelens.detectors.discovery import discover, find
-from fakelens.detectors.wrapping import LogitDetector
+from fakelens.detectors.network import LogitDetector
+from fakelens.detectors.registry import discover, find
+from fakelens.detectors.spec import DetectorSpec
 from fakelens.export.onnx import export_onnx
 
 PX = 64

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from fakelens.core.config import Settings, load_yaml, to_commented_yaml, with_overrides
+from fakelens.config import Settings, load_yaml, to_commented_yaml, with_overrides
 
 names = st.text("abc", min_size=1, max_size=5)
 

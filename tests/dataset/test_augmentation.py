@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import chi2_contingency
 
 from fakelens.core.imaging import ImageU8
-from fakelens.dataset.augmentation import AugmentationSettings, Variation, augment, draw
+from fakelens.dataset.augmentation import Variation, augment, draw
+from fakelens.settings import AugmentationSettings
 
 DEFAULTS = AugmentationSettings()
 NOTHING = AugmentationSettings(crop_scale=1, flip=0, colour=0, blur=0, jpeg=0, webp=0, avif=0, resize_jpeg=0)

@@ -15,7 +15,7 @@ from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.scoring import FAKE, REAL
 from fakelens.dataset.collecting import Collection, Collector, NotEnoughError
 from fakelens.dataset.duplicates import MAX_DISTANCE_BITS
-from fakelens.dataset.parts import Picture, examine_image
+from fakelens.dataset.examine import Picture, examine_image
 
 BAD = {"empty": b"", "unsupported_format": b"no picture" * 9, "truncated": jpeg(99)[: len(jpeg(99)) // 2]}
 

@@ -13,8 +13,7 @@ import psutil
 import pytest
 
 from fake_source import STORED_PX, ReaderError, jpeg
-from fakelens.dataset.engine import Outcome, run_here
-from fakelens.dataset.parts import Work
+from fakelens.dataset.examine import Outcome, Work, run_here
 from fakelens.sources.base import Block, Row
 
 PICTURES = 2
@@ -172,7 +171,7 @@ def test_a_killed_worker_names_the_remedy(tmp_path: Path) -> None:
 PARENT = """
 import sys
 from pathlib import Path
-from fakelens.dataset.engine import run_here
+from fakelens.dataset.examine import run_here
 from test_engine import works
 
 list(run_here(works(Path(sys.argv[1]), 2, ends={0: "wait", 1: "wait"}), 2, 2))

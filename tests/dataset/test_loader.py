@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from fakelens.core.imaging import to_model_input
-from fakelens.dataset.augmentation import AugmentationSettings
 from fakelens.dataset.loader import EpochSampler, PlainImages, TrainingImages, drawing_weights, make_loader
-from fakelens.dataset.manifest import ManifestRow
-from fakelens.dataset.prepared import SplitData
+from fakelens.dataset.store import ManifestRow, SplitData
+from fakelens.settings import AugmentationSettings
 
 NUM, SIDE_PX, INPUT_PX = 10, 40, 32
 

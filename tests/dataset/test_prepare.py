@@ -24,10 +24,11 @@ from fake_source import (
     use,
 )
 from fakelens.core.scoring import FAKE, LABELS, REAL
-from fakelens.dataset.parts import examine_image
-from fakelens.dataset.prepare import DataSettings, prepare, prepare_stage
-from fakelens.dataset.prepared import PreparedData
+from fakelens.dataset.examine import examine_image
 from fakelens.dataset.splits import SPLITS, split_sizes
+from fakelens.dataset.stage import prepare, prepare_stage
+from fakelens.dataset.store import PreparedData
+from fakelens.settings import DataSettings
 
 OUTPUTS = {"train.npy", "val.npy", "test.npy", "manifest.parquet"}
 

@@ -21,10 +21,9 @@ from fake_source import (
 from fakelens.core.progress import Silent
 from fakelens.core.scoring import FAKE, REAL
 from fakelens.dataset.duplicates import MAX_DISTANCE_BITS
-from fakelens.dataset.manifest import ManifestRow
-from fakelens.dataset.prepare import prepare
-from fakelens.dataset.prepared import PreparedData
 from fakelens.dataset.splits import SPLITS
+from fakelens.dataset.stage import prepare
+from fakelens.dataset.store import ManifestRow, PreparedData
 
 
 class Listening(Silent):

@@ -26,9 +26,9 @@ from fake_source import (
 )
 from fakelens.core.imaging import ImageRefused
 from fakelens.core.scoring import FAKE, REAL
-from fakelens.dataset.parts import examine_image
-from fakelens.dataset.prepare import prepare
-from fakelens.dataset.prepared import PreparedData
+from fakelens.dataset.examine import examine_image
+from fakelens.dataset.stage import prepare
+from fakelens.dataset.store import PreparedData
 
 GOOD = None
 

@@ -10,10 +10,10 @@ import pytest
 from fake_source import FakeSource, Shot, balanced, shots, small, use
 from fakelens.core.progress import SILENT
 from fakelens.core.scoring import FAKE, REAL
-from fakelens.dataset import prepare as module
+from fakelens.dataset import stage as module
 from fakelens.dataset.collecting import Collection, Collector
-from fakelens.dataset.prepare import prepare
 from fakelens.dataset.selection import choose_blocks
+from fakelens.dataset.stage import prepare
 from fakelens.sources.base import Block, Row
 
 

@@ -16,9 +16,10 @@ import pytest
 
 from fake_source import FakeSource, ReaderError, assert_exact, balanced, digests, small, use
 from fakelens.core.progress import Silent
-from fakelens.dataset import prepare as module
-from fakelens.dataset.prepare import DataSettings, prepare
-from fakelens.dataset.prepared import PreparedData
+from fakelens.dataset import stage as module
+from fakelens.dataset.stage import prepare
+from fakelens.dataset.store import PreparedData
+from fakelens.settings import DataSettings
 
 WHOLE = {"train.npy", "val.npy", "test.npy", "ood.npy", "manifest.parquet"}
 
@@ -100,8 +101,8 @@ import os, signal, sys
 from pathlib import Path
 import fake_source, pytest
 from test_prepare_resume import disturbed, wanted
-from fakelens.dataset.parts import Work
-from fakelens.dataset.prepare import prepare
+from fakelens.dataset.examine import Work
+from fakelens.dataset.stage import prepare
 
 examine, calls = Work.examine, []
 

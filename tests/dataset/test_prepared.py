@@ -8,9 +8,8 @@ import pytest
 
 from fake_source import FakeSource, balanced, small, use
 from fakelens.core.scoring import FAKE, REAL
-from fakelens.dataset.manifest import ManifestRow, read_manifest, write_manifest
-from fakelens.dataset.prepare import prepare
-from fakelens.dataset.prepared import PreparedData
+from fakelens.dataset.stage import prepare
+from fakelens.dataset.store import ManifestRow, PreparedData, read_manifest, write_manifest
 
 FILES = ("train.npy", "val.npy", "test.npy", "ood.npy", "manifest.parquet", "prepare.json")
 CHANGED = r"changed since `prepare` wrote it: {name} in .* --force"

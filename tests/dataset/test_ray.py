@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from fakelens.core.artifacts import load_record
-from fakelens.dataset.prepare import DataSettings, prepare
+from fakelens.dataset.stage import prepare
+from fakelens.settings import DataSettings
 
 pytest.importorskip("ray", reason="needs the extra `cluster`")
 

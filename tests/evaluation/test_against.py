@@ -13,17 +13,15 @@ from safetensors.torch import load_file, save_file
 
 from fakelens.core.artifacts import Stage, write_json
 from fakelens.core.imaging import MIN_SIDE_PX
-from fakelens.dataset.manifest import ManifestRow, write_manifest
-from fakelens.dataset.parts import examine_image
-from fakelens.evaluation.against import Against, judge_folder
-from fakelens.evaluation.against_files import place_for, write_against
-from fakelens.evaluation.against_tables import groups_table, main_table, pairs_table, points_table
-from fakelens.evaluation.comparing import compare
-from fakelens.evaluation.labelled_folder import LabelledFolder
-from fakelens.evaluation.opened import open_models
-from fakelens.evaluation.scored_folder import ScoredFolder
-from fakelens.evaluation.settings import EvaluationSettings
+from fakelens.dataset.examine import examine_image
+from fakelens.dataset.store import ManifestRow, write_manifest
+from fakelens.evaluation.significance import compare
+from fakelens.judging.folder import LabelledFolder
+from fakelens.judging.judge import Against, ScoredFolder, judge_folder
+from fakelens.judging.systems import open_models
+from fakelens.judging.write import groups_table, main_table, pairs_table, place_for, points_table, write_against
 from fakelens.runtime.detector import OnnxDetector
+from fakelens.settings import EvaluationSettings
 from labelled_pictures import LEVELS, evaluated, fill, flat_folder, scores_file, structured, tiny_checkpoint
 from onnx_models import DETECTORS, make_bundle, onnx_bytes
 

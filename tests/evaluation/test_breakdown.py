@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fakelens.evaluation.breakdown import by_group
+from fakelens.evaluation.metrics import by_group
 
 
 def test_groups_by_label_and_name() -> None:

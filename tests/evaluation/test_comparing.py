@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from fakelens.evaluation.comparing import compare, delong
+from fakelens.evaluation.significance import compare, delong
 
 
 def scored(num: int, seed: int, shift: float) -> np.ndarray:

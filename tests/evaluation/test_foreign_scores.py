@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fakelens.evaluation.foreign_scores import read_foreign_scores
-from fakelens.evaluation.labelled_folder import LabelledFolder
+from fakelens.judging.folder import LabelledFolder
+from fakelens.judging.systems import read_foreign_scores
 from labelled_pictures import LEVELS, fill, flat_folder, scores_file
 
 SCORES = {image: index / 10 for index, image in enumerate(LEVELS)}

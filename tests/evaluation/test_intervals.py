@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from fakelens.evaluation.intervals import bootstrap_intervals, wilson_interval
-from fakelens.evaluation.metrics import compute_metrics
+from fakelens.evaluation.metrics import bootstrap_intervals, compute_metrics, wilson_interval
 
 
 def scored(num: int, seed: int = 0, shift: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -57,7 +56,7 @@ def test_the_seed_decides() -> None:
 
 def test_large_sets_are_resampled_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     labels, probabilities = scored(60)
-    monkeypatch.setattr("fakelens.evaluation.intervals._WEIGHTS_AT_ONCE", 60 * 7)
+    monkeypatch.setattr("fakelens.evaluation.metrics._WEIGHTS_AT_ONCE", 60 * 7)
     low, high = bootstrap_intervals(labels, probabilities, seed=0, num_resamples=400)["auc"]
     assert 0.5 < low < roc_auc_score(labels, probabilities) < high <= 1
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakelens.core.scoring import Threshold, point_at, points_of
-from fakelens.evaluation.operating import abstaining, operating_points, risk_coverage, threshold_at
+from fakelens.evaluation.thresholds import abstaining, operating_points, risk_coverage, threshold_at
 
 
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=60), st.floats(0.005, 0.6))

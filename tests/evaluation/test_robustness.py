@@ -14,18 +14,12 @@ import pytest
 from PIL import Image
 
 from fakelens.core.imaging import ImageF32, ImageU8, to_model_input
-from fakelens.dataset.manifest import ManifestRow
-from fakelens.dataset.prepared import SplitData
+from fakelens.dataset.store import ManifestRow, SplitData
 from fakelens.evaluation import robustness
-from fakelens.evaluation.columns import read_columns, write_columns
 from fakelens.evaluation.degradations import STEPS, Step, degrade
-from fakelens.evaluation.robustness import (
-    RobustnessScores,
-    StepFigures,
-    summarise,
-    sweep,
-)
-from fakelens.evaluation.robustness_plot import plot_robustness
+from fakelens.evaluation.plots import plot_robustness
+from fakelens.evaluation.robustness import RobustnessScores, StepFigures, summarise, sweep
+from fakelens.evaluation.scores import read_columns, write_columns
 
 SIDE = 64
 BLUR = next(step for step in STEPS if step.family == "blur" and step.severity == 3)

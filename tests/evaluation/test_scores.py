@@ -8,10 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fakelens.core.imaging import ImageF32, to_model_input
-from fakelens.dataset.manifest import ManifestRow
-from fakelens.dataset.prepared import SplitData
-from fakelens.evaluation.columns import read_columns, write_columns
-from fakelens.evaluation.scores import Scores, joined, run_scorer, score_split
+from fakelens.dataset.store import ManifestRow, SplitData
+from fakelens.evaluation.scores import Scores, joined, read_columns, run_scorer, score_split, write_columns
 
 
 def split(name: str, num: int) -> SplitData:

@@ -7,9 +7,20 @@ import pytest
 from PIL import Image
 
 from fakelens.core.imaging import decode
-from fakelens.export.benchmark import Benchmark, Effort, EndToEnd, Measured, Timing, median_latencies_ms, run_benchmark
-from fakelens.export.benchmark_picture import large_jpeg
-from fakelens.export.benchmark_report import main_table, picture_table, ratios, write_benchmark
+from fakelens.export.benchmark import (
+    Benchmark,
+    Effort,
+    EndToEnd,
+    Measured,
+    Timing,
+    large_jpeg,
+    main_table,
+    median_latencies_ms,
+    picture_table,
+    ratios,
+    run_benchmark,
+    write_benchmark,
+)
 from fakelens.export.contestants import DEFAULT_DYNAMIC, EAGER, OPENVINO, exported_files
 from fakelens.export.isolated import isolated_cost
 from fakelens.runtime.detector import OnnxDetector

@@ -8,8 +8,8 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
-from fakelens.core.detector_spec import BuildOptions
-from fakelens.detectors.wrapping import LogitDetector
+from fakelens.detectors.network import LogitDetector
+from fakelens.detectors.spec import BuildOptions
 from fakelens.export.onnx import export_onnx
 
 PX, CELL = 64, 16

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from fakelens.export.parity import GateSettings, accuracy_loss_is_shown, disagreement_is_shown, judge
+from fakelens.export.gate import accuracy_loss_is_shown, disagreement_is_shown, judge
+from fakelens.settings import GateSettings
 
 LABELS = np.repeat([0, 1], 100)
 RIGHT = np.where(LABELS == 1, 0.9, 0.1)

@@ -7,12 +7,13 @@ from onnx import numpy_helper
 
 from fakelens.core.progress import SILENT
 from fakelens.detectors.checkpoint import build_network
-from fakelens.detectors.discovery import discover
+from fakelens.detectors.registry import discover
+from fakelens.export.gate import GateResult, judge
 from fakelens.export.isolated import isolated_scores
 from fakelens.export.onnx import check_opset, export_onnx
-from fakelens.export.parity import GateResult, GateSettings, judge
 from fakelens.export.quantize import Candidate, StaticQuantizer, logits
 from fakelens.export.search import CANDIDATES, Search
+from fakelens.settings import GateSettings
 from onnx_models import onnx_bytes
 
 PX = 64

@@ -11,8 +11,9 @@ from PIL import Image
 
 from fakelens.core.imaging import ImageRefused, decode
 from fakelens.core.scoring import FAKE, REAL
+from fakelens.settings import SourceSettings
 from fakelens.sources import folder as folder_module
-from fakelens.sources.base import Source, SourceSettings
+from fakelens.sources.base import Source
 from fakelens.sources.folder import FolderSource
 from reading import all_rows, read, read_all
 

@@ -12,8 +12,9 @@ from PIL import Image
 
 from fakelens.core.imaging import ImageF32, decode
 from fakelens.core.scoring import FAKE, REAL
+from fakelens.settings import SourceSettings
 from fakelens.sources import synthetic
-from fakelens.sources.base import Source, SourceSettings
+from fakelens.sources.base import Source
 from fakelens.sources.synthetic import NUM_CANDIDATES, SyntheticSource
 from reading import all_rows, read
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from fakelens.detectors.discovery import discover
+from fakelens.detectors.registry import discover
 from fakelens.recipes import RECIPES, training_settings
-from fakelens.training import run as module
+from fakelens.training import stage as module
 from fakelens.training.history import read_history
 from fakelens.training.phases import Phase
 

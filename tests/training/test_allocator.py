@@ -7,7 +7,7 @@ import pytest
 # 32 MB are taken and given back 50 times; every page that the system hands out anew is a minor fault.
 _FAULTS = """
 import resource, sys
-from fakelens.training.allocator import keep_freed_memory
+from fakelens.core.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 bytearray(2**25)

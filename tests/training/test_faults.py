@@ -13,12 +13,12 @@ import pytest
 
 from fakelens.core.errors import DamagedFileError, FakelensError
 from fakelens.core.progress import Silent
-from fakelens.detectors.discovery import discover
+from fakelens.detectors.registry import discover
 from fakelens.recipes import RECIPES, training_settings
 from fakelens.training.callbacks import read_progress
 from fakelens.training.history import read_history
 from fakelens.training.phases import learning_rate_factor, plan_phases
-from fakelens.training.run import train
+from fakelens.training.stage import train
 
 SPEC = next(iter(discover().values()))
 HARNESS = Path(__file__).with_name("killed_training.py")

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fakelens.training.losses import focal_loss, mix
+from fakelens.training.module import focal_loss, mix
 
 IMAGES = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 # Each picture's mean is its target, so that the ratio can be read from the picture.

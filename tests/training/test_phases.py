@@ -3,10 +3,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakelens.core.detector_spec import TrainingSettings
 from fakelens.dataset.loader import EpochSampler
 from fakelens.detectors.checkpoint import build_network
-from fakelens.detectors.discovery import discover
+from fakelens.detectors.registry import discover
+from fakelens.settings import TrainingSettings
 from fakelens.training.phases import Phase, learning_rate_factor, parameter_groups, plan_phases, set_modes
 
 

@@ -14,14 +14,14 @@ import torch
 
 from fakelens import pipeline
 from fakelens.core.artifacts import StageRecord
-from fakelens.core.detector_spec import DetectorSpec
 from fakelens.core.progress import Silent, Task
 from fakelens.detectors.checkpoint import load_checkpoint
-from fakelens.detectors.discovery import discover
+from fakelens.detectors.registry import discover
+from fakelens.detectors.spec import DetectorSpec
 from fakelens.recipes import RECIPES, Recipe, training_settings
 from fakelens.training.history import read_history
 from fakelens.training.phases import Phase
-from fakelens.training.run import train
+from fakelens.training.stage import train
 
 SPEC, OTHER = list(discover().values())[:2]
 
@@ -181,7 +181,7 @@ def test_two_processes_train_together(data_only: Path) -> None:
 def test_a_diverged_head_phase_advises_the_heads_learning_rate(
     data_only: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fakelens.training.run.plan_phases", lambda *_: [Phase("head", True, 0, 2, 1e30, 0.0)])
+    monkeypatch.setattr("fakelens.training.stage.plan_phases", lambda *_: [Phase("head", True, 0, 2, 1e30, 0.0)])
     with pytest.raises(ValueError, match=rf"detectors\.{SPEC.name}\.head_learning_rate="):
         train_spec(data_only)
 

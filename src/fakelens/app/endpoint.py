@@ -1,7 +1,11 @@
-"""POST /api/verdict: an image as the request's body in, the JSON verdict out; the page's limits hold here as well."""
+"""The endpoint POST /api/verdict: an image as the request's body, a verdict as JSON, within the page's limits."""
 
+import functools
+import os
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -11,8 +15,11 @@ from starlette.routing import Route
 
 from fakelens.app import batch, view
 from fakelens.app.limits import ENDPOINT, MAX_FILE_MB
-from fakelens.app.opened import open_own
 from fakelens.app.view import Refused
+from fakelens.core.artifacts import sha256_file
+from fakelens.core.errors import FakelensError
+from fakelens.core.run_folder import BUNDLE_RECORD
+from fakelens.runtime.bundle import Bundle, BundleDamaged
 
 
 async def verdict(request: Request) -> JSONResponse:
@@ -54,3 +61,53 @@ def _answer(name: str | None, data: bytes) -> tuple[int, Mapping[str, Any]]:
 
 def _failed(message: str, status: int) -> JSONResponse:
     return JSONResponse({"error": message}, status)
+
+
+# What somebody who deploys the folder may rightly change.
+EDITABLE = ("README.md", "requirements.txt", "Dockerfile", ".gitignore", ".gitattributes", ".streamlit/config.toml")
+
+
+_OPENING = threading.Lock()
+
+
+def open_own() -> Bundle:
+    """The bundle that this file is a part of, or else the one that FAKELENS_BUNDLE names; opened once a process.
+
+    Raises:
+        ValueError: when there is none, or one whose files are not those that it describes.
+    """
+    own = Path(__file__).resolve().parents[2]
+    if (own / BUNDLE_RECORD).is_file():
+        return open_checked(own)
+    if "FAKELENS_BUNDLE" not in os.environ:
+        raise FakelensError("There is no bundle: set FAKELENS_BUNDLE to the folder that `fakelens bundle` wrote.")
+    return open_checked(Path(os.environ["FAKELENS_BUNDLE"]))
+
+
+def open_checked(folder: Path) -> Bundle:
+    """The bundle of a folder, all of whose files have been hashed; one for all who ask, so that a model loads once.
+
+    Raises:
+        BundleDamaged: naming the files that are missing or changed.
+        ValueError: when it is no bundle.
+    """
+    with _OPENING:
+        return _opened(folder)
+
+
+@functools.lru_cache(maxsize=2)
+def _opened(folder: Path) -> Bundle:
+    bundle = Bundle.open(folder)
+    wrong = [
+        name for name, digest in bundle.info.files.items() if name not in EDITABLE and not _holds(folder / name, digest)
+    ]
+    if wrong:
+        raise BundleDamaged(
+            f"These files are missing or are not those that {BUNDLE_RECORD} describes: {', '.join(wrong)}. "
+            "Deploy the folder again as `fakelens bundle` wrote it."
+        )
+    return bundle
+
+
+def _holds(path: Path, digest: str) -> bool:
+    return path.is_file() and sha256_file(path) == digest

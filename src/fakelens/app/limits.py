@@ -5,7 +5,7 @@ what a format's decoder holds at once. A JPEG is shrunk while it is decoded, unl
 its coefficients; PNG is decoded whole; the decoders of WebP and AVIF hold several whole pictures.
 """
 
-from fakelens.app.file_parts import format_of, parts
+from fakelens.app.provenance import format_of, parts
 from fakelens.core.imaging import Container, ImageRefused, container_of
 
 ENDPOINT = "/api/verdict"

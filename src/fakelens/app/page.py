@@ -10,9 +10,8 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from fakelens.app import cards, limits, view, wording
 from fakelens.app.cards import Pictures, Settings
-from fakelens.app.desk import DESK
-from fakelens.app.opened import open_own
-from fakelens.app.uploads import let_go, refusal
+from fakelens.app.endpoint import open_own
+from fakelens.app.uploads import DESK, let_go, refusal
 from fakelens.runtime.bundle import Bundle
 
 COMPARE = "Compare"

@@ -1,28 +1,136 @@
-"""A picture file's bytes in; what the file itself says about having been made by an AI out. Nothing is verified.
+"""Marks of origin in an image file: EXIF, XMP, text chunks, C2PA boxes.
 
-Three places are read: content credentials (C2PA, a JUMBF box), the IPTC digital source type in XMP, and the text that
-known image generators leave in PNG chunks and EXIF. Anybody can write or remove such statements, so they are shown
-beside the verdict and never mixed into the score; a signature is not checked, which would take a list of whom to trust.
+The file's parts are walked as its format frames them, without decoding a pixel: JPEG segments, PNG and WebP chunks and
+the boxes of AVIF, at most `MAX_PARTS` of them. The walk ends without a word where the framing breaks, as the decoder
+will say what is wrong.
 """
 
 import re
+import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
-from fakelens.app.file_parts import Part, format_of, parts
+Format = Literal["JPEG", "PNG", "WEBP", "AVIF"]
+
+
+MAX_PARTS = 20_000
+
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+_JPEG_ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
+
+
+_JPEG_START_OF_SCAN, _JPEG_END = 0xDA, 0xD9
+
+
+class Part(NamedTuple):
+    """One segment, chunk or box."""
+
+    name: str
+    """`E1` (a JPEG marker), `iTXt`, `XMP `, `uuid`."""
+    content: memoryview
+
+
+def format_of(data: bytes) -> Format | None:
+    """What the first bytes say that the file is; None for anything that is not judged."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if data.startswith(_PNG_SIGNATURE):
+        return "PNG"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    return "AVIF" if data[4:8] == b"ftyp" else None
+
+
+def parts(data: bytes) -> Iterator[Part]:
+    """The file's parts in their order; none of a file that is no picture."""
+    view = memoryview(data)
+    walk = {"JPEG": _segments, "PNG": _png_chunks, "WEBP": _riff_chunks, "AVIF": _boxes}
+    kind = format_of(data)
+    if kind is None:
+        return
+    for number, part in enumerate(walk[kind](view)):
+        if number == MAX_PARTS:
+            return
+        yield part
+
+
+def _segments(view: memoryview) -> Iterator[Part]:
+    """The segments before the first scan, where all metadata stands."""
+    at = 2
+    while at + 4 <= len(view) and view[at] == 0xFF:
+        marker = view[at + 1]
+        if marker == 0xFF:  # a fill byte
+            at += 1
+        elif marker in _JPEG_ALONE:
+            at += 2
+        else:
+            size = int.from_bytes(view[at + 2 : at + 4])
+            if marker in (_JPEG_START_OF_SCAN, _JPEG_END) or size < 2:
+                return
+            yield Part(f"{marker:02X}", view[at + 4 : at + 2 + size])
+            at += 2 + size
+
+
+def _png_chunks(view: memoryview) -> Iterator[Part]:
+    at = len(_PNG_SIGNATURE)
+    while at + 12 <= len(view):
+        size, name = struct.unpack_from(">I4s", view, at)
+        yield Part(name.decode("latin-1"), view[at + 8 : at + 8 + size])
+        at += 12 + size
+
+
+def _riff_chunks(view: memoryview) -> Iterator[Part]:
+    at = 12
+    while at + 8 <= len(view):
+        name, size = struct.unpack_from("<4sI", view, at)
+        yield Part(name.decode("latin-1"), view[at + 8 : at + 8 + size])
+        at += 8 + size + size % 2
+
+
+def _boxes(view: memoryview) -> Iterator[Part]:
+    """Boxes at the file's top level."""
+    at = 0
+    while at + 8 <= len(view):
+        size, name = struct.unpack_from(">I4s", view, at)
+        head = 8
+        if size == 1 and at + 16 <= len(view):
+            size, head = int.from_bytes(view[at + 8 : at + 16]), 16
+        elif size == 0:
+            size = len(view) - at
+        if size < head:
+            return
+        yield Part(name.decode("latin-1"), view[at + head : at + size])
+        at += size
+
 
 _MAX_TEXT_BYTES = 1 << 18
+
+
 _IPTC = "IPTC digital source type"
+
+
 _C2PA_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+
+
 _XMP_IN_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
+
+
 # https://cv.iptc.org/newscodes/digitalsourcetype/: the two terms that name a trained model.
 # What follows is not looked at: in CBOR the next text's length stands there, which may be a letter.
 _SOURCE_TYPE = re.compile(rb"(?<![A-Za-z])(compositeWithT|t)rainedAlgorithmicMedia")
+
+
 _SOURCE_WORDS = {
     b"t": "made by a trained model",
     b"compositeWithT": "composed with parts made by a trained model",
 }
+
+
 # What programs write where: (what must be found in the text, the program).
 _GENERATOR_TEXTS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"Steps: \d+.{0,400}?(Sampler|CFG scale): ", re.DOTALL), "a Stable Diffusion program"),

@@ -5,6 +5,8 @@ page lets files go (`let_go`), and this middleware refuses what would be too muc
 """
 
 import asyncio
+import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,27 +19,54 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRec
 
 from fakelens.app.limits import ENDPOINT
+from fakelens.app.view import Taken
 
 _UPLOADS = "/_stcore/upload_file/"
+
+
 SESSION_BYTES = 32 * 2**20
+
+
 TOTAL_BYTES = 120 * 2**20
+
+
 MAX_CONNECTIONS = 60
+
+
 MAX_SESSION_FILES = 1_000  # a session's file that was let go still has a name
+
+
 _LEAST_BYTES = 2**16  # what a file counts for at least, as a thousand tiny ones take memory too
+
+
 _PATIENCE_S = 120  # for one upload: nobody may hold a place by sending slowly
+
+
 _RETRY_S = "20"
+
+
 _FULL_SESSION = (
     f"Too much at once: {SESSION_BYTES >> 20} MB may wait to be looked at. Add the rest when these have their verdicts."
 )
+
+
 _FULL_SERVER = "Many people are using this page right now. Please try again in a minute."
+
+
 _FULL_NAMES = "This page has taken in very many files. Please reload it and go on."
+
+
 _NO_LENGTH = "The request must say how long it is (Content-Length)."
+
+
 _FULL_PAGE = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     '<meta http-equiv="refresh" content="20"><title>fakelens is busy</title>'
     '<body style="font-family:sans-serif;max-width:30rem;margin:4rem auto;padding:0 1rem"><h1>fakelens is busy</h1>'
     f"<p>{_FULL_SERVER} This page tries by itself every 20 seconds.</p></body></html>"
 )
+
+
 _Key = tuple[str, str]
 
 
@@ -132,6 +161,8 @@ class UploadBudget:
 
 
 _UNTOLD: dict[str, str] = {}
+
+
 """Why a file of a session was refused, until its page has said so: the drop zone shows no more than a status code."""
 
 
@@ -170,3 +201,30 @@ def let_go(upload: UploadedFile, widget: str) -> None:
         if kept == upload:
             kept.seek(0)
             kept.truncate()
+
+
+MAX_BYTES = 32 * 2**20  # about 120 pictures
+
+
+class Desk:
+    """Keeps no picture alive: a visitor's session does, and a session ends. It empties the oldest when it gets full."""
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._pictures: list[weakref.ref[Taken]] = []
+        self._lock = threading.Lock()
+
+    def add(self, taken: Taken) -> None:
+        """Count one more; the pixels of the oldest go until all fit again, their facts stay."""
+        with self._lock:
+            self._pictures.append(weakref.ref(taken))
+            alive = [picture for each in self._pictures if (picture := each()) is not None and picture.pictures]
+            excess = sum(picture.num_bytes for picture in alive) - self._max_bytes
+            while excess > 0:
+                oldest = alive.pop(0)
+                excess -= oldest.num_bytes
+                oldest.pictures.clear()
+            self._pictures = [weakref.ref(picture) for picture in alive]
+
+
+DESK = Desk()

@@ -13,39 +13,13 @@ from fakelens.app import wording
 from fakelens.app.limits import ENDPOINT
 from fakelens.core.artifacts import sha256_file, write_bytes, write_json, write_text
 from fakelens.core.errors import FakelensError
-from fakelens.runtime.bundle import FILE_NAME, FORMAT, BundleAbout, BundledModel, BundleInfo, Figures
+from fakelens.core.run_folder import BUNDLE_RECORD
+from fakelens.runtime.bundle import FORMAT, BundleAbout, BundledModel, BundleInfo, Figures
 from fakelens.runtime.detector import OnnxDetector
 
 _PACKAGE = Path(__file__).parents[1]
-# What the app imports of ours, and nothing else: no pydantic, no torch.
-_SOURCES = (
-    "__init__.py",
-    "core/__init__.py",
-    "core/artifacts.py",
-    "core/cpus.py",
-    "core/errors.py",
-    "core/progress.py",
-    "core/imaging.py",
-    "core/scoring.py",
-    "runtime/__init__.py",
-    "runtime/bundle.py",
-    "runtime/detector.py",
-    "app/__init__.py",
-    "app/batch.py",
-    "app/cards.py",
-    "app/cautions.py",
-    "app/desk.py",
-    "app/endpoint.py",
-    "app/file_parts.py",
-    "app/heatmap.py",
-    "app/limits.py",
-    "app/opened.py",
-    "app/page.py",
-    "app/provenance.py",
-    "app/uploads.py",
-    "app/view.py",
-    "app/wording.py",
-)
+# What the app needs of ours, copied whole: neither pydantic nor torch is imported in them.
+_COPIED = ("core", "runtime", "app")
 _PYTHON = ".".join(platform.python_version_tuple()[:2])
 _CARDS, _EXAMPLES = "model_cards", "examples"
 _APP_FILES = ("streamlit_app.py", ".streamlit/config.toml")
@@ -91,13 +65,13 @@ def write_bundle(
         ValueError: with the remedy, when Streamlit is missing, a model not ours, or `folder` no bundle.
 
     """
-    if folder.exists() and not (folder / FILE_NAME).is_file() and any(folder.iterdir()):
+    if folder.exists() and not (folder / BUNDLE_RECORD).is_file() and any(folder.iterdir()):
         raise FakelensError(f"{folder} holds something that is not a bundle: choose another folder or empty it")
     requirements = _requirements()
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         info = _write_files(fresh, models, about, {**examples} if examples else {}, requirements)
-        write_json(fresh / FILE_NAME, {"format": FORMAT, **asdict(info)})
+        write_json(fresh / BUNDLE_RECORD, {"format": FORMAT, **asdict(info)})
         _swap(fresh, folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -108,8 +82,9 @@ def _write_files(
     folder: Path, models: Sequence[ModelEntry], about: BundleAbout, examples: Mapping[str, bytes], requirements: str
 ) -> BundleInfo:
     shutil.rmtree(folder, ignore_errors=True)
-    for name in _SOURCES:
-        _copy(_PACKAGE / name, folder / "fakelens" / name)
+    for source in (_PACKAGE / "__init__.py", *(file for name in _COPIED for file in (_PACKAGE / name).glob("*.py"))):
+        if source.name not in _APP_FILES:
+            _copy(source, folder / "fakelens" / source.relative_to(_PACKAGE))
     for name in _APP_FILES:
         _copy(_PACKAGE / "app" / name, folder / name)
     detectors = [OnnxDetector(entry.onnx_path) for entry in models]

@@ -1,1 +1,1 @@
-"""What every other package stands on: stdlib, numpy and Pillow; `config` alone adds pydantic."""
+"""What every other package stands on, and the bundle takes along: the standard library, numpy and Pillow."""

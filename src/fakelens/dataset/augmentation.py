@@ -8,63 +8,19 @@ paper's recipe).
 
 import io
 from dataclasses import dataclass
-from typing import Literal, Self, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
-from pydantic import Field, model_validator
 
-from fakelens.core.config import Settings
 from fakelens.core.imaging import ImageU8
+from fakelens.settings import AugmentationSettings
 
 Codec = Literal["JPEG", "WEBP", "AVIF"]
+
+
 # The encoders' fastest settings: the same kind of artefacts in a fraction of the time.
 _FASTEST: dict[str, dict[str, int]] = {"WEBP": {"method": 0}, "AVIF": {"speed": 10, "max_threads": 1}}
-
-
-class AugmentationSettings(Settings):
-    """How training images are varied; the same for photographs and fakes."""
-
-    crop_scale: float = Field(0.6, gt=0, le=1)
-    """Smallest side of the random crop as a fraction of the stored square; larger crops are shrunk, smaller enlarged.
-    1 takes crops of the input size, without resampling."""
-    flip: float = Field(0.5, ge=0, le=1)
-    """Probability of a left-right flip."""
-    colour: float = Field(0.3, ge=0, le=1)
-    """Probability that brightness, contrast and saturation change, each by a factor of its own."""
-    colour_strength: float = Field(0.2, ge=0, lt=1)
-    """Largest change of such a factor from 1."""
-    blur: float = Field(0.1, ge=0, le=1)
-    """Probability of a Gaussian blur."""
-    blur_sigma_px: tuple[float, float] = (0.3, 1.5)
-    """Smallest and largest standard deviation of the blur in pixels."""
-    jpeg: float = Field(0.45, ge=0, le=1)
-    """Probability of a JPEG recompression."""
-    webp: float = Field(0.2, ge=0, le=1)
-    """Probability of a WebP recompression instead."""
-    avif: float = Field(0.1, ge=0, le=1)
-    """Probability of an AVIF recompression instead."""
-    resize_jpeg: float = Field(0.1, ge=0, le=1)
-    """Probability of being shrunk, JPEG-compressed and enlarged again instead; what is left of 1 is not compressed."""
-    resize_scale: tuple[float, float] = (0.5, 0.95)
-    """Strongest and mildest shrinking before that JPEG compression."""
-    repeat: float = Field(0.3, ge=0, le=1)
-    """Probability that a compressed image is compressed a second time, by a way drawn anew."""
-    quality: tuple[int, int] = (55, 95)
-    """Lowest and highest quality of every codec, 1 to 100."""
-
-    @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
-        total = self.jpeg + self.webp + self.avif + self.resize_jpeg
-        if total > 1 + 1e-9:
-            raise ValueError(f"jpeg, webp, avif and resize_jpeg exclude each other: together {total:g} is more than 1")
-        if not 1 <= self.quality[0] <= self.quality[1] <= 100:
-            raise ValueError(f"quality must be (lowest, highest) within 1 to 100, not {self.quality}")
-        if not 0 < self.resize_scale[0] <= self.resize_scale[1] <= 1:
-            raise ValueError(f"resize_scale must be (strongest, mildest) within 0 to 1, not {self.resize_scale}")
-        if not 0 <= self.blur_sigma_px[0] <= self.blur_sigma_px[1]:
-            raise ValueError(f"blur_sigma_px must be (smallest, largest), not {self.blur_sigma_px}")
-        return self
 
 
 @dataclass(frozen=True)

@@ -1,57 +1,30 @@
-"""Blocks of a source in; exactly the wanted number of good images out, each label and generator at its quota."""
+"""The collection of exactly as many good images as are wanted, each label and generator at its quota."""
 
 import itertools
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
 from fakelens.core.errors import FakelensError
-from fakelens.core.imaging import STORED_PX
 from fakelens.core.progress import Reporter, Task
 from fakelens.core.scoring import FAKE, LABELS, REAL
 from fakelens.dataset.duplicates import near_any
-from fakelens.dataset.engine import Outcome, run_here, run_on_ray
-from fakelens.dataset.parts import Picture, Work
+from fakelens.dataset.examine import Outcome, Picture, Work, run_here, run_on_ray
 from fakelens.dataset.selection import Kind, choose_blocks, choose_rows, equal_shares, generator_caps
-from fakelens.sources.base import Block, SourceSettings
+from fakelens.settings import CollectSettings
+from fakelens.sources.base import Block, Row, Source
 
 # Some are always refused. Spares out of blocks that are read anyway cost no download, so that a second round, which
 # would read further blocks, is seldom needed.
 _SPARE = 0.15
 
+
 Hashes = npt.NDArray[np.uint64]
-
-
-class CollectSettings(SourceSettings):
-    """Which images of a source, how they are stored, and who does the work."""
-
-    include_generators: tuple[str, ...] = ()
-    """Generators to draw fakes from, and no others; empty for all."""
-    exclude_generators: tuple[str, ...] = ("tiny-random-sana",)
-    """Generators (or photographs' origins) never to draw from; tiny-random-sana is pure noise."""
-    cap_per_generator: int | None = Field(None, ge=1)
-    """Most images of one generator in all; by default 1.5 times an equal share, so that few row groups are read."""
-    min_side_px: int = Field(224, ge=1)
-    """Images with a smaller short side are refused: enlarging them leaves traces."""
-    stored_px: int = Field(STORED_PX, ge=32, le=1024)
-    """Short side and crop of the stored squares; training takes random crops of the input size out of them."""
-    engine: Literal["local", "ray"] = "local"
-    """Who reads and decodes: processes of this machine, or a Ray cluster (pip install 'fakelens[cluster]')."""
-    num_workers: int | None = Field(None, ge=0)
-    """Processes that decode; by default one per core, 0 for none beside the main one."""
-    blocks_in_flight: int = Field(4, ge=1, le=64)
-    """Row groups downloaded at a time, and as many that wait on disk to be decoded: bounds memory and disk."""
-
-
-# What changes who does the work, but nothing in the outcome.
-SETTINGS_OF_EXECUTION = frozenset({"engine", "num_workers", "blocks_in_flight"})
 
 
 @dataclass(frozen=True)
@@ -218,3 +191,96 @@ def _not_enough(
         f"the source cannot give that many balanced images: it has {has}{f' ({told})' if told else ''}. "
         f"{remedy[0].upper()}{remedy[1:]}"
     )
+
+
+@dataclass(frozen=True)
+class FurtherSet:
+    """One further test set, balanced, without near-duplicates of the splits and of the sets before it."""
+
+    name: str
+    description: str
+    collection: Collection
+
+
+@dataclass(frozen=True)
+class FurtherSetPlan:
+    """How many images of which further test set."""
+
+    num_images: dict[str, int]
+    """Name -> at most this many."""
+    held_out_generators: tuple[str, ...]
+    """If there are any, `ood` is made of these and of photographs that the splits do not use."""
+
+
+def further_sets(
+    source: Source,
+    blocks: Sequence[Block],
+    main: Collection,
+    plan: FurtherSetPlan,
+    parts: Path,
+    settings: CollectSettings,
+    reporter: Reporter,
+) -> list[FurtherSet]:
+    """Collect each set that the source or the held-out generators can give; says which cannot be had.
+
+    Args:
+        source: brings test sets of its own.
+        blocks: of the split that `main` was drawn from, held-out generators among them.
+        main: the images of the splits.
+        plan: what is wanted.
+        parts: folder of the journal.
+        settings: as for `main`.
+        reporter: is told which sets come out smaller.
+    """
+    keep_out = _hashes(main)
+    found = []
+    for name, description, choice in _choices(source, blocks, main, plan, settings, reporter):
+        wanted = plan.num_images.get(name, 0)
+        if wanted < 2:
+            continue
+        collector = Collector(name, parts, settings, reporter)
+        collection = collector.collect(choice(), wanted, keep_out=keep_out, at_most=True)
+        count = len(collection.pictures)
+        if count < wanted:
+            reporter.say(f"{name}: {count:,} balanced images, the source has no more of them (asked for {wanted:,})")
+        if count:
+            found.append(FurtherSet(name, description, collection))
+            keep_out = np.concatenate([keep_out, _hashes(collection)])
+    return found
+
+
+def rows_where(blocks: Sequence[Block], keep: Callable[[Block, Row], bool]) -> list[Block]:
+    """The blocks with only the rows that `keep` wants; blocks without any are left out."""
+    smaller = (replace(block, rows=tuple(row for row in block.rows if keep(block, row))) for block in blocks)
+    return [block for block in smaller if block.rows]
+
+
+def _choices(
+    source: Source,
+    blocks: Sequence[Block],
+    main: Collection,
+    plan: FurtherSetPlan,
+    settings: CollectSettings,
+    reporter: Reporter,
+) -> Iterator[tuple[str, str, Callable[[], list[Block]]]]:
+    """Name, description and candidates of each set; candidates are looked up only when they are wanted."""
+    if held_out := set(plan.held_out_generators):
+        used = {(picture.block, picture.position) for picture in main.pictures}
+
+        def unseen(block: Block, row: Row) -> bool:
+            return row.generator in held_out if row.label == FAKE else (block.rank, row.position) not in used
+
+        names = ", ".join(sorted(held_out))
+        yield "ood", f"{names}, held out of training, and photographs", lambda: rows_where(blocks, unseen)
+    for name, own in source.test_sets().items():
+        if name == "ood" and held_out:
+            continue
+
+        def candidates(own: Source = own) -> list[Block]:
+            return rows_where(own.catalogue(reporter), lambda _, row: row.generator not in settings.exclude_generators)
+
+        yield name, own.description, candidates
+
+
+def _hashes(collection: Collection) -> Hashes:
+    return np.array([picture.phash for picture in collection.pictures], dtype=np.uint64)

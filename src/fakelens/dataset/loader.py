@@ -9,9 +9,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fakelens.core.imaging import centre_crops
-from fakelens.dataset.augmentation import AugmentationSettings, augment
-from fakelens.dataset.manifest import ManifestRow
-from fakelens.dataset.prepared import SplitData
+from fakelens.dataset.augmentation import augment
+from fakelens.dataset.store import ManifestRow, SplitData
+from fakelens.settings import AugmentationSettings
 
 Item = tuple[torch.Tensor, torch.Tensor]
 

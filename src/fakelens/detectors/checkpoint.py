@@ -1,20 +1,23 @@
 """A trained detector on disk: one safetensors file with the weights and all that is needed to build and feed it."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from fakelens.core.artifacts import atomic_path
-from fakelens.core.detector_spec import BuildOptions, DetectorSpec, TrainingSettings
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import ImageF32
-from fakelens.detectors.discovery import find
-from fakelens.detectors.widths import fit_widths
-from fakelens.detectors.wrapping import LogitDetector
+from fakelens.detectors.network import LogitDetector
+from fakelens.detectors.registry import find
+from fakelens.detectors.spec import BuildOptions, DetectorSpec
+from fakelens.settings import TrainingSettings
 
 _METADATA_KEY = "fakelens"
 
@@ -97,3 +100,31 @@ class TorchScorer:
     def score(self, images_nchw: ImageF32) -> ImageF32:
         """(N, 3, S, S) float32 in [0, 1] to (N,) uncalibrated probabilities that the image is fake."""
         return np.asarray(1 / (1 + np.exp(-self.logits(images_nchw))), dtype=np.float32)
+
+
+def fit_widths(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Give every layer of `network` the size of its stored weights, whose values are not read.
+
+    A network whose channels were pruned is rebuilt from the weights alone: their shapes say what was left.
+
+    Raises:
+        KeyError: when the weights of a layer are not among them.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear | _BatchNorm):
+            for key, own in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+                own.data = own.new_empty(weights[f"{name}.{key}"].shape)
+            _say_widths(module)
+
+
+def _say_widths(module: nn.Module) -> None:
+    """Let a layer's attributes agree with its weights."""
+    if isinstance(module, nn.Conv2d):
+        num_out, num_in_per_group = module.weight.shape[:2]
+        if module.groups == module.in_channels:  # depthwise: a group for each channel
+            module.groups = num_out
+        module.out_channels, module.in_channels = num_out, num_in_per_group * module.groups
+    elif isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, _BatchNorm):
+        module.num_features = len(module.weight)

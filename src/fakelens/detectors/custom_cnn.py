@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from fakelens.core.detector_spec import BuildOptions, DetectorSpec, TrainingSettings
+from fakelens.detectors.spec import BuildOptions, DetectorSpec
+from fakelens.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -14,7 +15,7 @@ def build(options: BuildOptions) -> "nn.Module":
     """Four Conv-BN-ReLU-MaxPool blocks 32→64→128→256, global average, dropout, dense head: 0.52 M parameters."""
     from torch import nn
 
-    from fakelens.detectors.wrapping import LogitDetector
+    from fakelens.detectors.network import LogitDetector
 
     widths = (8, 16, 24, 32) if options.tiny else (32, 64, 128, 256)
     hidden = 2 * widths[-1]

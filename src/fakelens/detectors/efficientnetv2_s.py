@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from fakelens.core.detector_spec import BuildOptions, DetectorSpec, TrainingSettings
+from fakelens.detectors.spec import BuildOptions, DetectorSpec
+from fakelens.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,13 +18,12 @@ def build(options: BuildOptions) -> "nn.Module":
     Raises:
         ValueError: when the weights cannot be fetched.
     """
-    from fakelens.detectors.torchvision_operators import ensure_torchvision
+    from fakelens.detectors.network import ensure_torchvision
 
     ensure_torchvision()
     import timm
 
-    from fakelens.detectors.hub_weights import weights_from_hub
-    from fakelens.detectors.wrapping import LogitDetector, start_gently, start_undecided
+    from fakelens.detectors.network import LogitDetector, start_gently, start_undecided, weights_from_hub
 
     size: dict[str, Any] = _TINY if options.tiny else {}
     network: Any

@@ -5,7 +5,8 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from fakelens.core.detector_spec import BuildOptions, DetectorSpec, TrainingSettings
+from fakelens.detectors.spec import BuildOptions, DetectorSpec
+from fakelens.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,14 +23,13 @@ def build(options: BuildOptions) -> "nn.Module":
     Raises:
         ValueError: when the weights cannot be fetched.
     """
-    from fakelens.detectors.torchvision_operators import ensure_torchvision
+    from fakelens.detectors.network import ensure_torchvision
 
     ensure_torchvision()
     from torch import nn
     from transformers import MobileNetV2Config, MobileNetV2ForImageClassification
 
-    from fakelens.detectors.hub_weights import weights_from_hub
-    from fakelens.detectors.wrapping import LogitDetector, start_gently
+    from fakelens.detectors.network import LogitDetector, start_gently, weights_from_hub
 
     head: dict[str, Any] = {"num_labels": 1, "classifier_dropout_prob": options.dropout}
     network: Any  # transformers types submodules as tensors or modules

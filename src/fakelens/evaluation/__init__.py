@@ -1,1 +1,1 @@
-"""From scores to judgement: metrics, calibration, plots and the report."""
+"""The evaluation of one trained detector: scores, metrics, calibration, thresholds, robustness and figures."""

@@ -1,17 +1,24 @@
-"""Evaluation plots: metrics, scores and pictures in; PNG files out."""
+"""The figures of an evaluation, as PNG files."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from fakelens.core.artifacts import atomic_path
+from fakelens.evaluation.calibration import reliability
 from fakelens.evaluation.metrics import Metrics
+from fakelens.evaluation.robustness import StepFigures
+from fakelens.evaluation.thresholds import risk_coverage
 
 _WORDS = ("photograph", "AI-generated")
+
+
 _COLUMNS, _ROWS = 6, 3
 
 
@@ -124,3 +131,144 @@ def save_figure(path: Path, figure: Any) -> Path:
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
         figure.savefig(temporary, dpi=120, format="png")
     return path
+
+
+Judged = tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]
+
+
+"""(N,) labels and (N,) calibrated probabilities of being fake."""
+
+
+def plot_roc(path: Path, sets: Mapping[str, Judged], title: str) -> Path:
+    """Receiver operating characteristic of each set with its area."""
+    from sklearn.metrics import roc_auc_score, roc_curve
+
+    figure, axes = new_figure(4.8, 4.3)
+    for name, (labels, probabilities) in sets.items():
+        false_positives, true_positives, _ = roc_curve(labels, probabilities)
+        area = roc_auc_score(labels, probabilities)
+        axes.plot(false_positives, true_positives, label=f"{name}: AUC {area:.3f}, n={len(labels)}")
+    axes.plot((0, 1), (0, 1), color="0.7", linestyle=":", label="chance")
+    axes.set(xlabel="Photographs called AI-generated", ylabel="AI-generated pictures found")
+    axes.set_aspect("equal")
+    return _finished(path, figure, axes, title, "lower right")
+
+
+def plot_precision_recall(path: Path, sets: Mapping[str, Judged], title: str) -> Path:
+    """Precision against recall of each set, with the average precision."""
+    from sklearn.metrics import average_precision_score, precision_recall_curve
+
+    figure, axes = new_figure(4.8, 4.3)
+    for name, (labels, probabilities) in sets.items():
+        precision, recall, _ = precision_recall_curve(labels, probabilities)
+        average = average_precision_score(labels, probabilities)
+        axes.plot(recall, precision, label=f"{name}: average precision {average:.3f}")
+    axes.set(xlabel="AI-generated pictures found (recall)", ylabel="Rightly called so (precision)")
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
+    return _finished(path, figure, axes, title, "lower left")
+
+
+def plot_reliability(path: Path, sets: Mapping[str, Judged], title: str) -> Path:
+    """Stated probability against the observed share of fakes; the dots' area follows the number of pictures."""
+    figure, axes = new_figure(4.8, 4.3)
+    axes.plot((0, 1), (0, 1), color="0.7", linestyle=":", label="perfect")
+    for name, (labels, probabilities) in sets.items():
+        bins = reliability(probabilities, labels, num_bins=10)
+        x, y = [b.mean_probability for b in bins], [b.share_fake for b in bins]
+        (line,) = axes.plot(x, y, linewidth=1, label=name)
+        sizes = [10 + 150 * b.num_images / len(labels) for b in bins]
+        axes.scatter(x, y, s=sizes, color=line.get_color(), alpha=0.6)
+    axes.set(xlabel="Stated probability of being AI-generated", ylabel="Share that is")
+    axes.set_aspect("equal")
+    return _finished(path, figure, axes, title, "upper left")
+
+
+def plot_risk_coverage(path: Path, sets: Mapping[str, Judged], band: float, title: str) -> Path:
+    """Share of wrong verdicts when only the surest pictures get one; the dot is the uncertain band in use."""
+    figure, axes = new_figure(4.8, 4.3)
+    for name, (labels, probabilities) in sets.items():
+        coverage, risk = risk_coverage(labels, probabilities)
+        (line,) = axes.plot(coverage, risk, label=name)
+        decided = int(np.sum(np.abs(probabilities - 0.5) >= band))
+        if decided:
+            axes.plot(coverage[decided - 1], risk[decided - 1], "o", color=line.get_color())
+    axes.set(xlabel="Share of pictures that get a verdict", ylabel="Share of wrong verdicts among them")
+    axes.set(xlim=(0, 1.02), ylim=(0, None))
+    return _finished(path, figure, axes, title, "upper left")
+
+
+def _finished(path: Path, figure: Any, axes: Any, title: str, legend: str) -> Path:
+    axes.set_title(title, fontsize=11)
+    axes.legend(frameon=False, loc=legend, fontsize=9)
+    axes.grid(alpha=0.3)
+    return save_figure(path, figure)
+
+
+_CELL_IN = (1.1, 0.6)
+
+
+_LABEL_CHARACTERS = 15
+
+
+# Of this relative luminance black and white have the same contrast, 4.6 to 1 (WCAG 2.1).
+_MIDDLE_LUMINANCE = 0.179
+
+
+@dataclass(frozen=True)
+class _Panel:
+    field: str
+    title: str
+    form: str
+    ticks: str
+    colour_map: str
+    limits: tuple[float, float]
+    beyond: str
+    """The end of the scale that values may pass. The limits are fixed, so that detectors can be compared."""
+
+
+_PANELS = (
+    _Panel("auc", "AUC on the degraded pictures", "{:.3f}", "{x:.1f}", "viridis", (0.5, 1.0), "min"),
+    _Panel("flips", "Verdicts that the degradation flips", "{:.1%}", "{x:.0%}", "magma_r", (0.0, 0.5), "max"),
+)
+
+
+def plot_robustness(path: Path, figures: Sequence[StepFigures], title: str) -> Path:
+    """Rows are families and columns their steps from mild to strong; every cell names its step."""
+    rows: dict[str, list[StepFigures]] = {}
+    for step in figures:
+        rows.setdefault(step.family, []).append(step)
+    num_columns = max(len(steps) for steps in rows.values())
+    width, height = _CELL_IN[0] * num_columns + 2.2, _CELL_IN[1] * len(rows) + 0.7
+    figure, both = new_figure(width, len(_PANELS) * height + 0.5, rows=len(_PANELS))
+    for axes, panel in zip(both, _PANELS, strict=True):
+        _heat_map(figure, axes, list(rows.values()), panel)
+        axes.set_yticks(np.arange(len(rows)) + 0.5, labels=list(rows))
+    figure.suptitle(title, fontsize=14)
+    return save_figure(path, figure)
+
+
+def _heat_map(figure: Any, axes: Any, rows: list[list[StepFigures]], panel: _Panel) -> None:
+    values = np.full((len(rows), max(map(len, rows))), np.nan)
+    for row, steps in enumerate(rows):
+        values[row, : len(steps)] = [getattr(step, panel.field) for step in steps]
+    low, high = panel.limits
+    shown = axes.pcolormesh(values, cmap=panel.colour_map, vmin=low, vmax=high, edgecolor="white", linewidth=2)
+    for row, steps in enumerate(rows):
+        for column, step in enumerate(steps):
+            colour = _readable_on(shown.cmap(shown.norm(values[row, column])))
+            place = {"x": column + 0.5, "ha": "center", "color": colour}
+            axes.text(y=row + 0.42, s=panel.form.format(values[row, column]), va="bottom", fontsize=10, **place)
+            axes.text(y=row + 0.49, s=fill(step.label, _LABEL_CHARACTERS), va="top", fontsize=7.5, **place)
+    axes.set(title=panel.title, xlabel="mild → strong", xticks=[])
+    axes.invert_yaxis()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(shown, ax=axes, extend=panel.beyond, fraction=0.05, pad=0.02)
+    bar.ax.yaxis.set_major_formatter(panel.ticks)
+
+
+def _readable_on(colour: tuple[float, float, float, float]) -> str:
+    """Black or white, whichever has the higher contrast to an RGBA colour in [0, 1]."""
+    channels = np.array(colour[:3])
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return "black" if linear @ (0.2126, 0.7152, 0.0722) > _MIDDLE_LUMINANCE else "white"

@@ -13,7 +13,7 @@ from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import ImageF32, ImageU8, to_model_input
 from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.core.scoring import FAKE, REAL
-from fakelens.dataset.prepared import SplitData
+from fakelens.dataset.store import SplitData
 from fakelens.evaluation.calibration import calibrated
 from fakelens.evaluation.degradations import STEPS, Step, degrade
 

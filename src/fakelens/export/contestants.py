@@ -12,6 +12,7 @@ import numpy as np
 from fakelens.core.artifacts import read_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import ImageF32
+from fakelens.core.run_folder import RunFolder
 from fakelens.runtime.bundle import Bundle
 from fakelens.runtime.detector import OnnxDetector
 
@@ -66,11 +67,11 @@ def exported_files(workdir: Path, detectors: Sequence[str] | None) -> list[Expor
     found = []
     names = sorted(path.parent.name for path in workdir.glob("*/onnx")) if detectors is None else detectors
     for name in names:
-        folder = workdir / name / "onnx"
+        folder = RunFolder(workdir).detector(name).onnx
         record = folder / "export.json"
         variants = read_json(record)["variants"] if record.exists() else []
         accuracies = {variant["file"]: variant["metrics"]["accuracy"] for variant in variants}
-        checkpoint = workdir / name / "best.safetensors"
+        checkpoint = RunFolder(workdir).detector(name).best
         for path in sorted(folder.glob("*.onnx")):
             known = checkpoint if checkpoint.exists() else None
             found.append(Exported(name, path.stem, path, accuracies.get(path.name), known))

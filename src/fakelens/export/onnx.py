@@ -14,7 +14,7 @@ from fakelens.core.artifacts import atomic_path
 from fakelens.core.errors import FakelensError
 from fakelens.core.scoring import OperatingPoint, Threshold
 from fakelens.detectors.checkpoint import CheckpointInfo
-from fakelens.detectors.wrapping import LogitDetector
+from fakelens.detectors.network import LogitDetector
 
 OPSET = 14
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from fakelens.core.imaging import ImageF32
 from fakelens.core.progress import Task
-from fakelens.export.parity import GateResult
+from fakelens.export.gate import GateResult
 from fakelens.export.quantize import Candidate, StaticQuantizer, logits
 
 # What onnxruntime does unasked comes first: it costs nothing and is enough for some networks. 8-bit weights come last.

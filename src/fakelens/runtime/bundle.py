@@ -9,11 +9,11 @@ from typing import Any, TypeVar, get_type_hints
 
 from fakelens.core.artifacts import read_json
 from fakelens.core.errors import FakelensError
+from fakelens.core.run_folder import BUNDLE_RECORD
 from fakelens.core.scoring import OperatingPoint, Threshold, points_of
 from fakelens.runtime.detector import OnnxDetector
 
 FORMAT = 2
-FILE_NAME = "bundle.json"
 _REMEDY = "write it again with `fakelens bundle`"
 _T = TypeVar("_T")
 
@@ -111,9 +111,9 @@ class Bundle:
             ValueError: naming the file, the fault and the remedy.
 
         """
-        path = folder / FILE_NAME
+        path = folder / BUNDLE_RECORD
         if not path.is_file():
-            raise FakelensError(f"{folder} is not a bundle, it has no {FILE_NAME}: {_REMEDY}")
+            raise FakelensError(f"{folder} is not a bundle, it has no {BUNDLE_RECORD}: {_REMEDY}")
         try:
             return cls(folder, _parse(read_json(path)), num_threads)
         except ValueError as error:
@@ -163,20 +163,20 @@ class Bundle:
             raise BundleDamaged(f"{path} cannot be read ({error.strerror}): {_REMEDY}") from error
         # The very bytes that were hashed are loaded: a file that changes in between cannot slip through.
         if hashlib.sha256(data).hexdigest() != self.info.files[model.file]:
-            raise BundleDamaged(f"{path} is damaged, its SHA-256 is not the one in {FILE_NAME}: {_REMEDY}")
+            raise BundleDamaged(f"{path} is damaged, its SHA-256 is not the one in {BUNDLE_RECORD}: {_REMEDY}")
         detector = OnnxDetector(data, num_threads=self._num_threads)
         same = ("name", "input_px", "stored_px", "threshold", "operating_points", "variant")
         if any(getattr(detector, key) != getattr(model, key) for key in same):
-            raise BundleDamaged(f"{FILE_NAME} and the metadata of {path} disagree: {_REMEDY}")
+            raise BundleDamaged(f"{BUNDLE_RECORD} and the metadata of {path} disagree: {_REMEDY}")
         return detector
 
 
 def _parse(content: Any) -> BundleInfo:
-    found = _value(content, "format", int, FILE_NAME)
+    found = _value(content, "format", int, BUNDLE_RECORD)
     if found != FORMAT:
         raise FakelensError(f"its format is {found}, this program reads {FORMAT}")
-    files = _value(content, "files", dict, FILE_NAME)
-    blocks = _value(content, "models", list, FILE_NAME)
+    files = _value(content, "files", dict, BUNDLE_RECORD)
+    blocks = _value(content, "models", list, BUNDLE_RECORD)
     models = tuple(_parse_model(block, f"models[{index}]") for index, block in enumerate(blocks))
     if not models or len({model.name for model in models}) < len(models):
         raise FakelensError("models: at least one is needed, each with a name of its own")
@@ -186,8 +186,8 @@ def _parse(content: Any) -> BundleInfo:
             raise FakelensError(
                 f"{model.name}: files does not list {model.file!r} as a file of the bundle's own folder"
             )
-    about = _read(BundleAbout, _value(content, "data", dict, FILE_NAME), "data")
-    return _read(BundleInfo, content, FILE_NAME, data=about, models=models, files=files)
+    about = _read(BundleAbout, _value(content, "data", dict, BUNDLE_RECORD), "data")
+    return _read(BundleInfo, content, BUNDLE_RECORD, data=about, models=models, files=files)
 
 
 def _parse_model(block: Any, where: str) -> BundledModel:

@@ -5,9 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from pydantic import Field
-
-from fakelens.core.config import Settings
 from fakelens.core.progress import SILENT, Reporter
 
 
@@ -80,29 +77,6 @@ class Source(Protocol):
     def test_sets(self) -> "dict[str, Source]":
         """Test sets of its own that the source brings beyond the split it draws from: `ood`, `wild`."""
         ...
-
-
-class SourceSettings(Settings):
-    """Which images, from where. NSFW content is not judged: what the data set holds may be drawn."""
-
-    source: str = "openfake"
-    """openfake (the Hugging Face hub), folder (your own pictures) or synthetic (made here, for demonstrations)."""
-    seed: int = Field(0, ge=0)
-    """Decides the choice of images, the split and every random number after it."""
-    repository: str = "ComplexDataLab/OpenFake"
-    """Data set on the Hugging Face hub (openfake)."""
-    revision: str = "3247b942f18d39d1fd476b1077852af033d35d8c"
-    """Commit, tag or branch of the data set (openfake); a commit keeps runs repeatable."""
-    config: str = "core"
-    """Configuration of the data set (openfake)."""
-    split: str = "train"
-    """Split of the data set that the images are drawn from (openfake)."""
-    num_shards: int = Field(8, ge=1)
-    """Parquet files, chosen by the seed, whose label columns are read to choose images from (openfake)."""
-    path: str | None = None
-    """Folder with `real/` and `fake/` in it (folder)."""
-    synthetic_px: int = Field(288, ge=64, le=1024)
-    """Side of the generated pictures in pixels (synthetic)."""
 
 
 def in_blocks(rows: Sequence[tuple[int, str]], size: int) -> Iterator[tuple[int, tuple[Row, ...]]]:

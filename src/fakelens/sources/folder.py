@@ -10,7 +10,8 @@ from fakelens.core.errors import FakelensError
 from fakelens.core.picture_folder import group_of, picture_keys
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.scoring import LABELS
-from fakelens.sources.base import Block, Source, SourceSettings, in_blocks
+from fakelens.settings import SourceSettings
+from fakelens.sources.base import Block, Source, in_blocks
 
 _BLOCK_FILES = 64
 

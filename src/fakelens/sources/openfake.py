@@ -19,7 +19,8 @@ import numpy as np
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.scoring import LABELS
-from fakelens.sources.base import Block, Row, Source, SourceSettings
+from fakelens.settings import SourceSettings
+from fakelens.sources.base import Block, Row, Source
 
 _LISTING_THREADS = 16
 _ROW_GROUPS_A_TASK = 16

@@ -19,7 +19,8 @@ from PIL import Image
 from fakelens.core.imaging import ImageF32
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.scoring import FAKE, REAL
-from fakelens.sources.base import Block, Source, SourceSettings, in_blocks
+from fakelens.settings import SourceSettings
+from fakelens.sources.base import Block, Source, in_blocks
 
 NUM_CANDIDATES = 20_000
 _BLOCK_PICTURES = 64

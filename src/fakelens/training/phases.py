@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from fakelens.core.detector_spec import TrainingSettings
+from fakelens.settings import TrainingSettings
 
 _FINAL_FRACTION = 0.01
 _DEPTHS = 12

@@ -1,0 +1,130 @@
+"""The base of all settings: strict, immutable, from and to YAML, with `a.b=c` overrides."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fakelens.core.errors import FakelensError
+
+
+class Settings(BaseModel):
+    """Strict and immutable; the sentence beneath each field is its documentation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
+
+    @classmethod
+    def checked(cls, values: Mapping[str, Any]) -> Self:
+        """Build from plain values.
+
+        Raises:
+            ValueError: one line per problem; an unknown key names the nearest known one.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise FakelensError("\n".join(_explain(cls, problem) for problem in error.errors())) from None
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+def with_overrides(settings: SettingsT, overrides: Sequence[str]) -> SettingsT:
+    """Apply `a.b=value` overrides (values are YAML) and validate the whole again.
+
+    Raises:
+        ValueError: for a malformed override, an unknown key or a value of the wrong kind.
+    """
+    values = settings.model_dump(mode="json")
+    for override in overrides:
+        path, separator, text = override.partition("=")
+        if not separator or not path.strip():
+            raise FakelensError(f"--set wants KEY=VALUE, for example data.num_images=3000, not {override!r}")
+        _assign(values, path.strip().split("."), _parsed(text, override), override)
+    return type(settings).checked(values)
+
+
+def load_yaml(path: Path, cls: type[SettingsT], **defaults: Any) -> SettingsT:
+    """Read one settings file; `defaults` stand where it says nothing.
+
+    Raises:
+        ValueError: when the file is missing, is not YAML, or does not fit `cls`.
+    """
+    yaml = _yaml()
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FakelensError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise FakelensError(f"{path} is not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise FakelensError(
+            f"{path} must hold settings (key: value lines); `fakelens config` prints a complete example"
+        )
+    return cls.checked({**defaults, **values})
+
+
+def to_commented_yaml(settings: Settings, indent: int = 0) -> str:
+    """The settings as YAML with each field's documentation above it."""
+    pad, lines = "  " * indent, []
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if field.description:
+            lines += [f"{pad}# {line.strip()}" for line in field.description.splitlines()]
+        if isinstance(value, Settings):
+            lines += [f"{pad}{name}:", to_commented_yaml(value, indent + 1)]
+        elif isinstance(value, dict) and any(isinstance(item, Settings) for item in value.values()):
+            lines.append(f"{pad}{name}:")
+            for key, item in value.items():
+                lines += [f"{pad}  {key}:", to_commented_yaml(item, indent + 2)]
+        else:
+            plain = settings.model_dump(mode="json", include={name})
+            lines.append(f"{pad}{_yaml().safe_dump(plain, default_flow_style=True, width=10_000).strip()[1:-1]}")
+    return "\n".join(lines)
+
+
+def _parsed(text: str, override: str) -> Any:
+    yaml = _yaml()
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise FakelensError(f"the value in {override!r} is not YAML: {error}") from error
+
+
+def _assign(values: dict[str, Any], path: list[str], value: Any, override: str) -> None:
+    for step in path[:-1]:
+        values = values.setdefault(step, {})
+        if not isinstance(values, dict):
+            raise FakelensError(f"{override!r}: {step!r} is a single value and has no keys below it")
+    values[path[-1]] = value
+
+
+def _explain(cls: type[Settings], problem: Any) -> str:
+    path = [str(step) for step in problem["loc"]]
+    name = ".".join(path)
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(cls, path[:-1])
+        near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
+        return f"unknown setting {name!r}: {hint}"
+    return f"setting {name!r}: {problem['msg'].removeprefix('Value error, ')}" if name else problem["msg"]
+
+
+def _known_keys(cls: type[Settings], path: list[str]) -> list[str]:
+    owner: Any = cls
+    for step in path:
+        field = owner.model_fields.get(step) if isinstance(owner, type) and issubclass(owner, Settings) else None
+        owner = field.annotation if field else None
+    if isinstance(owner, type) and issubclass(owner, Settings):
+        return list(owner.model_fields)
+    return []
+
+
+def _yaml() -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise FakelensError("recipes need PyYAML: install fakelens[train]") from error
+    return yaml

@@ -1,0 +1,118 @@
+"""Every path of a run, once: what stands where in a working folder.
+
+WORKDIR/recipe.yaml  .lock  data/  DETECTOR/{train.json,best.safetensors,…,evaluation/,onnx/}  bundle/  report/
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+BEST, LAST, HISTORY = "best.safetensors", "last.ckpt", "history.csv"
+MANIFEST = "manifest.parquet"
+METRICS, SCORES = "metrics.json", "scores.parquet"
+ROBUSTNESS, ROBUSTNESS_SCORES = "robustness.json", "robustness.parquet"
+MODEL_CARD = "model_card.md"
+BUNDLE_RECORD = "bundle.json"
+JUDGEMENT = "against.json"
+
+
+@dataclass(frozen=True)
+class DetectorFolder:
+    """What the stages write about one detector."""
+
+    path: Path
+
+    @property
+    def train_record(self) -> Path:
+        """Of a finished training."""
+        return self.path / "train.json"
+
+    @property
+    def best(self) -> Path:
+        """The weights of the best epoch by validation."""
+        return self.path / BEST
+
+    @property
+    def evaluation(self) -> Path:
+        """The folder of the evaluate stage."""
+        return self.path / "evaluation"
+
+    @property
+    def evaluate_record(self) -> Path:
+        """Of a finished evaluation."""
+        return self.evaluation / "evaluate.json"
+
+    @property
+    def metrics(self) -> Path:
+        """The figures of every test set."""
+        return self.evaluation / METRICS
+
+    @property
+    def onnx(self) -> Path:
+        """The folder of the export stage."""
+        return self.path / "onnx"
+
+    @property
+    def export_record(self) -> Path:
+        """Of a finished export: the variants, and which one ships."""
+        return self.onnx / "export.json"
+
+    @property
+    def model_card(self) -> Path:
+        """The model card."""
+        return self.path / MODEL_CARD
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A working folder."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe that the stages start from."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def data(self) -> Path:
+        """The folder of the prepare stage."""
+        return self.path / "data"
+
+    @property
+    def prepare_record(self) -> Path:
+        """Of finished data."""
+        return self.data / "prepare.json"
+
+    @property
+    def manifest(self) -> Path:
+        """The table of the prepared images."""
+        return self.data / MANIFEST
+
+    @property
+    def bundle(self) -> Path:
+        """The deployment folder."""
+        return self.path / "bundle"
+
+    @property
+    def bundle_record(self) -> Path:
+        """What the bundle holds."""
+        return self.bundle / BUNDLE_RECORD
+
+    @property
+    def report(self) -> Path:
+        """The folder of the report."""
+        return self.path / "report"
+
+    @property
+    def benchmark(self) -> Path:
+        """The folder of the benchmark."""
+        return self.path / "benchmark"
+
+    @property
+    def judgements(self) -> Path:
+        """The folder of judgements on labelled folders."""
+        return self.path / "against"
+
+    def detector(self, name: str) -> DetectorFolder:
+        """The folder of one detector."""
+        return DetectorFolder(self.path / name)

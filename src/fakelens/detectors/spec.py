@@ -1,0 +1,66 @@
+"""What a detector says about itself: how to build it, how to train it, what its head is called."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from fakelens.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+COMPACT_SUFFIX = "_compact"
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What the `build` of a detector is given."""
+
+    pretrained: bool
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    dropout: float
+    tiny: bool = False
+    """The same code path with under 100,000 parameters, for tests."""
+
+
+@dataclass(frozen=True)
+class DetectorSpec:
+    """One detector; `detectors/NAME.py` exports it as DETECTOR and no other file names it."""
+
+    name: str
+    display_name: str
+    summary: str
+    build: "Callable[[BuildOptions], nn.Module]"
+    """Returns a module from float RGB (N, 3, H, W) in [0, 1] to logits (N,), normalisation inside."""
+    head_prefix: str
+    """Parameters whose name starts with this are the head: what phase 1 trains."""
+    defaults: TrainingSettings
+    demo: TrainingSettings
+    """Settings for the demonstration: from scratch on small synthetic pictures, minutes on two CPU cores."""
+    runs_by_default: bool = True
+    """Whether `fakelens run` trains it without being asked."""
+    weights: str | None = None
+    """Repository of the published weights on the Hugging Face hub, None if there are none."""
+    licence: str | None = None
+    """Licence of the published weights."""
+    float_ops: tuple[str, ...] = ()
+    """ONNX operator types that static quantisation leaves in float."""
+    compact_mb: float | None = None
+    """Size of the static INT8 file in MB to which `fakelens run` compresses it, to ship that in its place; None ships
+    it as it is."""
+    full: "DetectorSpec | None" = None
+    """What a compact detector was pruned from; None for all others."""
+
+    @property
+    def compact(self) -> "DetectorSpec":
+        """The detector that `fakelens compress` makes of this one: the same network with fewer channels."""
+        return replace(
+            self,
+            name=f"{self.name}{COMPACT_SUFFIX}",
+            display_name=f"{self.display_name} (compact)",
+            summary=f"{self.summary}, compressed by removing channels",
+            runs_by_default=False,
+            compact_mb=None,
+            full=self,
+        )

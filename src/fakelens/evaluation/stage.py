@@ -1,0 +1,168 @@
+"""The evaluate stage: scores, thresholds, temperature, metrics and figures of one trained detector."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from fakelens.core.artifacts import Stage, StageRecord, load_record, write_json
+from fakelens.core.progress import SILENT, Reporter
+from fakelens.core.run_folder import BEST, METRICS, ROBUSTNESS, ROBUSTNESS_SCORES, SCORES, RunFolder
+from fakelens.core.scoring import point_at
+from fakelens.dataset.store import PreparedData
+from fakelens.detectors.checkpoint import TorchScorer, load_checkpoint
+from fakelens.detectors.spec import DetectorSpec
+from fakelens.evaluation import plots, robustness
+from fakelens.evaluation import plots as curves
+from fakelens.evaluation.calibration import calibrated, expected_calibration_error, fit_temperature, temperature_warning
+from fakelens.evaluation.metrics import compute_metrics, summarise
+from fakelens.evaluation.plots import plot_robustness
+from fakelens.evaluation.scores import Scores, joined, run_scorer, score_split, write_columns
+from fakelens.evaluation.thresholds import operating_points
+from fakelens.settings import EvaluationSettings
+
+_VERSION = 4
+
+
+def evaluate_stage(
+    workdir: Path, spec: DetectorSpec, settings: EvaluationSettings, trained: StageRecord, data: PreparedData
+) -> Stage:
+    """The stage's folder, key and record."""
+    return Stage(
+        "evaluate",
+        RunFolder(workdir).detector(spec.name).evaluation,
+        version=_VERSION,
+        settings=settings.model_dump(mode="json"),
+        inputs={"train": trained.digest, "data": data.record.digest},
+    )
+
+
+def evaluate(
+    workdir: Path,
+    spec: DetectorSpec,
+    settings: EvaluationSettings,
+    *,
+    force: bool = False,
+    reporter: Reporter = SILENT,
+) -> StageRecord:
+    """Judge `best.safetensors` on the test split and the further test sets.
+
+    Temperature and thresholds come from the validation split alone.
+
+    Writes `scores.parquet`, `metrics.json`, `plots/`, `robustness.parquet` and `robustness.json` (unless the sweep is
+    left out) and `evaluate.json`.
+
+    Raises:
+        ValueError: when the detector or its data are missing or damaged.
+    """
+    trained, data = (
+        load_record(RunFolder(workdir).detector(spec.name).train_record),
+        PreparedData(RunFolder(workdir).data),
+    )
+    data.must_be_of(trained.inputs["data"], spec.name)
+    stage = evaluate_stage(workdir, spec, settings, trained, data)
+    if not force and (record := stage.finished()):
+        return record
+    network, info = load_checkpoint(trained.output(BEST))
+    if changes := stage.changes():
+        reporter.say(f"evaluate {spec.name}: again, because of {', '.join(changes)}")
+    stage.begin()
+    scorer = TorchScorer(network, info)
+    scores = _score(scorer, data, reporter)
+    write_columns(stage.folder / SCORES, scores)
+    val = scores.of("val")
+    temperature = fit_temperature(val.logit, val.label)
+    judged = {name: _judged(scores.of(name), temperature) for name in ("val", *data.test_sets)}
+    points = operating_points(*judged["val"], settings.false_positive_rates, settings.uncertain_band)
+    blocks = {
+        name: summarise(
+            *judged[name], scores.of(name).generator, points, seed=info.seed, num_resamples=settings.num_resamples
+        ).as_block()
+        for name in judged
+    }
+    write_json(stage.folder / METRICS, {name: blocks[name] for name in data.test_sets})
+    title = data.title(spec.display_name)
+    outputs = [stage.folder / SCORES, stage.folder / METRICS]
+    written = _curves(stage.folder / "plots", judged, settings, title)
+    written += _pictures(stage.folder / "plots", data, judged["test"], scores.of("test"), title, info.seed)
+    written += _robustness(stage.folder, scorer, data, settings, temperature, info.seed, title, reporter)
+    warnings = [point.caution for point in points if point.caution]
+    if warning := temperature_warning(temperature):
+        warnings.append(warning)
+    for warning in warnings:
+        reporter.say(f"evaluate {spec.name}: WARNING: {warning}")
+    results = {
+        "warnings": warnings,
+        "temperature": temperature,
+        "threshold": asdict(point_at(points, settings.verdicts_at).threshold),
+        "operating_points": [asdict(point) for point in points],
+        "val": blocks["val"],
+        "calibration_error": {
+            name: {
+                "before": expected_calibration_error(calibrated(scores.of(name).logit, 1.0), scores.of(name).label),
+                "after": blocks[name]["calibration_error"],
+            }
+            for name in data.test_sets
+        },
+    }
+    plots = [path for path in written if path.suffix == ".png"]
+    return stage.finish([*outputs, *(path for path in written if path not in plots)], results, aside=plots)
+
+
+def _score(scorer: TorchScorer, data: PreparedData, reporter: Reporter) -> Scores:
+    splits = [data.split(name) for name in ("val", *data.test_sets)]
+    return joined(
+        [
+            score_split(split, run_scorer(scorer.logits, split, scorer.input_px, f"Scoring {split.name}", reporter))
+            for split in splits
+        ]
+    )
+
+
+def _judged(scores: Scores, temperature: float) -> curves.Judged:
+    return scores.label, calibrated(scores.logit, temperature)
+
+
+def _curves(folder: Path, judged: Mapping[str, curves.Judged], settings: EvaluationSettings, title: str) -> list[Path]:
+    tests = {name: pair for name, pair in judged.items() if name != "val"}
+    return [
+        curves.plot_roc(folder / "roc.png", tests, title),
+        curves.plot_precision_recall(folder / "precision_recall.png", tests, title),
+        curves.plot_reliability(folder / "reliability.png", tests, title),
+        curves.plot_risk_coverage(folder / "risk_coverage.png", tests, settings.uncertain_band, title),
+    ]
+
+
+def _pictures(
+    folder: Path, data: PreparedData, judged: curves.Judged, test: Scores, title: str, seed: int
+) -> list[Path]:
+    squares = data.split("test").squares
+    return [
+        plots.plot_confusion_matrix(folder / "confusion_matrix.png", compute_metrics(*judged), title),
+        plots.plot_samples(folder / "samples.png", squares, *judged, title, seed),
+        plots.plot_worst_mistakes(folder / "mistakes.png", squares, *judged, test.generator, title),
+    ]
+
+
+def _robustness(
+    folder: Path,
+    scorer: TorchScorer,
+    data: PreparedData,
+    settings: EvaluationSettings,
+    temperature: float,
+    seed: int,
+    title: str,
+    reporter: Reporter,
+) -> list[Path]:
+    paths = [folder / ROBUSTNESS_SCORES, folder / ROBUSTNESS, folder / "plots" / "robustness.png"]
+    if not settings.robustness_images:
+        for path in paths:
+            path.unlink(missing_ok=True)  # of an earlier run that had the sweep
+        return []
+    found = robustness.sweep(
+        scorer.logits, data.split("test"), scorer.input_px, settings.robustness_images, seed, reporter
+    )
+    write_columns(paths[0], found)
+    figures = robustness.summarise(found, temperature)
+    write_json(paths[1], [asdict(step) for step in figures])
+    plot_robustness(paths[2], figures, title)
+    return paths

@@ -1,0 +1,236 @@
+"""The export stage: a judged checkpoint in; verified ONNX variants and the choice of the one that ships out."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fakelens.core.artifacts import Stage, StageRecord, load_record, sha256_json
+from fakelens.core.errors import FakelensError
+from fakelens.core.progress import SILENT, Reporter, Task
+from fakelens.core.run_folder import BEST, SCORES, RunFolder
+from fakelens.core.scoring import Threshold, points_of
+from fakelens.dataset.store import PreparedData
+from fakelens.detectors.checkpoint import CheckpointInfo, load_checkpoint
+from fakelens.detectors.spec import DetectorSpec
+from fakelens.evaluation.calibration import calibrated
+from fakelens.evaluation.scores import Scores, read_columns
+from fakelens.export.benchmark import median_latencies_ms
+from fakelens.export.gate import GateResult, judge
+from fakelens.export.isolated import isolated_scores
+from fakelens.export.onnx import check_opset, describe, export_onnx, write_metadata
+from fakelens.export.quantize import StaticQuantizer, calibration_images, quantize_dynamic
+from fakelens.export.search import Search, Tried
+from fakelens.runtime.detector import OnnxDetector
+from fakelens.settings import ExportSettings, GateSettings
+
+_VERSION = 5
+
+
+FP32, DYNAMIC, STATIC, MIXED = "fp32", "int8-dynamic", "int8-static", "int8-mixed"
+
+
+_SPLITS = ("val", "test")
+
+
+def export_stage(
+    workdir: Path, spec: DetectorSpec, settings: ExportSettings, trained: StageRecord, judged: StageRecord
+) -> Stage:
+    """The stage's folder, key and record."""
+    # They are written into the files, and another choice of them leaves scores and metrics as they are.
+    told = {name: judged.results[name] for name in ("temperature", "threshold", "operating_points")}
+    return Stage(
+        "export",
+        RunFolder(workdir).detector(spec.name).onnx,
+        version=_VERSION,
+        settings=settings.model_dump(mode="json"),
+        inputs={
+            "data": trained.inputs["data"],
+            "train": trained.digest,
+            "evaluate": sha256_json([judged.digest, told]),
+        },
+    )
+
+
+def export(
+    workdir: Path,
+    spec: DetectorSpec,
+    settings: ExportSettings,
+    *,
+    force: bool = False,
+    reporter: Reporter = SILENT,
+) -> StageRecord:
+    """Write `fp32.onnx`, `int8-dynamic.onnx`, `int8-static.onnx` and `export.json`, each file verified.
+
+    How static INT8 is made is searched on the validation split. Where that split shows no margin, `int8-mixed.onnx`
+    keeps the nodes in float that cost most. The fastest INT8 file that passes its gate ships; where none does, fp32
+    does, and the record says why.
+
+    Raises:
+        ValueError: when an input is missing, or the fp32 file itself does not agree with the checkpoint.
+    """
+    trained, data = (
+        load_record(RunFolder(workdir).detector(spec.name).train_record),
+        PreparedData(RunFolder(workdir).data),
+    )
+    data.must_be_of(trained.inputs["data"], spec.name)
+    evaluated = load_record(RunFolder(workdir).detector(spec.name).evaluate_record)
+    if evaluated.inputs["train"] != trained.digest:
+        raise FakelensError(
+            f"{spec.name} was trained again since it was judged: run `fakelens evaluate {spec.name}` first"
+        )
+    stage = export_stage(workdir, spec, settings, trained, evaluated)
+    if not force and (record := stage.finished()):
+        return record
+    network, info = load_checkpoint(trained.output(BEST))
+    if changes := stage.changes():
+        reporter.say(f"export {spec.name}: again, because of {', '.join(changes)}")
+    stage.begin()
+    (stage.folder / f"{MIXED}.onnx").unlink(missing_ok=True)  # of an earlier export that needed it
+    gate = _Gate.load(evaluated, data, info, settings.gate)
+    paths = {name: stage.folder / f"{name}.onnx" for name in (FP32, DYNAMIC, STATIC)}
+    with reporter.task(f"Exporting {spec.display_name}", 4) as task:
+        export_onnx(paths[FP32], network.cpu(), info.settings.input_px, gate.temperature)
+        gate.describe(paths[FP32], FP32)
+        task.advance(1, "fp32")
+        quantize_dynamic(paths[FP32], paths[DYNAMIC])
+        gate.describe(paths[DYNAMIC], DYNAMIC)
+        task.advance(1, "dynamic INT8")
+        search = _quantize(paths, data, info, spec, settings, gate, task)
+        task.advance(1, "verifying")
+        results = {name: {split: gate.judge(path, name, split) for split in _SPLITS} for name, path in paths.items()}
+    return stage.finish(list(paths.values()), _results(paths, results, search))
+
+
+def _quantize(
+    paths: dict[str, Path],
+    data: PreparedData,
+    info: CheckpointInfo,
+    spec: DetectorSpec,
+    settings: ExportSettings,
+    gate: "_Gate",
+    task: Task,
+) -> list[Tried]:
+    """Write static INT8 and, if need be, mixed; `paths` gets the latter. Returns what was tried."""
+    train = data.split("train")
+    images = calibration_images(
+        train.squares, train.labels, info.settings.input_px, settings.calibration_images, info.seed
+    )
+    # Half of what the gate allows: other pictures are another sample than the one that was searched on.
+    enough = (1 + settings.gate.min_agreement) / 2
+    with tempfile.TemporaryDirectory(prefix="fakelens-") as folder:
+        quantizer = StaticQuantizer(paths[FP32], images, spec.float_ops, Path(folder))
+
+        def judged(path: Path) -> GateResult:
+            gate.describe(path, STATIC)
+            return gate.judge(path, STATIC, "val")
+
+        search = Search(quantizer, judged, Path(folder), settings.search_seconds, task)
+        best = search.static(enough)
+        quantizer.write(paths[STATIC], best.candidate)
+        gate.describe(paths[STATIC], STATIC)
+        task.advance(1, "static INT8")
+        if not (best.passed and best.agreement >= enough):
+            paths[MIXED] = paths[STATIC].with_name(f"{MIXED}.onnx")
+            mixed = search.mixed(best.candidate, paths[FP32], images, enough)
+            quantizer.write(paths[MIXED], mixed.candidate)
+            gate.describe(paths[MIXED], MIXED)
+    return search.tried
+
+
+@dataclass(frozen=True)
+class _Gate:
+    """What an exported file is compared with, and what travels in it."""
+
+    settings: GateSettings
+    info: CheckpointInfo
+    judged: Mapping[str, Any]
+    squares: Mapping[str, Path]
+    expected: Mapping[str, npt.NDArray[np.floating[Any]]]
+    labels: Mapping[str, npt.NDArray[np.int64]]
+
+    @classmethod
+    def load(
+        cls,
+        evaluated: StageRecord,
+        data: PreparedData,
+        info: CheckpointInfo,
+        settings: GateSettings,
+    ) -> "_Gate":
+        judged = evaluated.results
+        scores = read_columns(evaluated.output(SCORES), Scores)
+        squares = {split: data.record.output(f"{split}.npy") for split in _SPLITS}
+        expected = {split: calibrated(scores.of(split).logit, judged["temperature"]) for split in _SPLITS}
+        return cls(settings, info, judged, squares, expected, {split: scores.of(split).label for split in _SPLITS})
+
+    @property
+    def temperature(self) -> float:
+        return float(self.judged["temperature"])
+
+    def describe(self, path: Path, variant: str) -> None:
+        """Put into the file what the runtime must know."""
+        points, threshold = points_of(self.judged["operating_points"]), Threshold(**self.judged["threshold"])
+        write_metadata(path, describe(self.info, variant, threshold, points, self.temperature))
+        check_opset(path)
+
+    def judge(self, path: Path, variant: str, split: str) -> GateResult:
+        """Load the file in a process without torch and compare its probabilities with the checkpoint's."""
+        found = isolated_scores(path, self.squares[split])
+        return judge(
+            self.expected[split], found.probability, self.labels[split], found.batch_difference, self.settings,
+            exact=variant == FP32,
+        )  # fmt: skip
+
+
+def _results(
+    paths: Mapping[str, Path], results: Mapping[str, Mapping[str, GateResult]], search: list[Tried]
+) -> dict[str, Any]:
+    """Time the files and choose what ships."""
+    # What ships is chosen on validation alone, and the test split reports; that fp32 is the checkpoint in another form
+    # is no choice but a check of the exporter, on all that there is.
+    refusals = {
+        name: [
+            f"{split}: {reason}"
+            for split, result in found.items()
+            if split == "val" or name == FP32
+            for reason in result.reasons
+        ]
+        for name, found in results.items()
+    }
+    if refusals[FP32]:
+        raise FakelensError(
+            f"the exported {paths[FP32]} does not agree with its checkpoint: {'; '.join(refusals[FP32])}"
+        )
+    latencies = median_latencies_ms({name: OnnxDetector(path, num_threads=1) for name, path in paths.items()})
+    passed = [name for name in paths if name != FP32 and not refusals[name]]
+    # Of equally fast ones the smaller.
+    ships = min(passed, key=lambda name: (round(latencies[name], 1), paths[name].stat().st_size), default=FP32)
+    told = f"on validation {results[STATIC]['val'].words}"
+    static = (
+        f"Static INT8 passed its gate ({told})"
+        if STATIC in passed
+        else f"Static INT8 was refused: {refusals[STATIC][0]}"
+    )
+    why = static if ships in (STATIC, FP32) else f"{ships} is the fastest that passed its gate. {static}"
+    return {
+        "ships": ships,
+        "why": why,
+        "variants": [
+            {
+                "name": name,
+                "file": path.name,
+                "size_bytes": path.stat().st_size,
+                "latency_ms": latencies[name],
+                "passed": not refusals[name],
+                **asdict(results[name]["test"]),
+                "val": asdict(results[name]["val"]),
+                "reasons": refusals[name],
+            }
+            for name, path in paths.items()
+        ],
+        "search": [one.as_dict() for one in search],
+    }

@@ -1,0 +1,206 @@
+"""One phase of training: a network, its data and settings in; its epochs, as they are on disk, out."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import EarlyStopping
+
+from fakelens.core.cpus import available_cpus
+from fakelens.core.errors import FakelensError
+from fakelens.core.memory import keep_freed_memory
+from fakelens.core.progress import SILENT, Reporter, Task
+from fakelens.core.run_folder import LAST
+from fakelens.dataset.loader import EpochSampler, PlainImages, TrainingImages, drawing_weights, make_loader
+from fakelens.dataset.store import PreparedData
+from fakelens.detectors.checkpoint import CheckpointInfo
+from fakelens.detectors.network import LogitDetector
+from fakelens.detectors.spec import DetectorSpec
+from fakelens.settings import EngineSettings
+from fakelens.training.callbacks import EpochKeeper, ProgressCallback, Progressed
+from fakelens.training.history import EpochRow
+from fakelens.training.module import DetectorModule
+from fakelens.training.phases import Phase
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What the phases of a run have in common."""
+
+    folder: Path
+    """Where `best.safetensors`, `last.ckpt` and `history.csv` go."""
+    spec: DetectorSpec
+    info: CheckpointInfo
+    engine: EngineSettings
+    data: PreparedData
+    teacher: LogitDetector | None
+    seed: int
+    """Of shuffling, augmentation and dropout."""
+    reporter: Reporter = SILENT
+
+    def run(self, network: LogitDetector, phase: Phase, state: Progressed, task: Task) -> Progressed:
+        """Train `network` for one phase, going on from `last.ckpt` if `state` has epochs of this phase.
+
+        Raises:
+            ValueError: when the loss is no longer a number.
+            KeyboardInterrupt: when the user ends it.
+        """
+        settings = self.info.settings
+        if not _on_gpu(self.engine):
+            keep_freed_memory()
+        network.train()  # Lightning warns of modules in evaluation mode; each epoch sets the modes itself
+        keeper = EpochKeeper(self.folder, self.info, phase, state, self.reporter)
+        module = DetectorModule(
+            network.to(memory_format=torch.channels_last),  # type: ignore[call-overload]  # torch documents it
+            settings,
+            phase,
+            self.spec.head_prefix,
+            self.seed,
+            self.teacher,
+        )
+        if self.engine.compile:
+            network.compile()  # in place, so that the names of the weights stay
+        num_done = sum(row.epoch >= phase.first_epoch for row in state.history)
+        trainer = self._trainer(phase, [keeper, ProgressCallback(task, phase)], phase.first_epoch + num_done)
+        resume = self.folder / LAST if num_done else None
+        loaders = self._loaders(trainer, first_epoch=phase.first_epoch, num_done=num_done)
+        trainer.fit(module, *loaders, ckpt_path=resume, weights_only=True)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        return keeper.state
+
+    def _trainer(self, phase: Phase, callbacks: list[L.Callback], first_epoch: int) -> L.Trainer:
+        settings, engine, on_gpu = self.info.settings, self.engine, _on_gpu(self.engine)
+        precision = ("16-mixed" if on_gpu else "32-true") if settings.precision == "auto" else settings.precision
+        if not phase.head_only:
+            callbacks = [EarlyStopping("val_loss", patience=settings.patience, check_finite=False), *callbacks]
+        # One folder for each start of each phase: Lightning's loggers begin by removing what lies in theirs.
+        logger = _logger(engine.logger, self.folder, self.spec.name, f"from_epoch_{first_epoch + 1}")
+        plugins = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+        try:
+            return self._engine(precision, phase, callbacks, plugins, logger)
+        except (MisconfigurationException, ValueError) as error:
+            raise FakelensError(
+                f"this machine cannot train with train.accelerator={engine.accelerator}, train.devices={engine.devices}"
+                f" ({str(error).splitlines()[0]}): choose what it has, or leave both out"
+            ) from error
+
+    def _engine(
+        self, precision: Any, phase: Phase, callbacks: list[L.Callback], plugins: list[Any], logger: Any
+    ) -> L.Trainer:
+        settings, engine, on_gpu = self.info.settings, self.engine, _on_gpu(self.engine)
+        return L.Trainer(
+            plugins=plugins,
+            # Lightning looks there for checkpoints of a scheduler's, and takes them for this training's.
+            default_root_dir=self.folder,
+            accelerator=engine.accelerator,
+            devices=engine.devices or ("auto" if on_gpu else 1),
+            num_nodes=engine.num_nodes,
+            precision=precision,
+            max_epochs=phase.num_epochs,
+            callbacks=callbacks,
+            logger=logger,
+            limit_train_batches=engine.limit_batches,
+            accumulate_grad_batches=engine.accumulate,
+            enable_checkpointing=True,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # the samplers know rank and epoch themselves
+            gradient_clip_val=settings.gradient_clip,
+        )
+
+    def _loaders(self, trainer: L.Trainer, **epochs: int) -> tuple[Any, Any]:
+        settings, px = self.info.settings, self.info.settings.input_px
+        train, val = self.data.split("train"), self.data.split("val")
+        share: Any = {"rank": trainer.global_rank, "num_processes": trainer.world_size}
+        workers = self.engine.num_workers
+        if workers is None:
+            workers = available_cpus() // trainer.num_devices if _on_gpu(self.engine) else 0
+        batch = min(settings.batch_size, len(train) // trainer.world_size)
+        weights = drawing_weights(train.rows, settings.generator_balance) if settings.generator_balance else None
+        training = TrainingImages(train, px, self.engine.augmentation, self.seed)
+        return (
+            # BatchNorm cannot take a last batch of one image: an incomplete batch is left to the next epoch's order.
+            make_loader(
+                training,
+                batch,
+                EpochSampler(len(train), self.seed, shuffle=True, weights=weights, **share, **epochs),
+                workers,
+                drop_last=True,
+            ),
+            make_loader(
+                PlainImages(val, px),
+                2 * batch,
+                EpochSampler(len(val), self.seed, shuffle=False, **share),
+                workers,
+            ),
+        )
+
+    def results(self, network: LogitDetector, history: Sequence[EpochRow], best: EpochRow) -> dict[str, Any]:
+        """What a record of the training says."""
+        return {
+            "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
+            "num_epochs": len(history),
+            "best": asdict(best),
+            "training_seconds": round(sum(row.seconds for row in history), 1),
+            "num_threads": torch.get_num_threads(),
+            "device": torch.cuda.get_device_name() if _on_gpu(self.engine) else "cpu",
+        }
+
+
+def _logger(name: str | None, folder: Path, detector: str, version: str) -> Any:
+    """Lightning's logger of this name, which writes below the detector's folder unless it is a service.
+
+    Raises:
+        FakelensError: when its package is not installed.
+    """
+    from lightning.pytorch import loggers
+
+    if name is None:
+        return False
+    try:
+        if name == "csv":
+            return loggers.CSVLogger(folder / "logs", name="", version=version)
+        if name == "tensorboard":
+            return loggers.TensorBoardLogger(folder / "logs", name="", version=version)
+        if name == "wandb":
+            return loggers.WandbLogger(name=f"{detector} {version}", save_dir=folder, project="fakelens")
+        return loggers.MLFlowLogger(experiment_name="fakelens", run_name=f"{detector} {version}")
+    except ModuleNotFoundError as error:
+        raise FakelensError(
+            f"train.logger={name} needs a package that is not installed: pip install 'fakelens[{name}]'"
+        ) from error
+
+
+def _on_gpu(engine: EngineSettings) -> bool:
+    return engine.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
+@contextlib.contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's advertisements and its advice about workers out of our output; its errors still come through."""
+    logger = logging.getLogger("lightning.pytorch")
+    rank_logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    levels = logger.level, rank_logger.level
+    logger.setLevel(logging.ERROR)
+    rank_logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # lightning 2.6 on torch 2.13
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*number of training batches.*")
+            # torchmetrics has put the processes' metrics together already.
+            warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+            yield
+    finally:
+        logger.setLevel(levels[0])
+        rank_logger.setLevel(levels[1])

@@ -1,0 +1,163 @@
+"""The train stage: prepared data and one detector in; best and last checkpoint, history, plots and a record out."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from fakelens.core.artifacts import Stage, StageRecord, load_record, sha256_file
+from fakelens.core.errors import FakelensError
+from fakelens.core.progress import SILENT, Reporter, Task
+from fakelens.core.run_folder import BEST, HISTORY, MODEL_CARD, DetectorFolder, RunFolder
+from fakelens.core.stopping import is_follower
+from fakelens.dataset.store import PreparedData
+from fakelens.detectors.checkpoint import CheckpointInfo, build_network, load_checkpoint
+from fakelens.detectors.network import LogitDetector
+from fakelens.detectors.spec import DetectorSpec
+from fakelens.settings import EngineSettings, TrainingSettings
+from fakelens.training.callbacks import Progressed, forget_previous, forget_progress, read_progress
+from fakelens.training.fit import Fitting, quiet_lightning
+from fakelens.training.history import plot_history, write_history
+from fakelens.training.phases import Phase, plan_phases
+
+_VERSION = 4
+
+
+DECISIVE = {"max_epochs", "tiny", "augmentation", "limit_batches", "accumulate", "compile"}
+
+
+"""Settings of the engine that make another training; the others say who does the work and who is told."""
+
+
+OTHER_STAGES = ("evaluation", "onnx", MODEL_CARD)
+
+
+"""What later stages write into a detector's folder."""
+
+
+def train_stage(
+    workdir: Path,
+    data: PreparedData,
+    spec: DetectorSpec,
+    settings: TrainingSettings,
+    engine: EngineSettings,
+    seed: int,
+) -> Stage:
+    """The stage's folder, key and record; how many workers, threads or devices there are does not make another run."""
+    matters = engine.model_dump(mode="json", include=DECISIVE)
+    return Stage(
+        "train",
+        workdir / spec.name,
+        version=_VERSION,
+        settings={"detector": spec.name, "seed": seed, **settings.model_dump(mode="json"), "engine": matters},
+        inputs={"data": data.record.digest} | _teacher_digest(workdir, data, settings),
+    )
+
+
+def train(
+    workdir: Path,
+    spec: DetectorSpec,
+    settings: TrainingSettings,
+    engine: EngineSettings,
+    *,
+    seed: int,
+    force: bool = False,
+    reporter: Reporter = SILENT,
+) -> StageRecord:
+    """Train one detector on `workdir/data`; goes on from the last whole epoch of an interrupted run.
+
+    Writes `best.safetensors` (lowest validation loss), `last.ckpt`, `history.csv`, `plots/` and `train.json`.
+
+    Raises:
+        ValueError: for missing or changed data, weights that cannot be had, or a diverged loss.
+    """
+    data = PreparedData(RunFolder(workdir).data)
+    stage = train_stage(workdir, data, spec, settings, engine, seed)
+    if stage.folder.is_dir() and not is_follower():
+        stage.keep_others(reporter, but=OTHER_STAGES)
+    if not force and (record := stage.finished()):
+        return record
+    data.verify()
+    if not is_follower():
+        stage.begin()
+        if force:
+            forget_progress(stage.folder)
+    # Followers start at their own pace: with `force` they must not see what the first one is about to remove.
+    fresh = force and is_follower()
+    state = Progressed(stage.key) if fresh else read_progress(stage.folder, stage.key, reporter)
+    if state.history:
+        reporter.say(f"{spec.display_name}: going on after epoch {state.history[-1].epoch + 1}")
+    if engine.num_threads:
+        torch.set_num_threads(engine.num_threads)
+    teacher = load_checkpoint(_teacher_path(workdir, settings.teacher))[0] if settings.teacher else None
+    info = _info(spec, settings, engine, data, seed)
+    fitting = Fitting(stage.folder, spec, info, engine, data, teacher, seed, reporter)
+    phases = plan_phases(settings, engine.max_epochs)
+    with (
+        quiet_lightning(),
+        reporter.task(spec.display_name, sum(phase.num_epochs for phase in phases)) as task,
+    ):
+        task.advance(len(state.history))
+        state = _run_phases(fitting, phases, state, task)
+    assert state.best is not None
+    if is_follower():
+        raise SystemExit(0)  # only the first process goes on past training
+    title = data.title(spec.display_name)
+    plots = plot_history(stage.folder / "plots", state.history, state.best, title)
+    network, _ = load_checkpoint(stage.folder / BEST)
+    results = fitting.results(network, state.history, state.best)
+    results |= {"pretrained": spec.weights if settings.pretrained else None}
+    write_history(stage.folder / HISTORY, state.history)
+    record = stage.finish([stage.folder / BEST], results, aside=[stage.folder / HISTORY, *plots])
+    forget_previous(stage.folder)
+    return record
+
+
+def _teacher_path(workdir: Path, teacher: str) -> Path:
+    """A checkpoint's path as it is, a detector's name as its best checkpoint in the same working folder."""
+    path = Path(teacher)
+    return path if path.suffix else workdir / teacher / BEST
+
+
+def _teacher_digest(workdir: Path, data: PreparedData, settings: TrainingSettings) -> dict[str, str]:
+    if settings.teacher is None:
+        return {}
+    path = _teacher_path(workdir, settings.teacher)
+    if not path.is_file():
+        raise FakelensError(
+            f"the teacher {path} is missing: train it first (`fakelens train {settings.teacher}`, with the same "
+            "--workdir), or learn without one: teacher=null"
+        )
+    trained = DetectorFolder(path.parent).train_record
+    if trained.exists():
+        record = load_record(trained)
+        record.output(path.name)
+        if not Path(settings.teacher).suffix:
+            data.must_be_of(record.inputs["data"], settings.teacher)
+    return {"teacher": sha256_file(path)}
+
+
+def _run_phases(fitting: Fitting, phases: list[Phase], state: Progressed, task: Task) -> Progressed:
+    network: LogitDetector | None = None
+    info = fitting.info
+    for number, phase in enumerate(phases):
+        if number < state.phase or (number == state.phase and state.phase_done):
+            continue
+        if state.history:
+            network, _ = load_checkpoint(fitting.folder / BEST)  # what goes on within a phase is read over it
+        elif network is None:
+            torch.manual_seed(info.seed)
+            network = build_network(fitting.spec, info.settings, tiny=info.tiny, pretrained=info.settings.pretrained)
+        state = fitting.run(network, phase, replace(state, phase=number, phase_done=False), task)
+    return state
+
+
+def _info(
+    spec: DetectorSpec, settings: TrainingSettings, engine: EngineSettings, data: PreparedData, seed: int
+) -> CheckpointInfo:
+    results = data.record.results
+    return CheckpointInfo(
+        detector=spec.name, settings=settings, tiny=engine.tiny, stored_px=data.record.settings["stored_px"],
+        demo=data.is_demo, data_description=results["description"], data_licence=results["licence"],
+        data_digest=data.record.digest, seed=seed, epoch=-1, val_loss=float("inf"),
+    )  # fmt: skip
