@@ -11,7 +11,8 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from fakelens.bundle.writer import ModelEntry, write_bundle
-from fakelens.runtime.bundle import BundleAbout, Figures
+from fakelens.core.records import Metrics
+from fakelens.runtime.bundle import BundleAbout
 
 METADATA = {
     "fakelens.name": "tiny",
@@ -28,8 +29,9 @@ METADATA = {
     "fakelens.demo": "false",
     "fakelens.licence": "CC-BY-NC-4.0",
 }
-FIGURES = Figures(
+FIGURES = Metrics(
     accuracy=0.913,
+    balanced_accuracy=0.913,
     precision=0.9274,
     recall=0.8961,
     f1=0.9115,

@@ -101,7 +101,7 @@ def test_metrics_follow_from_the_scores_alone(finished_run: Path, spec: pipeline
         seed=SMOKE.data.seed,
         num_resamples=SMOKE.evaluate.num_resamples,
     )
-    assert read_json(folder / "metrics.json")["test"] == json.loads(json.dumps(again.as_block()))
+    assert read_json(folder / "metrics.json")["test"] == json.loads(json.dumps(asdict(again)))
 
 
 @pytest.mark.parametrize("spec", ROWS, ids=lambda spec: spec.name)

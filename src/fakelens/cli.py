@@ -278,8 +278,8 @@ def audit(recipe: RecipeOption = None, workdir: WorkdirOption = None, set_: SetO
     from fakelens.dataset.store import PreparedData
 
     _, folder = _setup(recipe, set_, workdir)
-    for found in PreparedData(RunFolder(folder).data).audits.values():
-        print(f"{'WARNING: ' if found['warning'] else ''}{found['warning'] or found['sentence']}")
+    for found in PreparedData(RunFolder(folder).data).results.audits.values():
+        print(f"{'WARNING: ' if found.warning else ''}{found.warning or found.sentence}")
 
 
 @app.command()

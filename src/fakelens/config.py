@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from fakelens.core.errors import FakelensError
 
@@ -29,6 +29,23 @@ class Settings(BaseModel):
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
+ValueT = TypeVar("ValueT")
+
+
+def read_as(cls: type[ValueT], plain: Any, origin: Path) -> ValueT:
+    """Plain values, read from the file `origin`, as the type that wrote them.
+
+    Raises:
+        FakelensError: when they do not fit, because another version wrote them.
+    """
+    try:
+        return TypeAdapter(cls).validate_python(plain)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise FakelensError(
+            f"{origin} was written by another version of fakelens ({'.'.join(map(str, problem['loc']))}: "
+            f"{problem['msg']}): run its stage again with --force"
+        ) from error
 
 
 def with_overrides(settings: SettingsT, overrides: Sequence[str]) -> SettingsT:

@@ -7,15 +7,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from fakelens.config import read_as
 from fakelens.core.artifacts import StageRecord, differences, load_record, read_json, write_bytes, write_text
 from fakelens.core.errors import FakelensError
 from fakelens.core.lock import PARENT, hold
 from fakelens.core.progress import SILENT, Reporter
+from fakelens.core.records import ExportResults, Metrics, TrainResults
 from fakelens.core.run_folder import RunFolder
 from fakelens.core.stopping import is_follower
 from fakelens.detectors.spec import DetectorSpec
 from fakelens.recipes import Recipe, recipe_path, save_recipe, shipped, shown, training_settings
-from fakelens.report.records import shipped_variant
 
 
 def run(
@@ -128,13 +129,14 @@ def _check_data(workdir: Path, recipe: Recipe) -> None:
 def prepare(workdir: Path, recipe: Recipe, *, force: bool = False, reporter: Reporter = SILENT) -> StageRecord:
     """Write `data/`."""
     from fakelens.dataset.stage import prepare
-    from fakelens.dataset.store import audits_of
+    from fakelens.dataset.store import PrepareResults
 
     with _working(workdir, recipe, reporter):
         record = prepare(workdir, recipe.data, force=force, reporter=reporter)
-    reporter.say(f"prepare: {record.results['num_images']} images in {workdir / 'data'} ({record.seconds:.0f} s)")
-    for audit in audits_of(record).values():
-        reporter.say(f"audit: {audit['warning'] or audit['sentence']}")
+    results, folder = read_as(PrepareResults, record.results, record.folder), RunFolder(workdir).data
+    reporter.say(f"prepare: {results.num_images} images in {folder} ({record.seconds:.0f} s)")
+    for audit in results.audits.values():
+        reporter.say(f"audit: {audit.warning or audit.sentence}")
     return record
 
 
@@ -150,11 +152,11 @@ def train(
     settings = training_settings(spec, recipe)
     with _working(workdir, recipe, reporter, data=True):
         record = train(workdir, spec, settings, recipe.train, seed=recipe.training_seed, force=force, reporter=reporter)
-    found, best = record.results, record.results["best"]
-    start = f"from {found['pretrained']}" if found["pretrained"] else "from scratch"
+    results = read_as(TrainResults, record.results, record.folder)
+    start = f"from {results.pretrained}" if results.pretrained else "from scratch"
     reporter.say(
-        f"train {spec.name}: {found['num_parameters']:,} parameters, {start}, {found['num_epochs']} epochs, "
-        f"best validation AUC {best['val_auc']:.3f} in epoch {best['epoch'] + 1} ({record.seconds:.0f} s)"
+        f"train {spec.name}: {results.num_parameters:,} parameters, {start}, {results.num_epochs} epochs, "
+        f"best validation AUC {results.best.val_auc:.3f} in epoch {results.best.epoch + 1} ({record.seconds:.0f} s)"
     )
     return record
 
@@ -171,11 +173,13 @@ def compress(
     own = recipe.detectors.get(spec.compact.name, {})
     with _working(workdir, recipe, reporter, data=True):
         record = compress(workdir, spec, settings, own, recipe.train, force=force, reporter=reporter)
-    found = record.results["compression"]
+    results = read_as(TrainResults, record.results, record.folder)
+    assert results.compression
+    compression = results.compression
     reporter.say(
-        f"compress {spec.name}: {record.results['num_parameters']:,} of {found['full_parameters']:,} parameters, "
-        f"static INT8 {found['int8_bytes'] / 1e6:.2f} of {found['full_int8_bytes'] / 1e6:.2f} MB, validation AUC "
-        f"{record.results['best']['val_auc']:.3f} after {found['full_best']['val_auc']:.3f} ({record.seconds:.0f} s)"
+        f"compress {spec.name}: {results.num_parameters:,} of {compression.full_parameters:,} parameters, static INT8 "
+        f"{compression.int8_bytes / 1e6:.2f} of {compression.full_int8_bytes / 1e6:.2f} MB, validation AUC "
+        f"{results.best.val_auc:.3f} after {compression.full_best.val_auc:.3f} ({record.seconds:.0f} s)"
     )
     return record
 
@@ -188,12 +192,12 @@ def evaluate(
 
     with _working(workdir, recipe, reporter, data=True):
         record = evaluate(workdir, spec, recipe.evaluate, force=force, reporter=reporter)
-    sets = read_json(RunFolder(workdir).detector(spec.name).metrics)
-    told = (
-        f"{name} accuracy {s['accuracy']:.3f}, F1 {s['f1']:.3f}, AUC {s['auc']:.3f}, n={s['num_images']}"
-        for name, s in sets.items()
+    path = RunFolder(workdir).detector(spec.name).metrics
+    figures = (
+        f"{name} accuracy {m.accuracy:.3f}, F1 {m.f1:.3f}, AUC {m.auc:.3f}, n={m.num_images}"
+        for name, m in read_as(dict[str, Metrics], read_json(path), path).items()
     )
-    reporter.say(f"evaluate {spec.name}: {'; '.join(told)} ({record.seconds:.0f} s)")
+    reporter.say(f"evaluate {spec.name}: {'; '.join(figures)} ({record.seconds:.0f} s)")
     return record
 
 
@@ -205,10 +209,11 @@ def export(
 
     with _working(workdir, recipe, reporter, data=True):
         record = export(workdir, spec, recipe.export, force=force, reporter=reporter)
-    shipped = shipped_variant(record)
+    results = read_as(ExportResults, record.results, record.folder)
+    shipped = results.shipped
     reporter.say(
-        f"export {spec.name}: {shipped['name']} ships, {shipped['size_bytes'] / 1e6:.1f} MB, "
-        f"{shipped['latency_ms']:.1f} ms; {record.results['why']} ({record.seconds:.0f} s)"
+        f"export {spec.name}: {shipped.name} ships, {shipped.size_bytes / 1e6:.1f} MB, "
+        f"{shipped.latency_ms:.1f} ms; {results.why} ({record.seconds:.0f} s)"
     )
     return record
 
@@ -219,31 +224,32 @@ def bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, 
     The compact detector stands in for one that is too large.
     """
     from fakelens.bundle.writer import ModelEntry, write_bundle
+    from fakelens.dataset.store import PreparedData
     from fakelens.report.model_card import gist, model_card, point_gist
     from fakelens.report.records import Entry
-    from fakelens.runtime.bundle import BundleAbout, Figures
+    from fakelens.runtime.bundle import BundleAbout
     from fakelens.sources.synthetic import example_pictures
 
-    prepared = load_record(RunFolder(workdir).prepare_record)
+    prepared = PreparedData(RunFolder(workdir).data)
     entries = []
     for spec in shipped(detectors, recipe):
-        found = Entry.load(workdir, spec)
-        card, ships = model_card(found, prepared), found.shipped
-        write_text(found.folder.model_card, card)
+        detector = Entry.load(workdir, spec)
+        card, ships = model_card(detector, prepared), detector.shipped
+        write_text(detector.folder.model_card, card)
         entries.append(
             ModelEntry(
-                found.export.output(ships["file"]),
+                detector.export.output(ships.file),
                 spec.display_name,
-                found.summary,
-                ships["latency_ms"],
-                Figures.from_json(ships["metrics"]),
+                detector.summary,
+                ships.latency_ms,
+                ships.metrics,
                 card,
-                gist(found, prepared),
-                point_gist(found),
+                gist(detector, prepared),
+                point_gist(detector),
             )
         )
     data = prepared.results
-    about = BundleAbout(data["description"], data["licence"], data["num_images"], data["source"])
+    about = BundleAbout(data.description, data.licence, data.num_images, data.source)
     with hold(workdir):
         folder = write_bundle(RunFolder(workdir).bundle, entries, about, example_pictures())
     size = sum(entry.onnx_path.stat().st_size for entry in entries) / 1e6
@@ -256,11 +262,10 @@ def float_that_ships(workdir: Path, recipe: Recipe, detectors: Sequence[Detector
     lines = []
     for spec in shipped(detectors, recipe):
         record = load_record(RunFolder(workdir).detector(spec.name).export_record)
-        variant = shipped_variant(record)
-        if variant["name"] == "fp32":
-            lines.append(
-                f"{spec.display_name} ships in float, {variant['size_bytes'] / 1e6:.1f} MB: {record.results['why']}"
-            )
+        results = read_as(ExportResults, record.results, record.folder)
+        if results.ships == "fp32":
+            size_mb = results.shipped.size_bytes / 1e6
+            lines.append(f"{spec.display_name} ships in float, {size_mb:.1f} MB: {results.why}")
     return lines
 
 

@@ -53,7 +53,7 @@ def test_arrays_manifest_and_record_fit_together(
         assert results["generators"][name] == own
     assert (results["num_images"], results["refused"], results["test_sets"]) == (num_images, {}, {})
     assert results["num_near_duplicates"] == 0
-    assert results["audit"]["sentence"]
+    assert data.results.audit.sentence
     told = [results[key] for key in ("source", "description", "licence", "revision", "demo")]
     assert told == ["main", "pictures in memory (main)", "none", "r1", False]
     assert not data.is_demo

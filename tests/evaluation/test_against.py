@@ -58,20 +58,20 @@ def said(level: int) -> float:
 def test_figures_by_hand(folder: Path, model: Path) -> None:
     found, scored = judged(folder, [model])
     (system,) = found.systems
-    metrics = system.summary.metrics
+    metrics = system.metrics
     assert (found.num_images, found.num_fake, system.name, system.temperature) == (8, 4, "tiny", 1.0)
     # Wrong: the photograph at 200 and the fake at 90. Of 16 pairs 4 + 4 + 3 + 2 are in order.
     assert metrics.confusion_matrix == ((3, 1), (1, 3))
     assert (metrics.accuracy, metrics.balanced_accuracy) == (0.75, 0.75)
     assert metrics.auc == pytest.approx(13 / 16)
-    assert [(g.label, g.name, g.num_images, g.share_right) for g in system.summary.groups] == [
+    assert [(g.label, g.name, g.num_images, g.share_right) for g in system.metrics.groups] == [
         (0, "unknown", 1, 0), (0, "camera", 2, 1), (0, "phone", 1, 1),
         (1, "unknown", 1, 0), (1, "flux", 2, 1), (1, "sdxl", 1, 1),
     ]  # fmt: skip
     probabilities = dict(zip(scored.pictures.keys, scored.systems[0].probabilities, strict=True))
     assert probabilities == pytest.approx({image: said(level) for image, level in LEVELS.items()}, abs=0.01)
     # At 5 % false alarms only the fakes at 255 and 220 are called so.
-    at_half, at_rate = system.summary.operating_points
+    at_half, at_rate = system.metrics.operating_points
     assert (at_half.false_positive_rate, at_half.recall) == (0.25, 0.75)
     assert (at_rate.false_positive_rate_on_validation, at_rate.false_positive_rate, at_rate.recall) == (0.05, 0, 0.5)
 
@@ -113,8 +113,8 @@ def test_two_systems_are_compared_on_the_same_pictures(folder: Path, model: Path
     assert pair.comparison == compare(scored.pictures.labels, one, other)
     assert (pair.comparison.only_first_right, pair.comparison.only_second_right) == (0, 2)
     theirs = found.systems[1]
-    assert (theirs.summary.metrics.accuracy, theirs.temperature) == (1.0, None)
-    assert [(p.threshold_real, p.threshold_fake) for p in theirs.summary.operating_points] == [(0.4, 0.6)]
+    assert (theirs.metrics.accuracy, theirs.temperature) == (1.0, None)
+    assert [(p.threshold_real, p.threshold_fake) for p in theirs.metrics.operating_points] == [(0.4, 0.6)]
     assert pairs_table(found).rows[0][2:6] == ("-0.250", "0", "2", "0.500")
 
 
@@ -171,7 +171,7 @@ def test_a_checkpoint_brings_its_temperature_and_thresholds(folder: Path, tmp_pa
     assert any("never judged on validation pictures, so its temperature is 1" in note for note in plain.notes)
     evaluated(path, 0.1, [(None, 0.4, 0.6), (0.01, 0.4, 0.9)])
     found, scores = judged(folder, [path])
-    assert (found.systems[0].temperature, len(found.systems[0].summary.operating_points)) == (0.1, 2)
+    assert (found.systems[0].temperature, len(found.systems[0].metrics.operating_points)) == (0.1, 2)
     assert not any("temperature" in note for note in found.notes)
     logits = [np.log(p / (1 - p)) for p in (plain_scores.systems[0].probabilities, scores.systems[0].probabilities)]
     np.testing.assert_allclose(logits[1], logits[0] / 0.1, rtol=1e-3)

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fakelens.evaluation.metrics import Metrics, compute_metrics
+from fakelens.core.records import Metrics
+from fakelens.evaluation.metrics import compute_metrics
 
 
 def computed(labels: list[int], probabilities: list[float]) -> Metrics:

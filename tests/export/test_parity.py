@@ -22,7 +22,7 @@ def swapped(num: int, of: int = 200) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 def passes(num: int, of: int) -> bool:
     labels, right, found = swapped(num, of)
-    return judge(right, found, labels, 0.0, GateSettings(max_auc_drop=1), exact=False).passed
+    return not judge(right, found, labels, 0.0, GateSettings(max_auc_drop=1), exact=False).reasons
 
 
 @pytest.mark.parametrize(("of", "most"), [(138, 3), (600, 5), (1800, 13)])
@@ -33,7 +33,7 @@ def test_a_file_is_refused_when_the_loss_is_shown(of: int, most: int) -> None:
 def test_one_changed_verdict_of_138_passes_and_is_said() -> None:
     labels, right, found = swapped(1, 138)
     result = judge(right, found, labels, 0.0, GateSettings(max_auc_drop=1), exact=False)
-    assert result.passed
+    assert not result.reasons
     assert result.words == "1 of 138 verdicts changed"
     assert (result.num_lost, result.num_gained, result.accuracy_drop) == (1, 0, pytest.approx(1 / 138))
 
@@ -85,10 +85,10 @@ def test_a_refusal_says_by_how_much() -> None:
 
 
 def test_fp32_must_be_the_same_number() -> None:
-    assert judge(RIGHT, RIGHT + 9e-5, LABELS, 0.0, GateSettings(), exact=True).passed
-    assert not judge(RIGHT, RIGHT + 2e-4, LABELS, 0.0, GateSettings(), exact=True).passed
+    assert not judge(RIGHT, RIGHT + 9e-5, LABELS, 0.0, GateSettings(), exact=True).reasons
+    assert judge(RIGHT, RIGHT + 2e-4, LABELS, 0.0, GateSettings(), exact=True).reasons
 
 
 def test_what_depends_on_the_batch_is_refused() -> None:
-    assert not judge(RIGHT, RIGHT, LABELS, 0.01, GateSettings(), exact=False).passed
-    assert not judge(RIGHT, RIGHT, LABELS, float("nan"), GateSettings(), exact=False).passed
+    assert judge(RIGHT, RIGHT, LABELS, 0.01, GateSettings(), exact=False).reasons
+    assert judge(RIGHT, RIGHT, LABELS, float("nan"), GateSettings(), exact=False).reasons

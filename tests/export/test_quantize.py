@@ -6,9 +6,10 @@ import pytest
 from onnx import numpy_helper
 
 from fakelens.core.progress import SILENT
+from fakelens.core.records import GateResult
 from fakelens.detectors.checkpoint import build_network
 from fakelens.detectors.registry import discover
-from fakelens.export.gate import GateResult, judge
+from fakelens.export.gate import judge
 from fakelens.export.isolated import isolated_scores
 from fakelens.export.onnx import check_opset, export_onnx
 from fakelens.export.quantize import Candidate, StaticQuantizer, logits

@@ -10,7 +10,7 @@ import pytest
 
 from fakelens.core.scoring import Threshold, Verdict
 from fakelens.runtime import bundle as bundle_module
-from fakelens.runtime.bundle import Bundle, BundleDamaged, Figures
+from fakelens.runtime.bundle import Bundle, BundleDamaged
 from onnx_models import ABOUT, DETECTORS, FIGURES, flat_picture, make_bundle
 
 
@@ -108,7 +108,7 @@ def test_a_wrong_description_is_named(folder: Path, change: Callable[[dict[str, 
         Bundle.open(folder)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", '{"format": 2', "\x00"])
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"format": 3', "\x00"])
 def test_what_is_no_description_is_refused(folder: Path, text: str) -> None:
     (folder / "bundle.json").write_text(text)
     with pytest.raises(BundleDamaged, match="fakelens bundle"):
@@ -120,9 +120,11 @@ def test_a_folder_that_is_no_bundle_is_named(tmp_path: Path) -> None:
         Bundle.open(tmp_path)
 
 
-def test_figures_take_a_metrics_block_with_more_in_it() -> None:
-    block = {**vars(FIGURES), "confusion_matrix": [[837, 63], [94, 806]], "brier": 0.1, "auc": 1}
-    assert Figures.from_json(block).auc == 1.0
+def test_metrics_may_have_more_in_them_and_whole_numbers(folder: Path) -> None:
+    content = json.loads((folder / "bundle.json").read_text())
+    content["models"][0]["metrics"] |= {"brier": 0.1, "auc": 1}
+    (folder / "bundle.json").write_text(json.dumps(content))
+    assert Bundle.open(folder).models[0].metrics.auc == 1.0
 
 
 def flipped(path: Path, position: int, bit: int) -> bytes:

@@ -13,8 +13,9 @@ from fakelens.app import wording
 from fakelens.app.limits import ENDPOINT
 from fakelens.core.artifacts import sha256_file, write_bytes, write_json, write_text
 from fakelens.core.errors import FakelensError
+from fakelens.core.records import Metrics
 from fakelens.core.run_folder import BUNDLE_RECORD
-from fakelens.runtime.bundle import FORMAT, BundleAbout, BundledModel, BundleInfo, Figures
+from fakelens.runtime.bundle import FORMAT, BundleAbout, BundledModel, BundleInfo
 from fakelens.runtime.detector import OnnxDetector
 
 _PACKAGE = Path(__file__).parents[1]
@@ -45,7 +46,7 @@ class ModelEntry:
     """One or two sentences for the visitor: what this detector is."""
     latency_ms: float
     """One image, CPU."""
-    metrics: Figures
+    metrics: Metrics
     card: str
     """Its model card, Markdown."""
     facts: tuple[str, ...]

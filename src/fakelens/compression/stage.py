@@ -12,9 +12,11 @@ import numpy as np
 import torch
 
 from fakelens.compression.pruning import int8_bytes, prune_until, thinnest
+from fakelens.config import read_as
 from fakelens.core.artifacts import Stage, StageRecord, atomic_path, load_record, sha256_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter, Task
+from fakelens.core.records import CompressionResults, CompressionStep, EpochRow, TrainResults
 from fakelens.core.run_folder import BEST, HISTORY, RunFolder
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.checkpoint import load_checkpoint
@@ -25,7 +27,7 @@ from fakelens.export.quantize import Candidate, quantize_static
 from fakelens.settings import CompressSettings, EngineSettings, TrainingSettings
 from fakelens.training.callbacks import Progressed, forget_progress, read_progress
 from fakelens.training.fit import Fitting, quiet_lightning
-from fakelens.training.history import EpochRow, plot_history, write_history
+from fakelens.training.history import plot_history, write_history
 from fakelens.training.phases import Phase
 from fakelens.training.stage import DECISIVE, OTHER_STAGES
 
@@ -278,23 +280,22 @@ def _finish(stage: Stage, fitting: Fitting, goal: _Goal, steps: list[_Step], ful
     write_history(stage.folder / HISTORY, history)
     title = fitting.data.title(fitting.spec.display_name)
     plots = plot_history(stage.folder / "plots", history, last.best, title)
-    results = fitting.results(last.network, history, last.best) | {
-        "pretrained": full.results["pretrained"],
-        "compression": {
-            "full": full.settings["detector"],
-            "full_parameters": full.results["num_parameters"],
-            "full_int8_bytes": goal.full_bytes,
-            "full_best": full.results["best"],
-            "target_bytes": goal.num_bytes,
-            "int8_bytes": round(goal.size_of(last.network)),
-            "steps": [
-                {
-                    "num_parameters": sum(parameter.numel() for parameter in step.network.parameters()),
-                    "int8_bytes": round(goal.size_of(step.network)),
-                    "best": asdict(step.best),
-                }
-                for step in steps
-            ],
-        },
-    }
-    return stage.finish([stage.folder / BEST], results, aside=[stage.folder / HISTORY, *plots])
+    taught = read_as(TrainResults, full.results, full.folder)
+    compression = CompressionResults(
+        full=full.settings["detector"],
+        full_parameters=taught.num_parameters,
+        full_int8_bytes=goal.full_bytes,
+        full_best=taught.best,
+        target_bytes=goal.num_bytes,
+        int8_bytes=round(goal.size_of(last.network)),
+        steps=tuple(
+            CompressionStep(
+                num_parameters=sum(parameter.numel() for parameter in step.network.parameters()),
+                int8_bytes=round(goal.size_of(step.network)),
+                best=step.best,
+            )
+            for step in steps
+        ),
+    )
+    results = fitting.results(last.network, history, last.best, taught.pretrained, compression)
+    return stage.finish([stage.folder / BEST], asdict(results), aside=[stage.folder / HISTORY, *plots])

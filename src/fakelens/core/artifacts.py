@@ -266,7 +266,7 @@ class Stage:
         sealed = json.loads(text) | {_SEAL: hashlib.sha256(text.encode()).hexdigest()}
         write_text(self.record_path, to_json(sealed))
         self._begun_path.unlink(missing_ok=True)
-        return record
+        return load_record(self.record_path)
 
 
 def load_record(path: Path) -> StageRecord:

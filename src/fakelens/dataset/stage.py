@@ -17,12 +17,12 @@ from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.run_folder import MANIFEST, RunFolder
 from fakelens.core.scoring import FAKE, LABELS
-from fakelens.dataset.audit import Audit, audit_container, audit_pixels
+from fakelens.dataset.audit import audit_container, audit_pixels
 from fakelens.dataset.collecting import Collection, Collector, FurtherSet, FurtherSetPlan, further_sets, rows_where
 from fakelens.dataset.duplicates import group_near_duplicates
 from fakelens.dataset.examine import Picture
 from fakelens.dataset.splits import SPLITS, grouped_split, split_sizes
-from fakelens.dataset.store import ManifestRow, columns_of, write_arrays, write_manifest
+from fakelens.dataset.store import ManifestRow, PrepareResults, TestSetResults, columns_of, write_arrays, write_manifest
 from fakelens.settings import SETTINGS_OF_EXECUTION, DataSettings
 from fakelens.sources.base import Block, Row, Source
 from fakelens.sources.registry import open_source
@@ -89,7 +89,7 @@ def prepare(workdir: Path, settings: DataSettings, *, force: bool = False, repor
         write_manifest(manifest, [row for row, _ in rows])
         reporter.say("Auditing what gives the label away without any content")
         results = _results(source, stage.folder, [row for row, _ in rows], main, further, settings.seed)
-        record = stage.finish([*outputs, manifest], results)
+        record = stage.finish([*outputs, manifest], asdict(results))
     shutil.rmtree(parts)
     return record
 
@@ -228,41 +228,39 @@ def _results(
     main: Collection,
     further: Sequence[FurtherSet],
     seed: int,
-) -> dict[str, Any]:
+) -> PrepareResults:
     own = [row for row in rows if row.split in SPLITS]
     in_training = [row for row in own if row.split == SPLITS[0]]
     squares = np.load(folder / f"{SPLITS[0]}.npy", mmap_mode="r")
     after = (audit for audit in audit_pixels(squares, columns_of(in_training), seed) if audit)
     counts = Counter((row.split, LABELS[row.label]) for row in rows)
     seen = {row.generator for row in own}
-    return {
-        "source": source.name,
-        "description": source.description,
-        "licence": source.licence,
-        "revision": source.revision,
-        "demo": source.is_demo,
-        "num_images": len(own),
-        "splits": {split: {label: counts[split, label] for label in LABELS} for split in SPLITS},
-        "test_sets": {
-            test_set.name: {
-                "description": test_set.description,
-                "num_images": len(test_set.collection.pictures),
-                "generators": _generators(test_set.collection),
-                "generators_also_in_training": sorted(seen & {p.generator for p in test_set.collection.pictures}),
-                "refused": dict(test_set.collection.refused.most_common()),
-            }
+    return PrepareResults(
+        source=source.name,
+        description=source.description,
+        licence=source.licence,
+        revision=source.revision,
+        demo=source.is_demo,
+        num_images=len(own),
+        splits={split: {label: counts[split, label] for label in LABELS} for split in SPLITS},
+        test_sets={
+            test_set.name: TestSetResults(
+                description=test_set.description,
+                num_images=len(test_set.collection.pictures),
+                generators=_generators(test_set.collection),
+                generators_also_in_training=tuple(
+                    sorted(seen & {picture.generator for picture in test_set.collection.pictures})
+                ),
+                refused=dict(test_set.collection.refused.most_common()),
+            )
             for test_set in further
         },
-        "generators": _generators(main),
-        "refused": dict(main.refused.most_common()),
-        "num_near_duplicates": len(own) - len({row.group for row in own}),
-        "audit": _plain(audit_container(columns_of(own), seed)),
-        "audit_after_preparation": {audit.evidence: _plain(audit) for audit in after},
-    }
-
-
-def _plain(audit: Audit) -> dict[str, Any]:
-    return {**asdict(audit), "sentence": audit.sentence, "warning": audit.warning}
+        generators=_generators(main),
+        refused=dict(main.refused.most_common()),
+        num_near_duplicates=len(own) - len({row.group for row in own}),
+        audit=audit_container(columns_of(own), seed),
+        audit_after_preparation={audit.evidence: audit for audit in after},
+    )
 
 
 def _generators(collection: Collection) -> dict[str, dict[str, int]]:

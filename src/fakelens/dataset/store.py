@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fakelens.config import read_as
 from fakelens.core.artifacts import StageRecord, atomic_path, load_record
 from fakelens.core.errors import FakelensError, OtherDataError
 from fakelens.core.imaging import ImageU8
 from fakelens.core.run_folder import MANIFEST
+from fakelens.dataset.audit import Audit
 from fakelens.dataset.examine import Picture
+from fakelens.settings import DataSettings
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,49 @@ class SplitData:
         return len(self.rows)
 
 
+@dataclass(frozen=True)
+class TestSetResults:
+    """One further test set."""
+
+    description: str
+    num_images: int
+    generators: dict[str, dict[str, int]]
+    """`real` and `fake`: name -> images."""
+    generators_also_in_training: tuple[str, ...]
+    refused: dict[str, int]
+    """Reason -> images."""
+
+
+@dataclass(frozen=True)
+class PrepareResults:
+    """What prepare chose, from where, and what it found."""
+
+    source: str
+    description: str
+    licence: str
+    revision: str | None
+    demo: bool
+    """True if the images are made up."""
+    num_images: int
+    splits: dict[str, dict[str, int]]
+    """Split -> `real` and `fake` -> images."""
+    test_sets: dict[str, TestSetResults]
+    generators: dict[str, dict[str, int]]
+    """`real` and `fake`: name -> images."""
+    refused: dict[str, int]
+    """Reason -> images that others replaced."""
+    num_near_duplicates: int
+    audit: Audit
+    """What the original files' metadata alone give away."""
+    audit_after_preparation: dict[str, Audit]
+    """What preparation left of it, by evidence: `pixels`, and `format` where it can be asked."""
+
+    @property
+    def audits(self) -> dict[str, Audit]:
+        """All audits by their evidence, `container` first."""
+        return {"container": self.audit, **self.audit_after_preparation}
+
+
 class PreparedData:
     """What `prepare` wrote into a folder."""
 
@@ -127,7 +173,7 @@ class PreparedData:
     @property
     def is_demo(self) -> bool:
         """True if the images are made up."""
-        return bool(self.record.results["demo"])
+        return self.results.demo
 
     def title(self, name: str) -> str:
         """`name` as a plot's title, which says so if the images are made up."""
@@ -136,12 +182,17 @@ class PreparedData:
     @property
     def test_sets(self) -> tuple[str, ...]:
         """The test split and the further test sets that there are."""
-        return ("test", *self.record.results["test_sets"])
+        return ("test", *self.results.test_sets)
+
+    @cached_property
+    def results(self) -> PrepareResults:
+        """What prepare says of them."""
+        return read_as(PrepareResults, self.record.results, self.folder)
 
     @property
-    def audits(self) -> dict[str, dict[str, Any]]:
-        """What gives the label away without content: `container`, then what preparation left of it."""
-        return audits_of(self.record)
+    def settings(self) -> DataSettings:
+        """Those they were prepared with; what changes nothing in the outcome is at its default."""
+        return DataSettings.checked(self.record.settings)
 
     @cached_property
     def rows(self) -> list[ManifestRow]:
@@ -191,8 +242,3 @@ class PreparedData:
                 f"({self.record.digest[:12]}): pictures that it was trained on may be among the test pictures. "
                 f"Train it again (`fakelens train {what}`), or prepare the former data again with their settings"
             )
-
-
-def audits_of(record: StageRecord) -> dict[str, dict[str, Any]]:
-    """The audits that `prepare` recorded, by their evidence: `container`, `pixels`, and `format` where there is one."""
-    return {"container": record.results["audit"], **record.results["audit_after_preparation"]}

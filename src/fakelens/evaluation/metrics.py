@@ -1,14 +1,14 @@
 """Classification metrics with 95 % intervals, in all and by group. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
 from fakelens.core.errors import FakelensError
-from fakelens.core.scoring import OperatingPoint
+from fakelens.core.records import Metrics
+from fakelens.core.scoring import OperatingPoint, Threshold
 from fakelens.evaluation.calibration import (
     ReliabilityBin,
     calibration_error_by_chance,
@@ -108,22 +108,6 @@ def _weighted_auc(
     return np.asarray(wins / pairs)
 
 
-@dataclass(frozen=True)
-class Metrics:
-    """Of the class "fake" at a probability of 0.5, except `auc`, which needs no threshold."""
-
-    accuracy: float
-    balanced_accuracy: float
-    """Mean of the shares of photographs and of fakes that were judged rightly."""
-    precision: float
-    recall: float
-    f1: float
-    auc: float
-    confusion_matrix: tuple[tuple[int, int], tuple[int, int]]
-    """Rows truth, columns verdict, both in the order real, fake."""
-    num_images: int
-
-
 def compute_metrics(labels: npt.NDArray[np.int64], probabilities: npt.NDArray[np.floating]) -> Metrics:
     """Metrics of (N,) labels (0 real, 1 fake) and (N,) probabilities of being fake; precision without a hit is 0.
 
@@ -195,10 +179,9 @@ class PointFigures:
 
 
 @dataclass(frozen=True)
-class SetSummary:
-    """Figures of one set; `metrics` are at 0.5."""
+class SetMetrics(Metrics):
+    """All figures of one set: a block of `metrics.json`."""
 
-    metrics: Metrics
     intervals: dict[str, Interval]
     """95 % bootstrap intervals of the metrics."""
     calibration_error: float
@@ -209,11 +192,29 @@ class SetSummary:
     groups: tuple[GroupFigures, ...]
     """Per generator and per source of photographs, the worst first."""
 
-    def as_block(self) -> dict[str, Any]:
-        """As a block of `metrics.json`: the metrics at its top level, where scripts look for them."""
-        plain = asdict(self)
-        metrics: dict[str, Any] = plain.pop("metrics")
-        return metrics | plain
+
+@dataclass(frozen=True)
+class CalibrationChange:
+    """Expected calibration error of one set."""
+
+    before: float
+    after: float
+    """With the temperature that was fitted on validation."""
+
+
+@dataclass(frozen=True)
+class EvaluateResults:
+    """What the evaluate stage found on validation, and how well it is calibrated elsewhere."""
+
+    warnings: tuple[str, ...]
+    temperature: float
+    """What logits are divided by."""
+    threshold: Threshold
+    """The one that decides verdicts."""
+    operating_points: tuple[OperatingPoint, ...]
+    val: SetMetrics
+    calibration_error: dict[str, CalibrationChange]
+    """Of every test set."""
 
 
 def summarise(
@@ -224,14 +225,14 @@ def summarise(
     *,
     seed: int,
     num_resamples: int,
-) -> SetSummary:
+) -> SetMetrics:
     """Figures of (N,) labels (0 real, 1 fake), (N,) calibrated probabilities and (N,) generators or sources.
 
     Raises:
         ValueError: when one label is missing.
     """
-    return SetSummary(
-        metrics=compute_metrics(labels, probabilities),
+    return SetMetrics(
+        **vars(compute_metrics(labels, probabilities)),
         intervals=bootstrap_intervals(labels, probabilities, seed, num_resamples),
         calibration_error=expected_calibration_error(probabilities, labels),
         calibration_error_by_chance=calibration_error_by_chance(probabilities, seed),

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fakelens.core.artifacts import atomic_path
+from fakelens.core.records import Metrics
 from fakelens.evaluation.calibration import reliability
-from fakelens.evaluation.metrics import Metrics
 from fakelens.evaluation.robustness import StepFigures
 from fakelens.evaluation.thresholds import risk_coverage
 

@@ -14,7 +14,7 @@ from fakelens.detectors.spec import DetectorSpec
 from fakelens.evaluation import plots, robustness
 from fakelens.evaluation import plots as curves
 from fakelens.evaluation.calibration import calibrated, expected_calibration_error, fit_temperature, temperature_warning
-from fakelens.evaluation.metrics import compute_metrics, summarise
+from fakelens.evaluation.metrics import CalibrationChange, EvaluateResults, compute_metrics, summarise
 from fakelens.evaluation.plots import plot_robustness
 from fakelens.evaluation.scores import Scores, joined, run_scorer, score_split, write_columns
 from fakelens.evaluation.thresholds import operating_points
@@ -73,13 +73,13 @@ def evaluate(
     temperature = fit_temperature(val.logit, val.label)
     judged = {name: _judged(scores.of(name), temperature) for name in ("val", *data.test_sets)}
     points = operating_points(*judged["val"], settings.false_positive_rates, settings.uncertain_band)
-    blocks = {
+    metrics = {
         name: summarise(
             *judged[name], scores.of(name).generator, points, seed=info.seed, num_resamples=settings.num_resamples
-        ).as_block()
+        )
         for name in judged
     }
-    write_json(stage.folder / METRICS, {name: blocks[name] for name in data.test_sets})
+    write_json(stage.folder / METRICS, {name: asdict(metrics[name]) for name in data.test_sets})
     title = data.title(spec.display_name)
     outputs = [stage.folder / SCORES, stage.folder / METRICS]
     written = _curves(stage.folder / "plots", judged, settings, title)
@@ -90,22 +90,22 @@ def evaluate(
         warnings.append(warning)
     for warning in warnings:
         reporter.say(f"evaluate {spec.name}: WARNING: {warning}")
-    results = {
-        "warnings": warnings,
-        "temperature": temperature,
-        "threshold": asdict(point_at(points, settings.verdicts_at).threshold),
-        "operating_points": [asdict(point) for point in points],
-        "val": blocks["val"],
-        "calibration_error": {
-            name: {
-                "before": expected_calibration_error(calibrated(scores.of(name).logit, 1.0), scores.of(name).label),
-                "after": blocks[name]["calibration_error"],
-            }
+    results = EvaluateResults(
+        warnings=tuple(warnings),
+        temperature=temperature,
+        threshold=point_at(points, settings.verdicts_at).threshold,
+        operating_points=tuple(points),
+        val=metrics["val"],
+        calibration_error={
+            name: CalibrationChange(
+                before=expected_calibration_error(calibrated(scores.of(name).logit, 1.0), scores.of(name).label),
+                after=metrics[name].calibration_error,
+            )
             for name in data.test_sets
         },
-    }
+    )
     plots = [path for path in written if path.suffix == ".png"]
-    return stage.finish([*outputs, *(path for path in written if path not in plots)], results, aside=plots)
+    return stage.finish([*outputs, *(path for path in written if path not in plots)], asdict(results), aside=plots)
 
 
 def _score(scorer: TorchScorer, data: PreparedData, reporter: Reporter) -> Scores:

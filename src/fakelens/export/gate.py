@@ -13,13 +13,13 @@ much and gains nothing (exact sums, `tests/export/test_parity.py`; the first col
 """
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fakelens.evaluation.metrics import Metrics, compute_metrics
+from fakelens.core.records import GateResult
+from fakelens.evaluation.metrics import compute_metrics
 from fakelens.evaluation.significance import delong
 from fakelens.settings import GateSettings
 
@@ -27,36 +27,6 @@ _LEVEL = 0.05
 
 
 _Z = 1.644854  # the normal quantile of 1 - _LEVEL
-
-
-@dataclass(frozen=True)
-class GateResult:
-    """The figures of one file on one split and whether they pass; `reasons` is empty if they do."""
-
-    max_difference: float
-    agreement: float
-    accuracy_drop: float
-    auc_drop: float
-    batch_difference: float
-    num_images: int
-    num_changed: int
-    """Verdicts at 0.5 that are not the checkpoint's."""
-    num_lost: int
-    """Of these, verdicts that were right before."""
-    num_gained: int
-    """Of these, verdicts that are right now."""
-    metrics: Metrics
-    reasons: tuple[str, ...]
-
-    @property
-    def passed(self) -> bool:
-        """True if the file may be shipped."""
-        return not self.reasons
-
-    @property
-    def words(self) -> str:
-        """`1 of 138 verdicts changed`."""
-        return f"{self.num_changed} of {self.num_images} verdicts changed"
 
 
 def judge(

@@ -10,7 +10,7 @@ import numpy as np
 
 from fakelens.core.imaging import ImageF32
 from fakelens.core.progress import Task
-from fakelens.export.gate import GateResult
+from fakelens.core.records import GateResult
 from fakelens.export.quantize import Candidate, StaticQuantizer, logits
 
 # What onnxruntime does unasked comes first: it costs nothing and is enough for some networks. 8-bit weights come last.
@@ -100,7 +100,7 @@ class Search:
         self._quantizer.write(path, candidate)
         found = self._judge(path)
         seconds = round(time.monotonic() - started_s, 1)
-        return Tried(candidate, found.agreement, found.accuracy_drop, found.auc_drop, found.passed, seconds)
+        return Tried(candidate, found.agreement, found.accuracy_drop, found.auc_drop, not found.reasons, seconds)
 
 
 def _joined(groups: Sequence[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:

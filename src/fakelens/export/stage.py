@@ -9,18 +9,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fakelens.config import read_as
 from fakelens.core.artifacts import Stage, StageRecord, load_record, sha256_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter, Task
+from fakelens.core.records import ExportResults, GateResult, Variant
 from fakelens.core.run_folder import BEST, SCORES, RunFolder
-from fakelens.core.scoring import Threshold, points_of
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.checkpoint import CheckpointInfo, load_checkpoint
 from fakelens.detectors.spec import DetectorSpec
 from fakelens.evaluation.calibration import calibrated
+from fakelens.evaluation.metrics import EvaluateResults
 from fakelens.evaluation.scores import Scores, read_columns
 from fakelens.export.benchmark import median_latencies_ms
-from fakelens.export.gate import GateResult, judge
+from fakelens.export.gate import judge
 from fakelens.export.isolated import isolated_scores
 from fakelens.export.onnx import check_opset, describe, export_onnx, write_metadata
 from fakelens.export.quantize import StaticQuantizer, calibration_images, quantize_dynamic
@@ -103,7 +105,7 @@ def export(
         search = _quantize(paths, data, info, spec, settings, gate, task)
         task.advance(1, "verifying")
         results = {name: {split: gate.judge(path, name, split) for split in _SPLITS} for name, path in paths.items()}
-    return stage.finish(list(paths.values()), _results(paths, results, search))
+    return stage.finish(list(paths.values()), asdict(_results(paths, results, search)))
 
 
 def _quantize(
@@ -148,7 +150,7 @@ class _Gate:
 
     settings: GateSettings
     info: CheckpointInfo
-    judged: Mapping[str, Any]
+    judged: EvaluateResults
     squares: Mapping[str, Path]
     expected: Mapping[str, npt.NDArray[np.floating[Any]]]
     labels: Mapping[str, npt.NDArray[np.int64]]
@@ -161,20 +163,21 @@ class _Gate:
         info: CheckpointInfo,
         settings: GateSettings,
     ) -> "_Gate":
-        judged = evaluated.results
+        judged = read_as(EvaluateResults, evaluated.results, evaluated.folder)
         scores = read_columns(evaluated.output(SCORES), Scores)
         squares = {split: data.record.output(f"{split}.npy") for split in _SPLITS}
-        expected = {split: calibrated(scores.of(split).logit, judged["temperature"]) for split in _SPLITS}
+        expected = {split: calibrated(scores.of(split).logit, judged.temperature) for split in _SPLITS}
         return cls(settings, info, judged, squares, expected, {split: scores.of(split).label for split in _SPLITS})
 
     @property
     def temperature(self) -> float:
-        return float(self.judged["temperature"])
+        return self.judged.temperature
 
     def describe(self, path: Path, variant: str) -> None:
         """Put into the file what the runtime must know."""
-        points, threshold = points_of(self.judged["operating_points"]), Threshold(**self.judged["threshold"])
-        write_metadata(path, describe(self.info, variant, threshold, points, self.temperature))
+        judged = self.judged
+        described = describe(self.info, variant, judged.threshold, judged.operating_points, judged.temperature)
+        write_metadata(path, described)
         check_opset(path)
 
     def judge(self, path: Path, variant: str, split: str) -> GateResult:
@@ -188,7 +191,7 @@ class _Gate:
 
 def _results(
     paths: Mapping[str, Path], results: Mapping[str, Mapping[str, GateResult]], search: list[Tried]
-) -> dict[str, Any]:
+) -> ExportResults:
     """Time the files and choose what ships."""
     # What ships is chosen on validation alone, and the test split reports; that fp32 is the checkpoint in another form
     # is no choice but a check of the exporter, on all that there is.
@@ -216,21 +219,16 @@ def _results(
         else f"Static INT8 was refused: {refusals[STATIC][0]}"
     )
     why = static if ships in (STATIC, FP32) else f"{ships} is the fastest that passed its gate. {static}"
-    return {
-        "ships": ships,
-        "why": why,
-        "variants": [
-            {
-                "name": name,
-                "file": path.name,
-                "size_bytes": path.stat().st_size,
-                "latency_ms": latencies[name],
-                "passed": not refusals[name],
-                **asdict(results[name]["test"]),
-                "val": asdict(results[name]["val"]),
-                "reasons": refusals[name],
-            }
-            for name, path in paths.items()
-        ],
-        "search": [one.as_dict() for one in search],
-    }
+    variants = tuple(
+        Variant(
+            name=name,
+            file=path.name,
+            size_bytes=path.stat().st_size,
+            latency_ms=latencies[name],
+            passed=not refusals[name],
+            **{**vars(results[name]["test"]), "reasons": tuple(refusals[name])},
+            val=results[name]["val"],
+        )
+        for name, path in paths.items()
+    )
+    return ExportResults(ships, why, variants, search=tuple(one.as_dict() for one in search))

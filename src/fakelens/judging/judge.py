@@ -14,7 +14,7 @@ from fakelens.core.imaging import STORED_PX, Container, ImageRefused
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.scoring import FAKE, LABELS, OperatingPoint
 from fakelens.dataset.audit import Audit, audit_container
-from fakelens.evaluation.metrics import SetSummary, summarise
+from fakelens.evaluation.metrics import SetMetrics, summarise
 from fakelens.evaluation.significance import Comparison, compare
 from fakelens.judging.folder import Examined, LabelledFolder, Refused, SeenInTraining, manifests_near
 from fakelens.judging.systems import DEFAULT_POINTS, ForeignScores, OpenedModel, open_models, read_foreign_scores
@@ -142,7 +142,7 @@ class System:
     """The file that it was loaded from, or its scores were."""
     temperature: float | None
     """None where only scores are known."""
-    summary: SetSummary
+    metrics: SetMetrics
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ class Against:
         """As `against.json`: each system's block is as those of `metrics.json`."""
         plain = asdict(self)
         blocks = [
-            {"name": s.name, "origin": s.origin, "temperature": s.temperature, **s.summary.as_block()}
+            {"name": s.name, "origin": s.origin, "temperature": s.temperature, **asdict(s.metrics)}
             for s in self.systems
         ]
         pairs = [{"first": p.first, "second": p.second, **asdict(p.comparison)} for p in self.pairs]

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from fakelens.core.artifacts import read_json, sha256_json, write_json, write_text
 from fakelens.core.errors import FakelensError
+from fakelens.core.records import Metrics
 from fakelens.core.run_folder import JUDGEMENT, RunFolder
 from fakelens.core.scoring import LABELS
 from fakelens.core.table import Table
-from fakelens.evaluation.metrics import GroupFigures, Interval, Metrics
+from fakelens.evaluation.metrics import GroupFigures, Interval
 from fakelens.evaluation.plots import plot_precision_recall, plot_reliability, plot_roc, plot_worst_mistakes
 from fakelens.judging.folder import Squares
 from fakelens.judging.judge import COLUMNS, Against, ScoredFolder, System
@@ -166,7 +167,7 @@ def points_table(found: Against) -> Table:
             f"{point.recall:.3f}", f"{point.abstaining.coverage:.3f}", f"{point.abstaining.risk:.3f}",
         )
         for system in found.systems
-        for point in system.summary.operating_points
+        for point in system.metrics.operating_points
     ]  # fmt: skip
     return Table(head, tuple(rows))
 
@@ -174,7 +175,7 @@ def points_table(found: Against) -> Table:
 def groups_table(found: Against, at_most: int | None = None) -> Table:
     """Share of each generator's and each origin's pictures that every system judges rightly, the weakest first."""
     head = ("Label", "Generator or origin", "n", *(f"{system.name}: right (95 %)" for system in found.systems))
-    own = [{(group.label, group.name): group for group in system.summary.groups} for system in found.systems]
+    own = [{(group.label, group.name): group for group in system.metrics.groups} for system in found.systems]
     weakest_first = sorted(own[0], key=lambda key: (sum(groups[key].share_right for groups in own), key))
     rows = [
         (LABELS[key[0]], key[1], str(own[0][key].num_images), *(_share(groups[key]) for groups in own))
@@ -210,15 +211,14 @@ def pairs_note(found: Against) -> str:
 
 
 def _main_row(system: System) -> tuple[str, ...]:
-    summary = system.summary
-    metrics, intervals = summary.metrics, summary.intervals
+    metrics, intervals = system.metrics, system.metrics.intervals
     return (
         system.name,
         str(metrics.num_images),
         _with(metrics.accuracy, intervals["accuracy"]),
         *(f"{value:.3f}" for value in (metrics.balanced_accuracy, metrics.precision, metrics.recall, metrics.f1)),
         _with(metrics.auc, intervals["auc"]),
-        f"{summary.calibration_error:.3f}",
+        f"{metrics.calibration_error:.3f}",
         f"{_false_positive_rate(metrics):.3f}",
     )
 

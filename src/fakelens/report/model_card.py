@@ -1,14 +1,11 @@
 """One detector's records in; its model card (Mitchell et al. 2019, arXiv 1810.03993) as Markdown, and its gist, out."""
 
-from typing import Any
-
 from fakelens.config import to_commented_yaml
-from fakelens.core.artifacts import StageRecord
 from fakelens.core.table import Table
-from fakelens.dataset.store import audits_of
+from fakelens.dataset.store import PreparedData
+from fakelens.evaluation.metrics import SetMetrics
 from fakelens.report.records import Entry
 from fakelens.report.tables import groups_table, robustness_table, sets_table, thresholds_table, with_interval
-from fakelens.settings import TrainingSettings
 
 _SET_WORDS = {
     "test": "pictures from the sources it was trained on",
@@ -37,13 +34,12 @@ _LIMITS = (
 )
 
 
-def model_card(entry: Entry, data: StageRecord) -> str:
+def model_card(entry: Entry, data: PreparedData) -> str:
     """The card: use, data, training, figures on every test set, thresholds, weak spots, robustness and limits."""
-    found = data.results
     parts = [
         f"# Model card: {entry.spec.display_name}",
         "> **A demonstration, trained on synthetic pictures: its verdicts on real pictures mean nothing.**"
-        if found["demo"]
+        if data.is_demo
         else "",
         "\n".join(f"- {sentence}" for sentence in gist(entry, data)),
         f"## Use\n\n{_USE}",
@@ -54,91 +50,83 @@ def model_card(entry: Entry, data: StageRecord) -> str:
         f"## Weakest generators and sources\n\n{_one(groups_table([entry], weakest=5))}",
         f"## Robustness\n\n{_robustness(entry)}",
         "## Limits",
-        "\n".join(f"- {limit.format(input_px=_settings(entry)['input_px'])}" for limit in _LIMITS),
-        f"## Training settings\n\n```yaml\n{to_commented_yaml(TrainingSettings.checked(_settings(entry)))}\n```",
+        "\n".join(f"- {limit.format(input_px=entry.settings.input_px)}" for limit in _LIMITS),
+        f"## Training settings\n\n```yaml\n{to_commented_yaml(entry.settings)}\n```",
         f"## All generators and sources\n\n{_one(groups_table([entry]))}",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def gist(entry: Entry, data: StageRecord) -> tuple[str, ...]:
+def gist(entry: Entry, data: PreparedData) -> tuple[str, ...]:
     """The card in a few sentences, for a page that has little room."""
     sentences = [_set_sentence(name, block) for name, block in entry.metrics.items()]
-    null = audits_of(data)["container"]["random_split"]
+    null = data.results.audit.random_split
     sentences.append(f"For comparison, the original files' metadata alone, without looking, score {null:.0%}.")
-    missed = [group for block in entry.metrics.values() for group in block["groups"] if group["num_images"] >= 5]
+    missed = [group for block in entry.metrics.values() for group in block.groups if group.num_images >= 5]
     for label, words in ((1, "It most often misses"), (0, "It most often accuses")):
-        worst = sorted((g for g in missed if g["label"] == label), key=lambda g: float(g["share_right"]))[:_NUM_WORST]
-        wrong = [
-            f"{g['name']} ({1 - g['share_right']:.0%} of {g['num_images']})" for g in worst if g["share_right"] < 1
-        ]
+        worst = sorted((g for g in missed if g.label == label), key=lambda g: g.share_right)[:_NUM_WORST]
+        wrong = [f"{g.name} ({1 - g.share_right:.0%} of {g.num_images})" for g in worst if g.share_right < 1]
         if wrong:
             sentences.append(f"{words}: {', '.join(wrong)}.")
     if entry.robustness:
-        step = max(entry.robustness, key=lambda step: float(step["flips"]))
-        sentences.append(
-            f"Verdicts suffer most from {step['family']}, {step['label']}: {step['flips']:.0%} of them flip."
-        )
+        step = max(entry.robustness, key=lambda step: step.flips)
+        sentences.append(f"Verdicts suffer most from {step.family}, {step.label}: {step.flips:.0%} of them flip.")
     return tuple(sentences)
 
 
 def point_gist(entry: Entry) -> tuple[str, ...]:
     """What each operating point does on the test split, a sentence each, in the order of the points."""
     return tuple(
-        f"At this setting, on {entry.test['num_images']:,} test pictures: it calls {point['false_positive_rate']:.1%} "
-        f"of the photographs AI-generated, finds {point['recall']:.0%} of the AI-generated pictures, and leaves "
-        f"{1 - point['abstaining']['coverage']:.0%} of all uncertain."
-        for point in entry.test["operating_points"]
+        f"At this setting, on {entry.test.num_images:,} test pictures: it calls {point.false_positive_rate:.1%} "
+        f"of the photographs AI-generated, finds {point.recall:.0%} of the AI-generated pictures, and leaves "
+        f"{1 - point.abstaining.coverage:.0%} of all uncertain."
+        for point in entry.test.operating_points
     )
 
 
-def _set_sentence(name: str, block: dict[str, Any]) -> str:
-    matrix = block["confusion_matrix"]
+def _set_sentence(name: str, block: SetMetrics) -> str:
+    matrix = block.confusion_matrix
     false_alarms = matrix[0][1] / sum(matrix[0])
     return (
-        f"On {block['num_images']:,} {_SET_WORDS.get(name, f'pictures of the set {name}')}: accuracy "
-        f"{with_interval(block, 'accuracy')}, AUC {with_interval(block, 'auc')}; it finds {block['recall']:.0%} of the "
+        f"On {block.num_images:,} {_SET_WORDS.get(name, f'pictures of the set {name}')}: accuracy "
+        f"{with_interval(block, 'accuracy')}, AUC {with_interval(block, 'auc')}; it finds {block.recall:.0%} of the "
         f"AI-generated pictures and calls {false_alarms:.0%} of the photographs AI-generated."
     )
 
 
-def _settings(entry: Entry) -> dict[str, Any]:
-    return {key: entry.train.settings[key] for key in TrainingSettings.model_fields}
-
-
 def _model_table(entry: Entry) -> Table:
-    trained, shipped = entry.train.results, entry.shipped
+    trained, shipped = entry.trained, entry.shipped
     spec = entry.spec
-    start = f"{entry.start} (licence {spec.licence})" if trained["pretrained"] else entry.start
+    start = f"{entry.start} (licence {spec.licence})" if trained.pretrained else entry.start
     rows = (
         ("What it is", entry.summary),
-        ("Parameters", f"{trained['num_parameters']:,}"),
+        ("Parameters", f"{trained.num_parameters:,}"),
         ("Started from", start),
-        ("Trained", f"{trained['num_epochs']} epochs, {trained['training_seconds']:.0f} s on {trained['device']}"),
-        ("Input", "float32 RGB in [0, 1], N×3×{0}×{0}, named `image`".format(_settings(entry)["input_px"])),
+        ("Trained", f"{trained.num_epochs} epochs, {trained.training_seconds:.0f} s on {trained.device}"),
+        ("Input", f"float32 RGB in [0, 1], N×3×{entry.settings.input_px}×{entry.settings.input_px}, named `image`"),
         ("Output", "calibrated probability of being AI-generated, (N,), named `probability`"),
         ("Temperature", f"{entry.temperature:.3f}, fitted on validation pictures, inside the file"),
-        ("Ships as", f"{shipped['name']}, {shipped['size_bytes'] / 1e6:.2f} MB, {shipped['latency_ms']:.1f} ms"),
-        ("After export", f"{shipped['agreement']:.1%} same verdicts, AUC {0.0 - shipped['auc_drop']:+.4f}"),
+        ("Ships as", f"{shipped.name}, {shipped.size_bytes / 1e6:.2f} MB, {shipped.latency_ms:.1f} ms"),
+        ("After export", f"{shipped.agreement:.1%} same verdicts, AUC {0.0 - shipped.auc_drop:+.4f}"),
         ("Source revision", str(entry.train.environment["revision"])),
     )  # fmt: skip
     return Table(("", "Model"), rows)
 
 
-def _data_table(data: StageRecord) -> Table:
+def _data_table(data: PreparedData) -> Table:
     found = data.results
-    splits = "; ".join(f"{name}: {n['real']} photographs, {n['fake']} fakes" for name, n in found["splits"].items())
+    splits = "; ".join(f"{name}: {n['real']} photographs, {n['fake']} fakes" for name, n in found.splits.items())
     rows = [
-        ("Source", found["description"]),
-        ("Revision", found["revision"] or "—"),
-        ("Licence", found["licence"]),
+        ("Source", found.description),
+        ("Revision", found.revision or "—"),
+        ("Licence", found.licence),
         ("Splits", splits),
-        ("Generators", ", ".join(found["generators"]["fake"])),
-        ("Origins of photographs", ", ".join(found["generators"]["real"])),
-        ("Seed", str(data.settings["seed"])),
+        ("Generators", ", ".join(found.generators["fake"])),
+        ("Origins of photographs", ", ".join(found.generators["real"])),
+        ("Seed", str(data.settings.seed)),
     ]
-    rows += [(f"Leak check: {name}", audit["sentence"]) for name, audit in audits_of(data).items()]
-    rows += [(f"Set {name}", f"{s['description']}, n={s['num_images']}") for name, s in found["test_sets"].items()]
+    rows += [(f"Leak check: {name}", audit.sentence) for name, audit in found.audits.items()]
+    rows += [(f"Set {name}", f"{s.description}, n={s.num_images}") for name, s in found.test_sets.items()]
     return Table(("", "Data"), tuple(rows))
 
 
@@ -150,7 +138,7 @@ def _one(table: Table) -> str:
 def _robustness(entry: Entry) -> str:
     if not entry.robustness:
         return "Not measured in this run."
-    count = entry.robustness[0]["num_images"]
+    count = entry.robustness[0].num_images
     return (
         f"{count} test pictures, half of them fake. The last figure is the one-class control: so many photographs are "
         f"called AI-generated when they alone are degraded.\n\n{robustness_table([entry]).markdown()}"

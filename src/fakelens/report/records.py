@@ -3,14 +3,18 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
+from fakelens.config import read_as
 from fakelens.core.artifacts import StageRecord, load_record, read_json
 from fakelens.core.errors import FakelensError
+from fakelens.core.records import ExportResults, TrainResults, Variant
 from fakelens.core.run_folder import METRICS, ROBUSTNESS, SCORES, DetectorFolder, RunFolder
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.spec import DetectorSpec
+from fakelens.evaluation.metrics import EvaluateResults, SetMetrics
+from fakelens.evaluation.robustness import StepFigures
 from fakelens.evaluation.scores import Scores, read_columns
+from fakelens.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -20,11 +24,14 @@ class Entry:
     spec: DetectorSpec
     folder: DetectorFolder
     train: StageRecord
+    trained: TrainResults
     evaluate: StageRecord
+    evaluated: EvaluateResults
     export: StageRecord
-    metrics: dict[str, dict[str, Any]]
+    exported: ExportResults
+    metrics: dict[str, SetMetrics]
     """Test set -> its figures."""
-    robustness: list[dict[str, Any]]
+    robustness: tuple[StepFigures, ...]
     """Figures of each degradation, the undegraded pictures' first; empty if the sweep was left out."""
 
     @classmethod
@@ -49,47 +56,56 @@ class Entry:
             spec,
             folder,
             train,
+            read_as(TrainResults, train.results, folder.train_record),
             evaluate,
+            read_as(EvaluateResults, evaluate.results, folder.evaluate_record),
             export,
-            read_json(evaluate.output(METRICS)),
-            read_json(evaluate.output(ROBUSTNESS)) if swept else [],
+            read_as(ExportResults, export.results, folder.export_record),
+            read_as(dict[str, SetMetrics], read_json(evaluate.output(METRICS)), folder.metrics),
+            read_as(
+                tuple[StepFigures, ...], read_json(evaluate.output(ROBUSTNESS)) if swept else (), folder.evaluation
+            ),
         )
 
     @property
-    def test(self) -> dict[str, Any]:
+    def test(self) -> SetMetrics:
         """The test split's figures."""
         return self.metrics["test"]
 
     @property
-    def shipped(self) -> dict[str, Any]:
+    def shipped(self) -> Variant:
         """The exported variant that ships."""
-        return shipped_variant(self.export)
+        return self.exported.shipped
+
+    @property
+    def settings(self) -> TrainingSettings:
+        """Those it was trained with."""
+        return TrainingSettings.checked({key: self.train.settings[key] for key in TrainingSettings.model_fields})
+
+    @property
+    def seed(self) -> int:
+        """Of its training."""
+        return int(self.train.settings["seed"])
 
     @property
     def start(self) -> str:
         """What training started from."""
         if self.spec.full:
             return f"{self.spec.full.display_name}, pruned"
-        return self.train.results["pretrained"] or "from scratch"
+        return self.trained.pretrained or "from scratch"
 
     @property
     def summary(self) -> str:
         """What it is, in one sentence that does not claim weights it did not start from."""
-        own = self.train.results["pretrained"] or not self.spec.weights
+        own = self.trained.pretrained or not self.spec.weights
         return self.spec.summary if own else f"{self.spec.display_name}, trained from scratch"
 
     @property
     def temperature(self) -> float:
         """What the logits are divided by."""
-        return float(self.evaluate.results["temperature"])
+        return self.evaluated.temperature
 
     @cached_property
     def scores(self) -> Scores:
         """The scores behind the figures."""
         return read_columns(self.evaluate.output(SCORES), Scores)
-
-
-def shipped_variant(export: StageRecord) -> dict[str, Any]:
-    """The entry of `export.json` that ships."""
-    results = export.results
-    return next(variant for variant in results["variants"] if variant["name"] == results["ships"])

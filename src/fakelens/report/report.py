@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from fakelens.core.artifacts import StageRecord, atomic_path, load_record, write_text
+from fakelens.core.artifacts import atomic_path, write_text
 from fakelens.core.run_folder import RunFolder
 from fakelens.core.table import Table
-from fakelens.dataset.store import audits_of
+from fakelens.dataset.store import PreparedData
 from fakelens.detectors.spec import DetectorSpec
 from fakelens.evaluation.plots import plot_tradeoff
 from fakelens.report.records import Entry
@@ -64,16 +64,16 @@ def write_report(workdir: Path, detectors: Sequence[DetectorSpec], recipe_yaml: 
     Raises:
         ValueError: naming the stage that is missing.
     """
-    data = load_record(RunFolder(workdir).prepare_record)
+    data = PreparedData(RunFolder(workdir).data)
     entries = [Entry.load(workdir, spec) for spec in detectors]
     folder = RunFolder(workdir).report
     tradeoff = folder / "plots" / "tradeoff.png"
     points = [
         (
             e.spec.display_name,
-            e.shipped["latency_ms"],
-            e.shipped["metrics"]["accuracy"],
-            e.shipped["size_bytes"] / 1e6,
+            e.shipped.latency_ms,
+            e.shipped.metrics.accuracy,
+            e.shipped.size_bytes / 1e6,
         )
         for e in entries
     ]
@@ -88,7 +88,7 @@ def write_report(workdir: Path, detectors: Sequence[DetectorSpec], recipe_yaml: 
 
 def comparison(workdir: Path, detectors: Sequence[DetectorSpec]) -> Table:
     """The report's first table: every detector's figures, and what the files' metadata alone would score."""
-    data = load_record(RunFolder(workdir).prepare_record)
+    data = PreparedData(RunFolder(workdir).data)
     return _comparison(data, [Entry.load(workdir, spec) for spec in detectors])
 
 
@@ -107,10 +107,9 @@ class _Parts:
     environment: Table
 
 
-def _parts(data: StageRecord, entries: Sequence[Entry]) -> _Parts:
-    found = data.results
-    notices = [_DEMO] if found["demo"] else []
-    notices += [audit["warning"] for audit in audits_of(data).values() if audit["warning"]]
+def _parts(data: PreparedData, entries: Sequence[Entry]) -> _Parts:
+    notices = [_DEMO] if data.is_demo else []
+    notices += [audit.warning for audit in data.results.audits.values() if audit.warning]
     return _Parts(
         notices=tuple(notices),
         comparison=_comparison(data, entries),
@@ -123,8 +122,8 @@ def _parts(data: StageRecord, entries: Sequence[Entry]) -> _Parts:
     )
 
 
-def _comparison(data: StageRecord, entries: Sequence[Entry]) -> Table:
-    further = list(data.results["test_sets"])
+def _comparison(data: PreparedData, entries: Sequence[Entry]) -> Table:
+    further = list(data.results.test_sets)
     head = (
         "Detector", "Start", "Accuracy", "Precision", "Recall", "F1", "AUC",
         *(f"Accuracy / AUC on {name}" for name in further),
@@ -133,40 +132,40 @@ def _comparison(data: StageRecord, entries: Sequence[Entry]) -> Table:
     rows = [
         (
             e.spec.display_name, e.start,
-            *(f"{e.test[name]:.3f}" for name in ("accuracy", "precision", "recall", "f1", "auc")),
-            *(f"{e.metrics[name]['accuracy']:.3f} / {e.metrics[name]['auc']:.3f}" for name in further),
-            e.export.results["ships"], f"{e.shipped['metrics']['accuracy']:.3f}",
-            f"{e.shipped['size_bytes'] / 1e6:.2f}", f"{e.shipped['latency_ms']:.1f}",
-            f"{e.train.results['num_parameters']:,}",
+            *(f"{getattr(e.test, name):.3f}" for name in ("accuracy", "precision", "recall", "f1", "auc")),
+            *(f"{e.metrics[name].accuracy:.3f} / {e.metrics[name].auc:.3f}" for name in further),
+            e.exported.ships, f"{e.shipped.metrics.accuracy:.3f}",
+            f"{e.shipped.size_bytes / 1e6:.2f}", f"{e.shipped.latency_ms:.1f}",
+            f"{e.trained.num_parameters:,}",
         )
         for e in entries
     ]  # fmt: skip
     for evidence, name in _NULLS.items():
-        null = f"{audits_of(data)[evidence]['random_split']:.3f} (balanced)"
+        null = f"{data.results.audits[evidence].random_split:.3f} (balanced)"
         rows.append((name, "—", null, *("—",) * (len(head) - 3)))
     # A column for each detector fits a page and a terminal, however many test sets there are.
     return Table(head, tuple(rows)).transposed()
 
 
-def _comparison_notes(data: StageRecord, entries: Sequence[Entry]) -> tuple[str, ...]:
+def _comparison_notes(data: PreparedData, entries: Sequence[Entry]) -> tuple[str, ...]:
     environment = entries[0].export.environment
     return (
-        f"Held-out test split, n={entries[0].test['num_images']}, half of them fake, "
-        f"data's seed {data.settings['seed']}, one training each ("
-        + ", ".join(f"{e.spec.display_name}: seed {e.train.settings['seed']}" for e in entries)
-        + f"); {data.results['description']}.",
+        f"Held-out test split, n={entries[0].test.num_images}, half of them fake, "
+        f"data's seed {data.settings.seed}, one training each ("
+        + ", ".join(f"{e.spec.display_name}: seed {e.seed}" for e in entries)
+        + f"); {data.results.description}.",
         f"Time: median of 31 runs, one picture, one thread, onnxruntime on {environment['cpu']}.",
-        *(audit["sentence"] for audit in audits_of(data).values()),
+        *(audit.sentence for audit in data.results.audits.values()),
         "Test pictures come from the same generators and sources as the training pictures: on unseen ones expect less.",
         *(
-            f"{name}: {s['description']}, n={s['num_images']}, half of them fake"
-            + (f"; also in training: {', '.join(also)}." if (also := s["generators_also_in_training"]) else ".")
-            for name, s in data.results["test_sets"].items()
+            f"{name}: {s.description}, n={s.num_images}, half of them fake"
+            + (f"; also in training: {', '.join(also)}." if (also := s.generators_also_in_training) else ".")
+            for name, s in data.results.test_sets.items()
         ),
     )
 
 
-def _judgement(data: StageRecord, entries: Sequence[Entry]) -> dict[str, tuple[str, Table]]:
+def _judgement(data: PreparedData, entries: Sequence[Entry]) -> dict[str, tuple[str, Table]]:
     found = {
         "Known, unseen and wild pictures": (
             "Verdicts at 0.5; in brackets 95 % bootstrap intervals (pictures drawn again within each label), which "
@@ -198,7 +197,7 @@ def _judgement(data: StageRecord, entries: Sequence[Entry]) -> dict[str, tuple[s
             compression_table(entries),
         )
     if any(e.robustness for e in entries):
-        count = max(step["num_images"] for e in entries for step in e.robustness)
+        count = max(step.num_images for e in entries for step in e.robustness)
         found["Robustness"] = (
             f"{count} test pictures, half of them fake, degraded and served again. The last figure is the one-class "
             "control: when only the photographs are degraded, so many of them are called AI-generated.",
@@ -222,51 +221,51 @@ def _exports(entries: Sequence[Entry]) -> Table:
     )
     rows = [
         (
-            e.spec.display_name, v["name"], f"{v['size_bytes'] / 1e6:.2f}", f"{v['latency_ms']:.1f}",
-            f"{v['metrics']['accuracy']:.3f}", f"{v['metrics']['auc']:.3f}", f"{v['num_changed']} of {v['num_images']}",
-            f"{v['val']['num_changed']} of {v['val']['num_images']}",
-            f"{v['max_difference']:.2g}", "passed" if v["passed"] else "refused: " + "; ".join(v["reasons"]),
+            e.spec.display_name, v.name, f"{v.size_bytes / 1e6:.2f}", f"{v.latency_ms:.1f}",
+            f"{v.metrics.accuracy:.3f}", f"{v.metrics.auc:.3f}", f"{v.num_changed} of {v.num_images}",
+            f"{v.val.num_changed} of {v.val.num_images}",
+            f"{v.max_difference:.2g}", "passed" if v.passed else "refused: " + "; ".join(v.reasons),
         )
         for e in entries
-        for v in e.export.results["variants"]
+        for v in e.exported.variants
     ]  # fmt: skip
     return Table(head, tuple(rows))
 
 
-def _data_table(data: StageRecord) -> Table:
+def _data_table(data: PreparedData) -> Table:
     found = data.results
-    splits = "; ".join(f"{name}: {n['real']} photographs, {n['fake']} fakes" for name, n in found["splits"].items())
-    refused = ", ".join(f"{count} × {reason}" for reason, count in found["refused"].items()) or "none"
-    generators = ", ".join(f"{name} {count}" for name, count in found["generators"]["fake"].items())
-    origins = ", ".join(f"{name} {count}" for name, count in found["generators"]["real"].items())
+    splits = "; ".join(f"{name}: {n['real']} photographs, {n['fake']} fakes" for name, n in found.splits.items())
+    refused = ", ".join(f"{count} × {reason}" for reason, count in found.refused.items()) or "none"
+    generators = ", ".join(f"{name} {count}" for name, count in found.generators["fake"].items())
+    origins = ", ".join(f"{name} {count}" for name, count in found.generators["real"].items())
     rows = (
-        ("Source", found["description"]),
-        ("Revision", found["revision"] or "—"),
-        ("Licence", found["licence"]),
+        ("Source", found.description),
+        ("Revision", found.revision or "—"),
+        ("Licence", found.licence),
         ("Splits", splits),
         ("Refused images, replaced by others", refused),
-        ("Near-duplicates kept within one split", str(found["num_near_duplicates"])),
+        ("Near-duplicates kept within one split", str(found.num_near_duplicates)),
         ("Generators of the fakes", generators),
         ("Origins of the photographs", origins),
     )
     return Table(("", "Data"), rows)
 
 
-def _environment(data: StageRecord, entries: Sequence[Entry]) -> Table:
-    rows = [("Seed of the data", str(data.settings["seed"]))]
+def _environment(data: PreparedData, entries: Sequence[Entry]) -> Table:
+    rows = [("Seed of the data", str(data.settings.seed))]
     for e in entries:
-        rows.append((f"{e.spec.display_name}: seed of the training", str(e.train.settings["seed"])))
-        where = f"{e.train.results['device']}, {e.train.results['num_threads']} threads"
+        rows.append((f"{e.spec.display_name}: seed of the training", str(e.seed)))
+        where = f"{e.trained.device}, {e.trained.num_threads} threads"
         stages = ", ".join(f"{r.stage} {r.seconds:.0f} s" for r in (e.train, e.evaluate, e.export))
         rows.append(
             (
                 f"{e.spec.display_name}: stage times",
-                f"{stages}; {e.train.results['num_epochs']} epochs on {where}",
+                f"{stages}; {e.trained.num_epochs} epochs on {where}",
             )
         )
     environment = entries[-1].export.environment
     rows += [
-        ("prepare", f"{data.seconds:.0f} s"),
+        ("prepare", f"{data.record.seconds:.0f} s"),
         ("Processor", f"{environment['cpu']}, {environment['num_cpus']} cores"),
         ("Source revision", str(environment["revision"])),
         (
@@ -320,7 +319,7 @@ def _markdown(parts: _Parts, entries: Sequence[Entry], recipe_yaml: str) -> str:
         "",
     ]
     for entry in entries:
-        lines += [f"## {entry.spec.display_name}", "", entry.export.results["why"] + ".", ""]
+        lines += [f"## {entry.spec.display_name}", "", entry.exported.why + ".", ""]
         lines += [f"![{words}](plots/{entry.spec.name}/{Path(name).name})\n" for name, words in _plots(entry).items()]
     lines += [
         "## Data",
@@ -343,7 +342,7 @@ def _page(parts: _Parts, entries: Sequence[Entry], tradeoff: Path, recipe_yaml: 
         pictures = "".join(
             _figure(entry.folder.path / name, f"{entry.spec.display_name}: {w}") for name, w in _plots(entry).items()
         )
-        why = html.escape(entry.export.results["why"])
+        why = html.escape(entry.exported.why)
         sections.append(
             f"<h2>{html.escape(entry.spec.display_name)}</h2><p>{why}.</p><div class=plots>{pictures}</div>"
         )

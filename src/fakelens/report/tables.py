@@ -1,15 +1,14 @@
 """The tables of the report and the model cards."""
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import astuple
 
-from fakelens.core.artifacts import StageRecord
 from fakelens.core.scoring import LABELS
 from fakelens.core.table import Table
-from fakelens.dataset.store import audits_of
+from fakelens.dataset.store import PreparedData
 from fakelens.evaluation.calibration import calibrated
+from fakelens.evaluation.metrics import GroupFigures, SetMetrics
 from fakelens.evaluation.significance import compare
 from fakelens.report.records import Entry
 
@@ -23,19 +22,19 @@ _GROUP_WORDS = {"real": "photographs from", "fake": "fakes by"}
 _SMALLEST_GROUP = 5
 
 
-def sets_table(entries: Sequence[Entry], data: StageRecord) -> Table:
+def sets_table(entries: Sequence[Entry], data: PreparedData) -> Table:
     """Every detector on every test set, with 95 % intervals, and what metadata alone scores."""
     head = (
         "Detector", "Set", "Pictures", "Accuracy", "Balanced accuracy", "Precision", "Recall", "F1", "AUC",
         "Calibration error before → after", "If perfectly calibrated: mean, 95 %", "Metadata alone",
     )  # fmt: skip
-    null = f"{audits_of(data)['container']['random_split']:.3f}"
+    null = f"{data.results.audit.random_split:.3f}"
     rows = [
         (
-            e.spec.display_name, name, str(block["num_images"]),
+            e.spec.display_name, name, str(block.num_images),
             *(with_interval(block, rate) for rate in _RATES),
-            " → ".join(f"{e.evaluate.results['calibration_error'][name][when]:.3f}" for when in ("before", "after")),
-            ", ".join(f"{value:.3f}" for value in block.get("calibration_error_by_chance", ())) or "not recorded", null,
+            " → ".join(f"{error:.3f}" for error in astuple(e.evaluated.calibration_error[name])),
+            ", ".join(f"{value:.3f}" for value in block.calibration_error_by_chance), null,
         )
         for e in entries
         for name, block in e.metrics.items()
@@ -43,10 +42,10 @@ def sets_table(entries: Sequence[Entry], data: StageRecord) -> Table:
     return Table(head, tuple(rows))
 
 
-def with_interval(block: Mapping[str, Any], rate: str) -> str:
+def with_interval(block: SetMetrics, rate: str) -> str:
     """A figure with its 95 % interval: `0.957 (0.941–0.971)`."""
-    low, high = block["intervals"][rate]
-    return f"{block[rate]:.3f} ({low:.3f}–{high:.3f})"
+    low, high = block.intervals[rate]
+    return f"{getattr(block, rate):.3f} ({low:.3f}–{high:.3f})"
 
 
 def thresholds_table(entries: Sequence[Entry]) -> Table:
@@ -57,14 +56,14 @@ def thresholds_table(entries: Sequence[Entry]) -> Table:
     )  # fmt: skip
     rows = [
         (
-            e.spec.display_name, point_words(point["false_positive_rate_on_validation"]),
-            f"{point['threshold_real']:.3f}", f"{point['threshold_fake']:.3f}", name,
-            f"{point['false_positive_rate']:.1%}", f"{point['recall']:.1%}",
-            f"{point['abstaining']['coverage']:.1%}", f"{point['abstaining']['risk']:.1%}",
+            e.spec.display_name, point_words(point.false_positive_rate_on_validation),
+            f"{point.threshold_real:.3f}", f"{point.threshold_fake:.3f}", name,
+            f"{point.false_positive_rate:.1%}", f"{point.recall:.1%}",
+            f"{point.abstaining.coverage:.1%}", f"{point.abstaining.risk:.1%}",
         )
         for e in entries
         for name, block in e.metrics.items()
-        for point in block["operating_points"]
+        for point in block.operating_points
     ]  # fmt: skip
     return Table(head, tuple(sorted(rows, key=lambda row: [e.spec.display_name for e in entries].index(row[0]))))
 
@@ -81,17 +80,17 @@ def groups_table(entries: Sequence[Entry], weakest: int | None = None) -> Table:
     for e in entries:
         for name, block in e.metrics.items():
             for label, word in enumerate(LABELS):
-                groups = [group for group in block["groups"] if group["label"] == label]
+                groups = [group for group in block.groups if group.label == label]
                 if weakest is not None:
-                    groups = [group for group in groups if group["num_images"] >= _SMALLEST_GROUP][:weakest]
+                    groups = [group for group in groups if group.num_images >= _SMALLEST_GROUP][:weakest]
                 rows += [(e.spec.display_name, name, *_group_cells(group, word)) for group in groups]
     return Table(head, tuple(rows))
 
 
-def _group_cells(group: Mapping[str, Any], label: str) -> tuple[str, ...]:
-    low, high = group["interval"]
-    share = f"{group['share_right']:.0%} ({low:.0%}–{high:.0%})"
-    return f"{_GROUP_WORDS[label]} {group['name']}", str(group["num_images"]), share
+def _group_cells(group: GroupFigures, label: str) -> tuple[str, ...]:
+    low, high = group.interval
+    share = f"{group.share_right:.0%} ({low:.0%}–{high:.0%})"
+    return f"{_GROUP_WORDS[label]} {group.name}", str(group.num_images), share
 
 
 def comparisons_table(entries: Sequence[Entry]) -> Table:
@@ -111,13 +110,11 @@ def comparisons_table(entries: Sequence[Entry]) -> Table:
 def _compared(first: Entry, second: Entry, name: str) -> tuple[str, ...]:
     own, other = first.scores.of(name), second.scores.of(name)
     assert list(own.key) == list(other.key)  # both scored the same prepared data
-    found = asdict(
-        compare(own.label, calibrated(own.logit, first.temperature), calibrated(other.logit, second.temperature))
-    )
-    low, high = found["auc_interval"]
+    found = compare(own.label, calibrated(own.logit, first.temperature), calibrated(other.logit, second.temperature))
+    low, high = found.auc_interval
     return (
-        str(found["only_first_right"]), str(found["only_second_right"]), p_words(found["mcnemar_p"]),
-        f"{found['auc_difference']:+.3f} ({low:+.3f} to {high:+.3f})", p_words(found["delong_p"]),
+        str(found.only_first_right), str(found.only_second_right), p_words(found.mcnemar_p),
+        f"{found.auc_difference:+.3f} ({low:+.3f} to {high:+.3f})", p_words(found.delong_p),
     )  # fmt: skip
 
 
@@ -132,12 +129,9 @@ def robustness_table(entries: Sequence[Entry]) -> Table:
     head = ("Degradation", "Step", *(f"{e.spec.display_name}: {_ROBUSTNESS_WORDS}" for e in swept))
     rows = [
         (
-            steps[0]["family"],
-            steps[0]["label"],
-            *(
-                f"{s['auc']:.3f} / {s['balanced_accuracy']:.3f} / {s['flips']:.0%} / {s['false_positive_rate']:.0%}"
-                for s in steps
-            ),
+            steps[0].family,
+            steps[0].label,
+            *(f"{s.auc:.3f} / {s.balanced_accuracy:.3f} / {s.flips:.0%} / {s.false_positive_rate:.0%}" for s in steps),
         )
         for steps in zip(*(e.robustness for e in swept), strict=True)
     ]
@@ -175,13 +169,13 @@ def compression_table(entries: Sequence[Entry]) -> Table:
 
 
 def _costs(entry: Entry) -> tuple[float, ...]:
-    variants = [next(v for v in entry.export.results["variants"] if v["name"] == "fp32"), entry.shipped]
+    variants = [entry.exported.variant("fp32"), entry.shipped]
     return (
-        float(entry.train.results["num_parameters"]),
-        *(variant["size_bytes"] / 1e6 for variant in variants),
-        *(float(variant["latency_ms"]) for variant in variants),
+        float(entry.trained.num_parameters),
+        *(variant.size_bytes / 1e6 for variant in variants),
+        *(variant.latency_ms for variant in variants),
     )
 
 
 def _rates(entry: Entry, sets: Sequence[str]) -> tuple[float, ...]:
-    return tuple(float(entry.metrics[name][rate]) for name in sets for rate in ("accuracy", "auc"))
+    return tuple(value for name in sets for value in (entry.metrics[name].accuracy, entry.metrics[name].auc))

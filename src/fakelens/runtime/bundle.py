@@ -9,41 +9,18 @@ from typing import Any, TypeVar, get_type_hints
 
 from fakelens.core.artifacts import read_json
 from fakelens.core.errors import FakelensError
+from fakelens.core.records import Metrics
 from fakelens.core.run_folder import BUNDLE_RECORD
 from fakelens.core.scoring import OperatingPoint, Threshold, points_of
 from fakelens.runtime.detector import OnnxDetector
 
-FORMAT = 2
+FORMAT = 3
 _REMEDY = "write it again with `fakelens bundle`"
 _T = TypeVar("_T")
 
 
 class BundleDamaged(FakelensError):  # noqa: N818  says what is wrong, as `ImageRefused` does
     """The folder's files are not those that its `bundle.json` describes."""
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What one model measured on its test images."""
-
-    accuracy: float
-    precision: float
-    recall: float
-    f1: float
-    auc: float
-    num_images: int
-    confusion_matrix: tuple[tuple[int, ...], ...]
-
-    @classmethod
-    def from_json(cls, block: Any, where: str = "metrics") -> "Figures":
-        """Read them from a block of `metrics.json` or `bundle.json`; further keys are left alone.
-
-        Raises:
-            ValueError: naming `where` and the key that is missing or of the wrong type.
-
-        """
-        rows = _value(block, "confusion_matrix", list, where)
-        return _read(cls, block, where, confusion_matrix=tuple(tuple(row) for row in rows))
 
 
 @dataclass(frozen=True)
@@ -60,7 +37,8 @@ class BundledModel:
     threshold: Threshold
     size_bytes: int
     latency_ms: float
-    metrics: Figures
+    metrics: Metrics
+    """On its test images."""
     operating_points: tuple[OperatingPoint, ...]
     """The thresholds that a user may choose between; `threshold` is the default."""
     facts: tuple[str, ...]
@@ -192,7 +170,9 @@ def _parse(content: Any) -> BundleInfo:
 
 def _parse_model(block: Any, where: str) -> BundledModel:
     threshold = _read(Threshold, _value(block, "threshold", dict, where), f"{where}.threshold")
-    metrics = Figures.from_json(_value(block, "metrics", dict, where), f"{where}.metrics")
+    figures = _value(block, "metrics", dict, where)
+    rows = _value(figures, "confusion_matrix", list, f"{where}.metrics")
+    metrics = _read(Metrics, figures, f"{where}.metrics", confusion_matrix=tuple(tuple(row) for row in rows))
     points = points_of(_value(block, "operating_points", list, where))
     facts = tuple(map(str, _value(block, "facts", list, where)))
     point_facts = tuple(map(str, _value(block, "point_facts", list, where)))

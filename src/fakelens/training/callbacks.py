@@ -13,10 +13,11 @@ from lightning.pytorch.callbacks import Checkpoint
 from fakelens.core.artifacts import flush, sha256_file, write_text
 from fakelens.core.errors import DamagedFileError, FakelensError
 from fakelens.core.progress import SILENT, Reporter, Task
+from fakelens.core.records import EpochRow
 from fakelens.core.run_folder import BEST, HISTORY, LAST
 from fakelens.core.stopping import is_follower, take_signals_back
 from fakelens.detectors.checkpoint import CheckpointInfo, save_checkpoint
-from fakelens.training.history import EpochRow, write_history
+from fakelens.training.history import write_history
 from fakelens.training.module import METRICS, DetectorModule
 from fakelens.training.phases import Phase
 

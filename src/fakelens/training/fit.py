@@ -4,7 +4,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from fakelens.core.cpus import available_cpus
 from fakelens.core.errors import FakelensError
 from fakelens.core.memory import keep_freed_memory
 from fakelens.core.progress import SILENT, Reporter, Task
+from fakelens.core.records import CompressionResults, EpochRow, TrainResults
 from fakelens.core.run_folder import LAST
 from fakelens.dataset.loader import EpochSampler, PlainImages, TrainingImages, drawing_weights, make_loader
 from fakelens.dataset.store import PreparedData
@@ -26,7 +27,6 @@ from fakelens.detectors.network import LogitDetector
 from fakelens.detectors.spec import DetectorSpec
 from fakelens.settings import EngineSettings
 from fakelens.training.callbacks import EpochKeeper, ProgressCallback, Progressed
-from fakelens.training.history import EpochRow
 from fakelens.training.module import DetectorModule
 from fakelens.training.phases import Phase
 
@@ -145,16 +145,25 @@ class Fitting:
             ),
         )
 
-    def results(self, network: LogitDetector, history: Sequence[EpochRow], best: EpochRow) -> dict[str, Any]:
-        """What a record of the training says."""
-        return {
-            "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
-            "num_epochs": len(history),
-            "best": asdict(best),
-            "training_seconds": round(sum(row.seconds for row in history), 1),
-            "num_threads": torch.get_num_threads(),
-            "device": torch.cuda.get_device_name() if _on_gpu(self.engine) else "cpu",
-        }
+    def results(
+        self,
+        network: LogitDetector,
+        history: Sequence[EpochRow],
+        best: EpochRow,
+        pretrained: str | None,
+        compression: CompressionResults | None = None,
+    ) -> TrainResults:
+        """What the record of the training says."""
+        return TrainResults(
+            num_parameters=sum(parameter.numel() for parameter in network.parameters()),
+            num_epochs=len(history),
+            best=best,
+            training_seconds=round(sum(row.seconds for row in history), 1),
+            num_threads=torch.get_num_threads(),
+            device=torch.cuda.get_device_name() if _on_gpu(self.engine) else "cpu",
+            pretrained=pretrained,
+            compression=compression,
+        )
 
 
 def _logger(name: str | None, folder: Path, detector: str, version: str) -> Any:

@@ -3,32 +3,11 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from fakelens.core.artifacts import atomic_path, write_text
-
-
-@dataclass(frozen=True)
-class EpochRow:
-    """One epoch; the losses are means over images, the learning rate that of the epoch's last step."""
-
-    epoch: int
-    phase: str
-    train_loss: float
-    train_accuracy: float
-    train_precision: float
-    train_recall: float
-    train_f1: float
-    train_auc: float
-    val_loss: float
-    val_accuracy: float
-    val_precision: float
-    val_recall: float
-    val_f1: float
-    val_auc: float
-    learning_rate: float
-    seconds: float
+from fakelens.core.records import EpochRow
 
 
 def write_history(path: Path, rows: Sequence[EpochRow]) -> None:

@@ -1,6 +1,6 @@
 """The train stage: prepared data and one detector in; best and last checkpoint, history, plots and a record out."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -105,10 +105,10 @@ def train(
     title = data.title(spec.display_name)
     plots = plot_history(stage.folder / "plots", state.history, state.best, title)
     network, _ = load_checkpoint(stage.folder / BEST)
-    results = fitting.results(network, state.history, state.best)
-    results |= {"pretrained": spec.weights if settings.pretrained else None}
+    pretrained = spec.weights if settings.pretrained else None
+    results = fitting.results(network, state.history, state.best, pretrained)
     write_history(stage.folder / HISTORY, state.history)
-    record = stage.finish([stage.folder / BEST], results, aside=[stage.folder / HISTORY, *plots])
+    record = stage.finish([stage.folder / BEST], asdict(results), aside=[stage.folder / HISTORY, *plots])
     forget_previous(stage.folder)
     return record
 
@@ -155,9 +155,9 @@ def _run_phases(fitting: Fitting, phases: list[Phase], state: Progressed, task: 
 def _info(
     spec: DetectorSpec, settings: TrainingSettings, engine: EngineSettings, data: PreparedData, seed: int
 ) -> CheckpointInfo:
-    results = data.record.results
+    results = data.results
     return CheckpointInfo(
-        detector=spec.name, settings=settings, tiny=engine.tiny, stored_px=data.record.settings["stored_px"],
-        demo=data.is_demo, data_description=results["description"], data_licence=results["licence"],
+        detector=spec.name, settings=settings, tiny=engine.tiny, stored_px=data.settings.stored_px,
+        demo=data.is_demo, data_description=results.description, data_licence=results.licence,
         data_digest=data.record.digest, seed=seed, epoch=-1, val_loss=float("inf"),
     )  # fmt: skip

@@ -1,0 +1,148 @@
+"""What training and export write into their records, and later stages read back."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Of the class "fake" at a probability of 0.5, except `auc`, which needs no threshold."""
+
+    accuracy: float
+    balanced_accuracy: float
+    """Mean of the shares of photographs and of fakes that were judged rightly."""
+    precision: float
+    recall: float
+    f1: float
+    auc: float
+    confusion_matrix: tuple[tuple[int, int], tuple[int, int]]
+    """Rows truth, columns verdict, both in the order real, fake."""
+    num_images: int
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """The figures of one file on one split and whether they pass; `reasons` is empty if they do."""
+
+    max_difference: float
+    agreement: float
+    accuracy_drop: float
+    auc_drop: float
+    batch_difference: float
+    num_images: int
+    num_changed: int
+    """Verdicts at 0.5 that are not the checkpoint's."""
+    num_lost: int
+    """Of these, verdicts that were right before."""
+    num_gained: int
+    """Of these, verdicts that are right now."""
+    metrics: Metrics
+    reasons: tuple[str, ...]
+
+    @property
+    def words(self) -> str:
+        """`1 of 138 verdicts changed`."""
+        return f"{self.num_changed} of {self.num_images} verdicts changed"
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """One ONNX file."""
+
+    name: str
+    """The variant: fp32, int8-dynamic, int8-static, int8-mixed."""
+    file: str
+    """Its name in the folder."""
+    size_bytes: int
+    latency_ms: float
+    """Median of one image on one CPU thread."""
+    passed: bool
+    """The gate: `reasons` says why not."""
+
+
+@dataclass(frozen=True)
+class Variant(GateResult, ExportedFile):
+    """One exported file with its figures on the test split."""
+
+    val: GateResult
+    """Its figures on the validation split, on which it was chosen."""
+
+
+@dataclass(frozen=True)
+class ExportResults:
+    """What export found, and which file ships."""
+
+    ships: str
+    why: str
+    variants: tuple[Variant, ...]
+    search: tuple[dict[str, Any], ...]
+    """Ways of static quantisation that were tried, in their order."""
+
+    @property
+    def shipped(self) -> Variant:
+        """The file that ships."""
+        return self.variant(self.ships)
+
+    def variant(self, name: str) -> Variant:
+        """The file of this name."""
+        return next(variant for variant in self.variants if variant.name == name)
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One epoch; the losses are means over images, the learning rate that of the epoch's last step."""
+
+    epoch: int
+    phase: str
+    train_loss: float
+    train_accuracy: float
+    train_precision: float
+    train_recall: float
+    train_f1: float
+    train_auc: float
+    val_loss: float
+    val_accuracy: float
+    val_precision: float
+    val_recall: float
+    val_f1: float
+    val_auc: float
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class CompressionStep:
+    """One step in which channels were removed."""
+
+    num_parameters: int
+    int8_bytes: int
+    best: EpochRow
+
+
+@dataclass(frozen=True)
+class CompressionResults:
+    """What a compact detector was made of, and how."""
+
+    full: str
+    full_parameters: int
+    full_int8_bytes: int
+    full_best: EpochRow
+    target_bytes: int
+    int8_bytes: int
+    steps: tuple[CompressionStep, ...]
+
+
+@dataclass(frozen=True)
+class TrainResults:
+    """What a training ended with."""
+
+    num_parameters: int
+    num_epochs: int
+    best: EpochRow
+    training_seconds: float
+    num_threads: int
+    device: str
+    pretrained: str | None
+    """Repository of the weights that it started from; None from scratch."""
+    compression: CompressionResults | None = None
+    """Of a compact detector alone."""
