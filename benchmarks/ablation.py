@@ -3,7 +3,7 @@
     python benchmarks/ablation.py mobilenet_v2 --output ablation \\
         --prepared runs/a --prepared runs/b --prepared runs/c \\
         --common input_px=160 head_epochs=0 epochs=3 \\
-        --variant 'layer decay' layer_decay=0.8 \\
+        --variant averaged ema_decay=0.99 \\
         --variant distilled 'teacher={run}/efficientnet_lite2/best.safetensors'
 
 `--common` holds for every training, `--variant NAME KEY=VALUE …` for one of them; a key with a dot is any `--set`, one

@@ -165,16 +165,6 @@ class TrainingSettings(Settings):
     ema_decay: float = Field(0.0, ge=0, lt=1)
     """Share of the running average of the weights that a step keeps; what is validated and saved is the average.
     0 takes the weights of the last step."""
-    layer_decay: float = Field(1.0, gt=0, le=1)
-    """Factor of the learning rate from one twelfth of the network's depth to the one below it; 1 is none."""
-    mixup: float = Field(0.0, ge=0)
-    """Mixup of pairs of pictures (Zhang et al. 2018), the parameter of its Beta distribution; 0 is none."""
-    cutmix: float = Field(0.0, ge=0)
-    """CutMix of pairs of pictures (Yun et al. 2019), likewise; with both, each batch gets either."""
-    focal_gamma: float = Field(0.0, ge=0)
-    """Weight of hard pictures in the training loss, (1 - p)^gamma (Lin et al. 2017); 0 weighs all alike."""
-    generator_balance: float = Field(0.0, ge=0, le=1)
-    """0 shows every picture once an epoch; 1 draws every generator (and source of photographs) equally often."""
     teacher: str | None = None
     """Detector of the same working folder, trained before, or path of a checkpoint, whose probabilities are learnt."""
     teacher_weight: float = Field(0.5, ge=0, le=1)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fakelens.core.imaging import to_model_input
-from fakelens.dataset.loader import EpochSampler, PlainImages, TrainingImages, drawing_weights, make_loader
+from fakelens.dataset.loader import EpochSampler, PlainImages, TrainingImages, make_loader
 from fakelens.dataset.store import ManifestRow, SplitData
 from fakelens.settings import AugmentationSettings
 
@@ -124,24 +124,3 @@ def test_loader_leaves_the_global_random_state_alone() -> None:
     before = torch.random.get_rng_state()
     list(make_loader(training(split()), 4, EpochSampler(NUM, 0, shuffle=True), 0))
     assert torch.equal(before, torch.random.get_rng_state())
-
-
-def test_balanced_drawing_shows_every_generator_equally_often() -> None:
-    """Two labels; the fakes of a common and a rare generator, nine to one."""
-    names = ["camera"] * 100 + ["common"] * 90 + ["rare"] * 10
-    rows = [
-        ManifestRow("train", i, int(name != "camera"), name, f"k{i}", "", "", i, "PNG", 1, 1, 1, 0.0, 0.0)
-        for i, name in enumerate(names)
-    ]
-    for balance, wanted in ((0.0, 0.05), (0.5, 0.125), (1.0, 0.25)):
-        weights = drawing_weights(rows, balance)
-        assert weights.sum() == pytest.approx(1)
-        assert weights[:100].sum() == pytest.approx(0.5)
-        assert weights[190:].sum() == pytest.approx(wanted)
-        sampler = EpochSampler(200, 0, shuffle=True, weights=weights)
-        drawn = []
-        for epoch in range(50):
-            sampler.set_epoch(epoch)
-            drawn += [index for _, index in sampler]
-        assert len(drawn) == 10_000
-        assert np.mean(np.array(drawn) >= 190) == pytest.approx(wanted, abs=0.02)

@@ -7,7 +7,7 @@ from fakelens.dataset.loader import EpochSampler
 from fakelens.detectors.checkpoint import build_network
 from fakelens.detectors.registry import discover
 from fakelens.settings import TrainingSettings
-from fakelens.training.phases import Phase, learning_rate_factor, parameter_groups, plan_phases, set_modes
+from fakelens.training.phases import Phase, learning_rate_factor, plan_phases, set_modes
 
 
 def test_two_phases_with_pretrained_weights() -> None:
@@ -44,24 +44,6 @@ def test_the_learning_rate_warms_up_to_its_peak(scheduler: str) -> None:
     assert max(factors) == 1.0
     assert factors[-1] == pytest.approx(1.0 if scheduler == "constant" else 0.01, abs=2e-3)
     assert factors[10:] == sorted(factors[10:], reverse=True)
-
-
-def test_layer_decay_falls_from_the_head_to_the_input() -> None:
-    network = torch.nn.Sequential(*(torch.nn.Linear(2, 2, bias=False) for _ in range(24)))
-    groups = parameter_groups(network, 1e-3, 0.5)
-    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
-    by_depth = [rates[id(parameter)] for parameter in network.parameters()]
-    assert by_depth == sorted(by_depth)
-    assert by_depth[-2:] == [1e-3, 1e-3]
-    assert by_depth[:2] == pytest.approx([1e-3 * 0.5**11] * 2)
-    assert groups[0]["lr"] == 1e-3
-
-
-def test_without_layer_decay_all_that_trains_is_one_group() -> None:
-    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
-    network[0].requires_grad_(False)
-    (group,) = parameter_groups(network, 1e-3, 1.0)
-    assert {id(p) for p in group["params"]} == {id(p) for p in network[1].parameters()}
 
 
 def test_phase_two_has_epochs_of_its_own() -> None:

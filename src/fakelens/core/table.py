@@ -1,12 +1,12 @@
-"""A table of words, as Markdown or HTML."""
+"""A table of words, and its Markdown."""
 
-import html
+import re
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table on its way to HTML or Markdown."""
+    """A table of words."""
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -17,12 +17,8 @@ class Table:
         return Table(head, tuple(rows))
 
     def markdown(self) -> str:
-        """GitHub's Markdown table."""
+        """GitHub's Markdown table; what would be markup in a name is escaped."""
         lines = [self.head, tuple("---" for _ in self.head), *self.rows]
-        return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-    def html(self) -> str:
-        """An HTML table; every cell escaped."""
-        head = "".join(f"<th scope=col>{html.escape(cell)}</th>" for cell in self.head)
-        rows = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in self.rows)
-        return f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        return "\n".join(
+            "| " + " | ".join(re.sub(r"([|*<\\])", r"\\\1", cell) for cell in line) + " |" for line in lines
+        )

@@ -1,16 +1,15 @@
 """Prepared splits as torch batches, every random number keyed by (seed, epoch, index)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fakelens.core.imaging import centre_crops
 from fakelens.dataset.augmentation import augment
-from fakelens.dataset.store import ManifestRow, SplitData
+from fakelens.dataset.store import SplitData
 from fakelens.settings import AugmentationSettings
 
 Item = tuple[torch.Tensor, torch.Tensor]
@@ -30,16 +29,15 @@ class EpochSampler(Sampler[tuple[int, int]]):
         shuffle: bool,
         rank: int = 0,
         num_processes: int = 1,
-        weights: npt.NDArray[np.float64] | None = None,
         first_epoch: int = 0,
         num_done: int = 0,
     ) -> None:
-        """With `weights`, (num_images,) summing to 1, a shuffled epoch draws with replacement.
+        """The epochs of all phases are one sequence, of which the engine's epoch 0 is `first_epoch`.
 
-        `first_epoch` is what the engine's epoch 0 is among the epochs of all phases. `num_done` of the phase's epochs
-        lie behind: workers ask for the next one's pictures before the engine says which epoch it is.
+        `num_done` of the phase's epochs lie behind: workers ask for the next one's pictures before the engine says
+        which epoch it is.
         """
-        self._num_images, self._seed, self._shuffle, self._weights = num_images, seed, shuffle, weights
+        self._num_images, self._seed, self._shuffle = num_images, seed, shuffle
         self._rank, self._num_processes = rank, num_processes
         self._first_epoch, self._epoch = first_epoch, first_epoch + num_done
 
@@ -53,30 +51,10 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = np.arange(self._num_images)
         if self._shuffle:
-            rng = np.random.default_rng((self._seed, 4, self._epoch))
-            order = (
-                rng.permutation(self._num_images)
-                if self._weights is None
-                else rng.choice(self._num_images, self._num_images, p=self._weights)
-            )
+            order = np.random.default_rng((self._seed, 4, self._epoch)).permutation(self._num_images)
         # Each process gets equally many: the first images stand in for the missing last ones.
         padded = np.resize(order, len(self) * self._num_processes)
         return iter([(self._epoch, int(index)) for index in padded[self._rank :: self._num_processes]])
-
-
-def drawing_weights(rows: Sequence[ManifestRow], balance: float) -> npt.NDArray[np.float64]:
-    """How often to draw each picture, (N,) summing to 1: both labels equally often.
-
-    Within a label, pictures of a group of n (a generator, a source of photographs) are drawn in proportion to
-    n^-balance: 1 is every group equally often.
-    """
-    groups = [f"{row.label} {row.generator}" for row in rows]
-    _, number, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    weights: npt.NDArray[np.float64] = counts[number].astype(np.float64) ** -balance
-    labels = np.array([row.label for row in rows])
-    for label in np.unique(labels):
-        weights[labels == label] /= weights[labels == label].sum()
-    return np.asarray(weights / weights.sum())
 
 
 class TrainingImages(Dataset[Item]):

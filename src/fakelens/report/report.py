@@ -1,7 +1,8 @@
-"""All detectors side by side: the stages' records in; `report/index.html` (self-contained) and `report.md` out."""
+"""The report of a run: `report.md`, and the same as the self-contained page `index.html`."""
 
 import base64
 import html
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,10 +30,10 @@ _PLOTS = {
     "plots/accuracy.png": "Accuracy",
     "plots/learning_rate.png": "Learning rate",
     "evaluation/plots/confusion_matrix.png": "Confusion matrix, test split",
-    "evaluation/plots/roc.png": "ROC",
-    "evaluation/plots/precision_recall.png": "Precision and recall",
-    "evaluation/plots/reliability.png": "Reliability: stated probability against what is",
-    "evaluation/plots/risk_coverage.png": "Wrong verdicts when only the surest pictures get one",
+    "evaluation/plots/roc.png": "ROC curve",
+    "evaluation/plots/precision_recall.png": "Precision–recall curve",
+    "evaluation/plots/reliability.png": "Reliability diagram",
+    "evaluation/plots/risk_coverage.png": "Risk–coverage curve",
     "evaluation/plots/robustness.png": "Robustness: what degradations cost",
     "evaluation/plots/samples.png": "Sample predictions, test split",
     "evaluation/plots/mistakes.png": "Worst mistakes, test split",
@@ -55,6 +56,11 @@ _DEMO = (
 )
 
 
+_RECIPE = "Recipe"
+_FOLDED = {
+    "All generators and sources": "Every generator's recall and every source's specificity",
+    _RECIPE: "The complete recipe",
+}
 _TEMPLATE = Path(__file__).with_name("report_template.html")
 
 
@@ -80,9 +86,10 @@ def write_report(workdir: Path, detectors: Sequence[DetectorSpec], recipe_yaml: 
     plot_tradeoff(tradeoff, points, "What ships: accuracy against time and size")
     _copy_plots(folder, entries)
     parts = _parts(data, entries)
-    write_text(folder / "report.md", _markdown(parts, entries, recipe_yaml))
+    markdown = _markdown(parts, entries, recipe_yaml)
+    write_text(folder / "report.md", markdown)
     page = folder / "index.html"
-    write_text(page, _page(parts, entries, tradeoff, recipe_yaml))
+    write_text(page, _page(markdown, folder))
     return page
 
 
@@ -295,76 +302,51 @@ def _plots(entry: Entry) -> dict[str, str]:
 
 
 def _markdown(parts: _Parts, entries: Sequence[Entry], recipe_yaml: str) -> str:
-    lines = ["# fakelens report", ""]
-    lines += [f"> **{notice}**\n" for notice in parts.notices]
-    lines += [
-        "## Comparison",
-        "",
-        parts.comparison.markdown(),
-        "",
-        *(f"- {note}" for note in parts.comparison_notes),
-        "",
-    ]
-    lines += [
-        "![accuracy against time and size](plots/tradeoff.png)",
-        "",
-        *(
-            line
-            for title, (said, table) in parts.judgement.items()
-            for line in (f"## {title}", "", said, "", table.markdown(), "")
-        ),
-        "## Exported files",
-        "",
-        parts.exports.markdown(),
-        "",
-    ]
+    blocks = ["# fakelens report", *(f"> **{notice}**" for notice in parts.notices)]
+    blocks += ["## Comparison", parts.comparison.markdown(), "\n".join(f"- {note}" for note in parts.comparison_notes)]
+    blocks += ["![Accuracy against time and size of what ships](plots/tradeoff.png)"]
+    for title, (words, table) in parts.judgement.items():
+        blocks += [f"## {title}", words, table.markdown()]
+    blocks += ["## Exported files", parts.exports.markdown()]
     for entry in entries:
-        lines += [f"## {entry.spec.display_name}", "", entry.exported.why + ".", ""]
-        lines += [f"![{words}](plots/{entry.spec.name}/{Path(name).name})\n" for name, words in _plots(entry).items()]
-    lines += [
-        "## Data",
-        "",
-        parts.data.markdown(),
-        "",
-        "## How it was made",
-        "",
-        parts.environment.markdown(),
-        "",
+        images = [
+            f"![{entry.spec.display_name}: {words}](plots/{entry.spec.name}/{Path(name).name})"
+            for name, words in _plots(entry).items()
+        ]
+        blocks += [f"## {entry.spec.display_name}", f"{entry.exported.why}.", "\n".join(images)]
+    blocks += ["## Data", parts.data.markdown(), "## How it was made", parts.environment.markdown()]
+    blocks += [
+        "## All generators and sources",
+        parts.all_groups.markdown(),
+        f"## {_RECIPE}",
+        f"```yaml\n{recipe_yaml}\n```",
     ]
-    lines += ["## All generators and sources", "", parts.all_groups.markdown(), ""]
-    lines += ["## Recipe", "", "```yaml", recipe_yaml, "```", ""]
-    return "\n".join(lines)
+    return "\n\n".join(blocks) + "\n"
 
 
-def _page(parts: _Parts, entries: Sequence[Entry], tradeoff: Path, recipe_yaml: str) -> str:
-    sections = []
-    for entry in entries:
-        pictures = "".join(
-            _figure(entry.folder.path / name, f"{entry.spec.display_name}: {w}") for name, w in _plots(entry).items()
-        )
-        why = html.escape(entry.exported.why)
-        sections.append(
-            f"<h2>{html.escape(entry.spec.display_name)}</h2><p>{why}.</p><div class=plots>{pictures}</div>"
-        )
-    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
-        notices="".join(f"<p class=notice role=note>{html.escape(notice)}</p>" for notice in parts.notices),
-        comparison=parts.comparison.html(),
-        notes="".join(f"<li>{html.escape(note)}</li>" for note in parts.comparison_notes),
-        tradeoff=_figure(tradeoff, "Accuracy against time and size of what ships"),
-        judgement="".join(
-            f"<h2>{html.escape(title)}</h2><p>{html.escape(said)}</p>{table.html()}"
-            for title, (said, table) in parts.judgement.items()
-        ),
-        all_groups=parts.all_groups.html(),
-        exports=parts.exports.html(),
-        detectors="".join(sections),
-        data=parts.data.html(),
-        environment=parts.environment.html(),
-        recipe=html.escape(recipe_yaml),
+def _page(markdown: str, folder: Path) -> str:
+    """The Markdown as one HTML page that holds its images."""
+    from markdown_it import MarkdownIt
+
+    renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
+    renderer.add_render_rule(
+        "image", lambda _, tokens, i, *__: _image(folder / tokens[i].attrs["src"], tokens[i].content)
     )
+    renderer.add_render_rule("table_open", lambda *_: "<div class=wide><table>")
+    renderer.add_render_rule("table_close", lambda *_: "</table></div>")
+    body = str(renderer.render(markdown))
+    for title, words in _FOLDED.items():
+        body = re.sub(
+            rf"(<h2>{title}</h2>)(.*?)(?=<h2>|\Z)",
+            rf"\1<details><summary>{words}</summary>\2</details>",
+            body,
+            flags=re.DOTALL,
+        )
+    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(body=body)
 
 
-def _figure(path: Path, words: str) -> str:
+def _image(path: Path, words: str) -> str:
+    """One image, its bytes in the page."""
     encoded = base64.b64encode(path.read_bytes()).decode()
     width = " class=full" if path.stem in _FULL_WIDTH else ""
     return f'<img{width} src="data:image/png;base64,{encoded}" alt="{html.escape(words)}">'

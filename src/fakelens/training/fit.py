@@ -20,7 +20,7 @@ from fakelens.core.memory import keep_freed_memory
 from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.core.records import CompressionResults, EpochRow, TrainResults
 from fakelens.core.run_folder import LAST
-from fakelens.dataset.loader import EpochSampler, PlainImages, TrainingImages, drawing_weights, make_loader
+from fakelens.dataset.loader import EpochSampler, PlainImages, TrainingImages, make_loader
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.checkpoint import CheckpointInfo
 from fakelens.detectors.network import LogitDetector
@@ -126,14 +126,13 @@ class Fitting:
         if workers is None:
             workers = available_cpus() // trainer.num_devices if _on_gpu(self.engine) else 0
         batch = min(settings.batch_size, len(train) // trainer.world_size)
-        weights = drawing_weights(train.rows, settings.generator_balance) if settings.generator_balance else None
         training = TrainingImages(train, px, self.engine.augmentation, self.seed)
         return (
             # BatchNorm cannot take a last batch of one image: an incomplete batch is left to the next epoch's order.
             make_loader(
                 training,
                 batch,
-                EpochSampler(len(train), self.seed, shuffle=True, weights=weights, **share, **epochs),
+                EpochSampler(len(train), self.seed, shuffle=True, **share, **epochs),
                 workers,
                 drop_last=True,
             ),

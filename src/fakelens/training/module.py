@@ -3,7 +3,6 @@
 from typing import Any, cast
 
 import lightning as L
-import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -19,58 +18,7 @@ from torchmetrics.classification import (
 
 from fakelens.detectors.network import LogitDetector
 from fakelens.settings import TrainingSettings
-from fakelens.training.phases import Phase, freeze, learning_rate_factor, parameter_groups, set_modes
-
-
-def mix(
-    images_nchw: torch.Tensor, targets: torch.Tensor, mixup: float, cutmix: float, rng: np.random.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mix each picture of a batch with another, and their targets in the same ratio.
-
-    Mixup (Zhang et al. 2018, arXiv 1710.09412) blends the pictures, CutMix (Yun et al. 2019, arXiv 1905.04899) puts a
-    rectangle of one into the other.
-
-    Args:
-        images_nchw: (N, 3, H, W).
-        targets: (N,) in [0, 1].
-        mixup: alpha of the Beta distribution of the ratio; 0 for none.
-        cutmix: the same for CutMix; with both, either is chosen with equal probability.
-        rng: decides everything.
-    """
-    ways = [(name, alpha) for name, alpha in (("mixup", mixup), ("cutmix", cutmix)) if alpha]
-    if not ways:
-        return images_nchw, targets
-    way, alpha = ways[int(rng.integers(len(ways)))]
-    kept = float(rng.beta(alpha, alpha))
-    other = torch.from_numpy(rng.permutation(len(targets))).to(targets.device)
-    if way == "mixup":
-        mixed = torch.lerp(images_nchw[other], images_nchw, kept)
-    else:
-        top, bottom, left, right = _rectangle(images_nchw.shape[2], images_nchw.shape[3], 1 - kept, rng)
-        mixed = images_nchw.clone()
-        mixed[:, :, top:bottom, left:right] = images_nchw[other][:, :, top:bottom, left:right]
-        kept = 1 - (bottom - top) * (right - left) / (images_nchw.shape[2] * images_nchw.shape[3])
-    return mixed, torch.lerp(targets[other], targets, kept)
-
-
-def _rectangle(height: int, width: int, area: float, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """A rectangle of this share of the area and the picture's shape, wholly inside it."""
-    tall, wide = round(height * area**0.5), round(width * area**0.5)
-    top, left = int(rng.integers(height - tall + 1)), int(rng.integers(width - wide + 1))
-    return top, top + tall, left, left + wide
-
-
-def focal_loss(logits: torch.Tensor, targets: torch.Tensor, gamma: float) -> torch.Tensor:
-    """Mean binary cross-entropy, each picture weighed by (1 - p)^gamma, p what its target is given (arXiv 1708.02002).
-
-    `targets` may be anything in [0, 1]; `gamma` 0 is plain cross-entropy.
-    """
-    losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    if gamma:
-        distance = (logits.detach().sigmoid() - targets).abs()
-        losses = losses * distance**gamma
-    return losses.mean()
-
+from fakelens.training.phases import Phase, freeze, learning_rate_factor, set_modes
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -87,7 +35,7 @@ def _metrics(prefix: str) -> MetricCollection:
 class DetectorModule(L.LightningModule):
     """Binary cross-entropy on logits; metrics over whole epochs, all processes together.
 
-    Smoothing, mixing, focal weights and a teacher act on the training loss only; validation sees plain labels and, if
+    Smoothing and a teacher act on the training loss only; validation sees plain labels and, if
     there is one, the running average of the weights.
     """
 
@@ -130,7 +78,7 @@ class DetectorModule(L.LightningModule):
         for teacher in self._teacher:
             teacher.to(self.device)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:  # noqa: ARG002  Lightning's signature
         settings = self._settings
         images, labels = _network_input(batch[0]), batch[1]
         targets = labels * (1 - settings.label_smoothing) + settings.label_smoothing / 2
@@ -138,10 +86,8 @@ class DetectorModule(L.LightningModule):
             with torch.no_grad():
                 taught = teacher(images).float().sigmoid()
             targets = torch.lerp(targets, taught, settings.teacher_weight)
-        rng = np.random.default_rng((self._seed, 11, self._epoch, batch_idx, self.global_rank))
-        mixed, targets = mix(images, targets, settings.mixup, settings.cutmix, rng)
-        logits = self.network(mixed)
-        loss = focal_loss(logits, targets, settings.focal_gamma)
+        logits = self.network(images)
+        loss = F.binary_cross_entropy_with_logits(logits, targets)
         self._train_metrics.update(logits.detach().float().sigmoid(), labels.long())
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=True)
         return loss
@@ -176,9 +122,9 @@ class DetectorModule(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         settings, phase = self._settings, self._phase
         cls = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
-        groups = parameter_groups(self.network, phase.learning_rate, settings.layer_decay)
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         # Not fused: Lightning refuses to clip gradients of a fused optimiser under fp16.
-        optimizer = cls(groups, lr=phase.learning_rate, weight_decay=settings.weight_decay)
+        optimizer = cls(trained, lr=phase.learning_rate, weight_decay=settings.weight_decay)
         num_steps = int(self.trainer.estimated_stepping_batches)
 
         def factor(step: int) -> float:

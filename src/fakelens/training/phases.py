@@ -2,14 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
 
 from fakelens.settings import TrainingSettings
 
 _FINAL_FRACTION = 0.01
-_DEPTHS = 12
 
 
 @dataclass(frozen=True)
@@ -70,19 +68,3 @@ def set_modes(network: nn.Module, head_prefix: str, phase: Phase) -> None:
             outermost = name.count(".") <= 1 and isinstance(module, nn.Dropout)
             if not (f"{name}.".startswith(head_prefix) or name in ("", "network") or outermost):
                 module.training = False
-
-
-def parameter_groups(network: nn.Module, learning_rate: float, layer_decay: float) -> list[dict[str, Any]]:
-    """The trainable parameters as an optimiser's groups, the learning rate falling from the head down to the input.
-
-    Layer-wise decay as in BEiT (Bao et al. 2022, arXiv 2106.08254), over twelfths of the network in the order in which
-    its parameters are registered, so that it needs no knowledge of any architecture.
-    """
-    parameters = list(network.parameters())
-    groups: dict[int, list[nn.Parameter]] = {}
-    for position, parameter in enumerate(parameters):
-        if parameter.requires_grad:
-            below_head = (len(parameters) - 1 - position) * _DEPTHS // len(parameters) if layer_decay < 1 else 0
-            groups.setdefault(below_head, []).append(parameter)
-    # The head first: its learning rate is the one that history and plots show.
-    return [{"params": groups[depth], "lr": learning_rate * layer_decay**depth} for depth in sorted(groups)]
