@@ -58,8 +58,7 @@ print(to_commented_yaml(recipe))
 
 # %%
 data = pipeline.prepare(workdir, recipe)
-print(data.results["description"], data.results["splits"], f"refused: {data.results['refused']}", sep="\n")
-print(data.results["audit"]["sentence"])
+print(data.description, data.splits, f"refused: {data.refused}", data.audit.sentence, sep="\n")
 
 # %% [markdown]
 # ## Three detectors
@@ -78,8 +77,8 @@ for spec in detectors:
 
 # %%
 for spec in detectors:
-    trained = pipeline.train(workdir, recipe, spec).results
-    print(f"{spec.display_name}: {trained['num_parameters']:,} parameters, {trained['num_epochs']} epochs")
+    trained = pipeline.train(workdir, recipe, spec)
+    print(f"{spec.display_name}: {trained.num_parameters:,} parameters, {trained.num_epochs} epochs")
 
 # %%
 for spec in detectors:
@@ -97,8 +96,8 @@ for spec in detectors:
 rows = shown(detectors, recipe)
 for spec in rows:
     if spec.full:
-        found = pipeline.compress(workdir, recipe, spec.full).results["compression"]
-        sizes = f"{found['full_int8_bytes'] / 1e6:.1f} → {found['int8_bytes'] / 1e6:.1f} MB"
+        compression = pipeline.compress(workdir, recipe, spec.full).compression
+        sizes = f"{compression.full_int8_bytes / 1e6:.1f} → {compression.int8_bytes / 1e6:.1f} MB"
         print(f"{spec.display_name}: {sizes} as static INT8")
 
 # %% [markdown]
@@ -119,9 +118,9 @@ for spec in rows:
 # %%
 for spec in rows:
     exported = pipeline.export(workdir, recipe, spec)
-    for variant in exported.results["variants"]:
-        print(f"{spec.name} {variant['name']}: {variant['size_bytes'] / 1e6:.2f} MB, {variant['latency_ms']:.1f} ms")
-    print(f"  {exported.results['why']}")
+    for variant in exported.variants:
+        print(f"{spec.name} {variant.name}: {variant.size_bytes / 1e6:.2f} MB, {variant.latency_ms:.1f} ms")
+    print(f"  {exported.why}")
 
 # %% [markdown]
 # ## Report and deployment folder

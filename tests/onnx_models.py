@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from fakelens.bundle.writer import ModelEntry, write_bundle
-from fakelens.core.records import Metrics
+from fakelens.core.records import GateResult, Metrics, Variant
 from fakelens.runtime.bundle import BundleAbout
 
 METADATA = {
@@ -39,6 +39,11 @@ FIGURES = Metrics(
     num_images=1800,
     confusion_matrix=((837, 63), (94, 806)),
 )
+GATE = GateResult(
+    max_difference=0.02, agreement=1.0, accuracy_drop=0.0, auc_drop=0.0, batch_difference=0.0, num_images=1800,
+    num_changed=0, num_lost=0, num_gained=0, metrics=FIGURES, reasons=(),
+)  # fmt: skip
+VARIANT = Variant("int8-static", "int8-static.onnx", 2_500_000, 3.6, passed=True, **vars(GATE), val=GATE)
 ABOUT = BundleAbout(
     description="balanced sample of OpenFake",
     licence="CC-BY-NC-4.0",

@@ -3,7 +3,7 @@
 import csv
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from PIL import Image
 
 from fakelens import pipeline
 from fakelens.core.artifacts import Stage, load_record, read_json
+from fakelens.core.records import ExportResults
 from fakelens.core.scoring import point_at, points_of
 from fakelens.detectors.registry import discover
 from fakelens.evaluation import robustness
@@ -21,6 +22,7 @@ from fakelens.evaluation.robustness import RobustnessScores
 from fakelens.evaluation.scores import Scores, read_columns
 from fakelens.recipes import RECIPES, shipped, shown
 from fakelens.runtime.detector import OnnxDetector
+from onnx_models import VARIANT
 
 DETECTORS = list(discover().values())
 SMOKE = RECIPES["smoke"]
@@ -190,9 +192,9 @@ def test_a_failed_gate_ships_fp32_and_says_why(own_run: Path) -> None:
     spec = DETECTORS[0]
     gate = SMOKE.export.gate.model_copy(update={"max_accuracy_drop": -1.0})  # nothing can pass this one
     export = SMOKE.export.model_copy(update={"gate": gate})
-    record = pipeline.export(own_run, SMOKE.model_copy(update={"export": export}), spec)
-    assert record.results["ships"] == "fp32"
-    assert "accuracy_drop" in record.results["why"]
+    exported = pipeline.export(own_run, SMOKE.model_copy(update={"export": export}), spec)
+    assert exported.ships == "fp32"
+    assert "accuracy_drop" in exported.why
     pipeline.bundle(own_run, SMOKE, [spec])
     assert read_json(own_run / "bundle" / "bundle.json")["models"][0]["variant"] == "fp32"
 
@@ -216,9 +218,9 @@ def test_a_folder_of_ones_own_pictures_runs_too(tmp_path: Path) -> None:
             Image.fromarray(pixels).save(folder / f"{number}.png")
     (tmp_path / "pictures" / "real" / "broken.png").write_bytes(b"not a picture")
     data = SMOKE.data.model_copy(update={"source": "folder", "path": str(tmp_path / "pictures"), "num_images": 28})
-    record = pipeline.prepare(tmp_path / "run", SMOKE.model_copy(update={"data": data}))
-    assert record.results["demo"] is False
-    assert record.results["generators"]["fake"] == {"some-generator": 14}
+    prepared = pipeline.prepare(tmp_path / "run", SMOKE.model_copy(update={"data": data}))
+    assert prepared.demo is False
+    assert prepared.generators["fake"] == {"some-generator": 14}
     shutil.rmtree(tmp_path / "pictures" / "fake")
     with pytest.raises(ValueError, match="fake"):
         pipeline.prepare(tmp_path / "run", SMOKE.model_copy(update={"data": data}))
@@ -237,10 +239,10 @@ def test_where_float_ships_the_run_says_so_with_its_size(tmp_path: Path) -> None
         ("int8-static", []),
         ("fp32", [f"{spec.display_name} ships in float, 80.2 MB: INT8 was refused"]),
     ):
-        variants = [{"name": ships, "size_bytes": 80_200_000}]
+        exported = replace(VARIANT, name=ships, size_bytes=80_200_000)
         stage = Stage("export", tmp_path / spec.name / "onnx", version=1, settings={}, inputs={})
         stage.begin()
-        stage.finish([], {"ships": ships, "why": "INT8 was refused", "variants": variants})
+        stage.finish([], asdict(ExportResults(ships, "INT8 was refused", (exported,), ())))
         assert pipeline.float_that_ships(tmp_path, SMOKE, [spec]) == told
 
 

@@ -172,9 +172,7 @@ def compress(
     detector: DetectorArgument,
     target_mb: Annotated[
         float | None,
-        typer.Option(
-            "--target-mb", metavar="MB", help="Size that the INT8 file may have (default: the detector's own)."
-        ),
+        typer.Option("--target-mb", metavar="MB", help="Maximum size of the INT8 file (default: the detector's own)."),
     ] = None,
     recipe: RecipeOption = None,
     workdir: WorkdirOption = None,
@@ -363,34 +361,30 @@ def benchmark(
     output: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where record and plot go (default: WORKDIR/benchmark).")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Few rounds, and without PyTorch's compiler.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Few rounds.")] = False,
     max_minutes: Annotated[
         float | None, typer.Option(help="No further round begins after this time (default: 10, with --quick 2).")
     ] = None,
 ) -> None:
-    """Time every exported file on this machine's CPU: latency, pictures a second, size, memory, beside PyTorch."""
+    """Time every exported file on this machine's CPU: latency, images per second, size, memory, beside PyTorch."""
     from dataclasses import replace
 
-    from fakelens.export import benchmark as pages
-    from fakelens.export.benchmark import QUICK, Effort, run_benchmark
-    from fakelens.export.contestants import bundled_files, exported_files
+    from fakelens.export import benchmark as benchmarks
 
     _, folder = _setup(recipe, set_, workdir)
-    effort = QUICK if quick else Effort()
+    effort = benchmarks.QUICK if quick else benchmarks.Effort()
     if max_minutes is not None:
         effort = replace(effort, limit_s=60 * max_minutes)
     names = [spec.name for spec in _specs(detectors)] if detectors else None
-    files = bundled_files(bundle) if bundle else exported_files(folder, names)
+    files = benchmarks.bundled_files(bundle) if bundle else benchmarks.exported_files(folder, names)
     with TerminalReporter() as reporter:
-        found = run_benchmark(files, effort, reporter=reporter)
+        result = benchmarks.run_benchmark(files, effort, reporter=reporter)
     place = output or RunFolder(bundle.resolve().parent if bundle else folder).benchmark
-    written = pages.write_benchmark(place, found)
-    print(pages.described(found))
-    for table in pages.tables(found.measured):
+    record = benchmarks.write_benchmark(place, result)
+    print(benchmarks.description(result))
+    for table in (benchmarks.main_table(result.measured), benchmarks.image_table(result.measured)):
         print_table(table.head, table.rows)
-    for absent in found.absent:
-        print(f"not timed: {absent.detector} {absent.name}: {absent.why}", file=sys.stderr)
-    print(f"\nEverything: {written}")
+    print(f"\nEverything: {record}")
 
 
 @app.command()

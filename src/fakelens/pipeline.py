@@ -6,9 +6,10 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fakelens.config import read_as
-from fakelens.core.artifacts import StageRecord, differences, load_record, read_json, write_bytes, write_text
+from fakelens.core.artifacts import differences, load_record, read_json, write_bytes, write_text
 from fakelens.core.errors import FakelensError
 from fakelens.core.lock import PARENT, hold
 from fakelens.core.progress import SILENT, Reporter
@@ -17,6 +18,9 @@ from fakelens.core.run_folder import RunFolder
 from fakelens.core.stopping import is_follower
 from fakelens.detectors.spec import DetectorSpec
 from fakelens.recipes import Recipe, recipe_path, save_recipe, shipped, shown, training_settings
+
+if TYPE_CHECKING:
+    from fakelens.dataset.store import PrepareResults
 
 
 def run(
@@ -126,7 +130,7 @@ def _check_data(workdir: Path, recipe: Recipe) -> None:
         )
 
 
-def prepare(workdir: Path, recipe: Recipe, *, force: bool = False, reporter: Reporter = SILENT) -> StageRecord:
+def prepare(workdir: Path, recipe: Recipe, *, force: bool = False, reporter: Reporter = SILENT) -> "PrepareResults":
     """Write `data/`."""
     from fakelens.dataset.stage import prepare
     from fakelens.dataset.store import PrepareResults
@@ -137,12 +141,12 @@ def prepare(workdir: Path, recipe: Recipe, *, force: bool = False, reporter: Rep
     reporter.say(f"prepare: {results.num_images} images in {folder} ({record.seconds:.0f} s)")
     for audit in results.audits.values():
         reporter.say(f"audit: {audit.warning or audit.sentence}")
-    return record
+    return results
 
 
 def train(
     workdir: Path, recipe: Recipe, spec: DetectorSpec, *, force: bool = False, reporter: Reporter = SILENT
-) -> StageRecord:
+) -> TrainResults:
     """Write `DETECTOR/best.safetensors` and what belongs to it."""
     from fakelens.training.stage import train
 
@@ -158,12 +162,12 @@ def train(
         f"train {spec.name}: {results.num_parameters:,} parameters, {start}, {results.num_epochs} epochs, "
         f"best validation AUC {results.best.val_auc:.3f} in epoch {results.best.epoch + 1} ({record.seconds:.0f} s)"
     )
-    return record
+    return results
 
 
 def compress(
     workdir: Path, recipe: Recipe, spec: DetectorSpec, *, force: bool = False, reporter: Reporter = SILENT
-) -> StageRecord:
+) -> TrainResults:
     """Write `DETECTOR_compact/best.safetensors` and what belongs to it."""
     from fakelens.compression.stage import compress
 
@@ -181,29 +185,30 @@ def compress(
         f"{compression.int8_bytes / 1e6:.2f} of {compression.full_int8_bytes / 1e6:.2f} MB, validation AUC "
         f"{results.best.val_auc:.3f} after {compression.full_best.val_auc:.3f} ({record.seconds:.0f} s)"
     )
-    return record
+    return results
 
 
 def evaluate(
     workdir: Path, recipe: Recipe, spec: DetectorSpec, *, force: bool = False, reporter: Reporter = SILENT
-) -> StageRecord:
+) -> dict[str, Metrics]:
     """Write `DETECTOR/evaluation/`."""
     from fakelens.evaluation.stage import evaluate
 
     with _working(workdir, recipe, reporter, data=True):
         record = evaluate(workdir, spec, recipe.evaluate, force=force, reporter=reporter)
     path = RunFolder(workdir).detector(spec.name).metrics
+    metrics = read_as(dict[str, Metrics], read_json(path), path)
     figures = (
         f"{name} accuracy {m.accuracy:.3f}, F1 {m.f1:.3f}, AUC {m.auc:.3f}, n={m.num_images}"
-        for name, m in read_as(dict[str, Metrics], read_json(path), path).items()
+        for name, m in metrics.items()
     )
     reporter.say(f"evaluate {spec.name}: {'; '.join(figures)} ({record.seconds:.0f} s)")
-    return record
+    return metrics
 
 
 def export(
     workdir: Path, recipe: Recipe, spec: DetectorSpec, *, force: bool = False, reporter: Reporter = SILENT
-) -> StageRecord:
+) -> ExportResults:
     """Write `DETECTOR/onnx/`."""
     from fakelens.export.stage import export
 
@@ -215,7 +220,7 @@ def export(
         f"export {spec.name}: {shipped.name} ships, {shipped.size_bytes / 1e6:.1f} MB, "
         f"{shipped.latency_ms:.1f} ms; {results.why} ({record.seconds:.0f} s)"
     )
-    return record
+    return results
 
 
 def bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, reporter: Reporter = SILENT) -> Path:

@@ -90,7 +90,7 @@ def test_a_killed_compression_goes_on_and_ends_the_same(trained_only: Path, fini
 def test_the_teacher_is_learnt_from(trained_only: Path) -> None:
     one_step = {"steps": 1}
     losses = [
-        pipeline.compress(trained_only, recipe(**one_step, teacher_weight=share), LARGE).results["best"]["train_loss"]
+        pipeline.compress(trained_only, recipe(**one_step, teacher_weight=share), LARGE).best.train_loss
         for share in (0.0, 1.0)
     ]
     assert losses[0] != losses[1]

@@ -214,7 +214,7 @@ def test_models_of_one_name_are_told_apart(tmp_path: Path) -> None:
     [
         ("missing.onnx", "cannot be read"),
         ("missing.safetensors", "train the detector first"),
-        ("model.pt", r"is no model: give a \.safetensors checkpoint, an \.onnx file or a bundle"),
+        ("model.pt", r"is not a model: give a \.safetensors checkpoint, an \.onnx file or a bundle"),
         ("", r"is not a bundle, it has no bundle\.json"),
     ],
 )

@@ -10,15 +10,14 @@ from PIL import Image
 
 from fakelens.core import imaging
 from fakelens.core.imaging import ImageRefused
-from fakelens.core.scoring import Scorer, Threshold, Verdict
+from fakelens.core.scoring import Threshold, Verdict
 from fakelens.runtime.detector import OnnxDetector
 from onnx_models import encoded, flat_picture, noise, onnx_bytes
 
 
 def test_what_it_knows_comes_from_the_file() -> None:
     detector = OnnxDetector(onnx_bytes({"fakelens.name": "other", "fakelens.threshold_fake": "0.75"}))
-    scorer: Scorer = detector
-    assert (scorer.name, scorer.input_px, detector.stored_px) == ("other", 224, 256)
+    assert (detector.name, detector.input_px, detector.stored_px) == ("other", 224, 256)
     assert detector.threshold == Threshold(0.4, 0.75)
     assert (detector.variant, detector.demo, detector.licence) == ("fp32", False, "CC-BY-NC-4.0")
     assert detector.metadata["fakelens.temperature"] == "1.0"

@@ -81,7 +81,7 @@ def test_a_threshold_edited_by_hand_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(format=1), "format is 1, this program reads 2"),
+        (lambda c: c.update(format=1), "format is 1, this program reads 3"),
         (lambda c: c.pop("format"), "format should be of type int, not None"),
         (lambda c: c.pop("models"), "models should be of type list"),
         (lambda c: c.update(models=[]), "at least one is needed"),

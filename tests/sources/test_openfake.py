@@ -191,7 +191,7 @@ def test_test_sets_are_read_from_their_own_files_without_asking_again(hub: Hub) 
 def test_endpoint_comes_from_the_environment(hub: Hub, tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path\n"
-        "from fakelens.sources.base import SourceSettings as S; from fakelens.sources.openfake import OpenFakeSource\n"
+        "from fakelens.settings import SourceSettings as S; from fakelens.sources.openfake import OpenFakeSource\n"
         "blocks = OpenFakeSource(S(num_shards=1)).catalogue(); spool = Path(sys.argv[1])\n"
         "sum(blocks[0].reader.download(spool)); pictures = blocks[0].reader.images(spool, [0, 3])\n"
         "print(sum(len(block.rows) for block in blocks), sum(map(len, pictures)))"

@@ -1,12 +1,11 @@
-"""What a score means: the Scorer protocol, and from a probability to a verdict."""
+"""The meaning of a score: thresholds, operating points, verdicts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 from fakelens.core.errors import FakelensError
-from fakelens.core.imaging import ImageF32
 
 # The numeric label of each class; `probability` is always that of FAKE.
 REAL, FAKE = 0, 1
@@ -100,14 +99,3 @@ def point_at(points: Sequence[OperatingPoint], rate: float | None) -> OperatingP
             return point
     known = ", ".join(f"{p.false_positive_rate:g}" for p in points if p.false_positive_rate is not None) or "none"
     raise FakelensError(f"no threshold was kept for a false-positive rate of {rate}: there are {known}")
-
-
-class Scorer(Protocol):
-    """Anything that gives probabilities: a torch checkpoint and an ONNX file score alike."""
-
-    name: str
-    input_px: int
-
-    def score(self, images_nchw: ImageF32) -> ImageF32:
-        """(N, 3, input_px, input_px) float32 RGB in [0, 1] to (N,) probabilities that the image is fake."""
-        ...

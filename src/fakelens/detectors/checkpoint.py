@@ -84,7 +84,7 @@ def load_checkpoint(path: Path) -> tuple[LogitDetector, CheckpointInfo]:
 
 
 class TorchScorer:
-    """A checkpoint as a `core.scoring.Scorer`; also gives logits, which calibration needs."""
+    """A checkpoint that scores images: logits, which calibration needs."""
 
     def __init__(self, network: LogitDetector, info: CheckpointInfo, device: str | None = None) -> None:
         self.name, self.input_px = info.detector, info.settings.input_px
@@ -96,10 +96,6 @@ class TorchScorer:
         with torch.inference_mode():
             result: Any = self._network(torch.from_numpy(images_nchw).to(self._device)).float().cpu().numpy()
         return np.asarray(result, dtype=np.float32)
-
-    def score(self, images_nchw: ImageF32) -> ImageF32:
-        """(N, 3, S, S) float32 in [0, 1] to (N,) uncalibrated probabilities that the image is fake."""
-        return np.asarray(1 / (1 + np.exp(-self.logits(images_nchw))), dtype=np.float32)
 
 
 def fit_widths(network: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:

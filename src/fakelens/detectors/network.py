@@ -108,7 +108,7 @@ def weights_from_hub(repository: str) -> Iterator[None]:
         # timm and transformers wrap the hub's errors in OSError, RuntimeError or their own, without a common base.
         reason = str(error).strip().splitlines()
         raise FakelensError(
-            f"the pretrained weights {repository} cannot be had "
+            f"the pretrained weights {repository} could not be downloaded "
             f"({type(error).__name__}: {reason[0] if reason else 'no reason given'}). "
             "Check the network, HF_ENDPOINT and HF_TOKEN and run again, or train from scratch with --no-pretrained"
         ) from error

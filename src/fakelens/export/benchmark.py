@@ -1,41 +1,73 @@
-"""The benchmark of exported files: latency, size and memory on this CPU, side by side."""
+"""The benchmark of exported files: latency, size and memory on this CPU, side by side, and beside PyTorch."""
 
 import io
 import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from fakelens.config import read_as
 from fakelens.core import imaging
-from fakelens.core.artifacts import environment, write_json
+from fakelens.core.artifacts import environment, load_record, write_json
 from fakelens.core.cpus import available_cpus
+from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import ImageF32
 from fakelens.core.progress import SILENT, Reporter, Task
-from fakelens.core.scoring import Scorer
+from fakelens.core.records import ExportResults
+from fakelens.core.run_folder import RunFolder
 from fakelens.core.table import Table
 from fakelens.evaluation.plots import new_figure, save_figure
-from fakelens.export.contestants import DEFAULT_DYNAMIC, EAGER, Absent, Contestant, Exported, Score, contestants
 from fakelens.export.isolated import IsolatedCost, isolated_cost
+from fakelens.runtime.bundle import Bundle
 from fakelens.runtime.detector import OnnxDetector
 
+EAGER = "PyTorch eager"
 THREADS, BATCHES = (1, 2), (1, 8, 32)
-
-
+_FP32 = "fp32"
 _WARMUP, _ROUNDS = 5, 31
-
-
 _RUNS_A_TURN = 3
-
-
 # Shares of the time limit: a part that has used its share ends after the round that is under way.
-_SHARES = {"threads": 0.3, "batches": 0.25, "picture": 0.1}
+_SHARES = {"threads": 0.3, "batches": 0.25, "image": 0.1}
+_FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp")
+_NONE = "–"
+_SIZE_PX = (4000, 3000)  # 12 megapixels, as telephones take
+_DOUBLINGS = 5
+# A photograph's amplitude falls as one over frequency: each halving of scale halves it.
+_COARSEST = 48.0
+
+Score = Callable[[ImageF32], Any]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One ONNX file of one detector."""
+
+    detector: str
+    variant: str
+    path: Path
+    accuracy: float | None
+    """On the test split; None where no record says it."""
+    checkpoint: Path | None = None
+    """What it was exported from, where that is at hand."""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Something that scores images; `open` gives (N, 3, S, S) -> probabilities on that many threads."""
+
+    detector: str
+    name: str
+    input_px: int
+    open: Callable[[int], Score]
+    exported: Exported | None = None
+    """The file; None for PyTorch, which is only compared with."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +75,16 @@ class Effort:
     """How much is measured."""
 
     rounds: int = 15
-    """Turns of each contestant, of three timed runs each."""
+    """Turns of each runner, of three timed runs each."""
     batch_rounds: int = 3
     """Turns at each batch size."""
     processes: int = 3
     """New processes for each file."""
     limit_s: float = 600.0
     """After this time no further round begins; one round of everything is always made."""
-    compiled: bool = True
-    """Whether PyTorch's compiler is tried, which takes a minute or more for each detector."""
 
 
-QUICK = Effort(rounds=3, batch_rounds=1, processes=1, limit_s=120.0, compiled=False)
+QUICK = Effort(rounds=3, batch_rounds=1, processes=1, limit_s=120.0)
 
 
 @dataclass(frozen=True)
@@ -83,7 +113,7 @@ class EndToEnd:
 
 @dataclass(frozen=True)
 class Measured:
-    """One contestant's figures; those that only a file has are None for the others."""
+    """One runner's figures; those that only a file has are None for PyTorch."""
 
     detector: str
     name: str
@@ -101,52 +131,85 @@ class Measured:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Everything that was measured, and what was not."""
+    """Everything that was measured."""
 
     measured: Sequence[Measured]
-    absent: Sequence[Absent]
     effort: Effort
     seconds: float
-    picture: str = field(default="")
+    image: str
+
+
+def exported_files(workdir: Path, detectors: Sequence[str] | None) -> list[Exported]:
+    """Every ONNX file of these detectors in a working folder, None being all that it has files of.
+
+    Raises:
+        FakelensError: when there is none.
+    """
+    run, files = RunFolder(workdir), []
+    names = sorted(path.parent.name for path in workdir.glob("*/onnx")) if detectors is None else detectors
+    for name in names:
+        folder = run.detector(name)
+        accuracies: dict[str, float] = {}
+        if folder.export_record.exists():
+            results = read_as(ExportResults, load_record(folder.export_record).results, folder.export_record)
+            accuracies = {variant.file: variant.metrics.accuracy for variant in results.variants}
+        checkpoint = folder.best if folder.best.exists() else None
+        for path in sorted(folder.onnx.glob("*.onnx")):
+            files.append(Exported(name, path.stem, path, accuracies.get(path.name), checkpoint))
+    if not files:
+        raise FakelensError(f"nothing is exported in {workdir}: run `fakelens run` or `fakelens export DETECTOR` first")
+    return files
+
+
+def bundled_files(folder: Path) -> list[Exported]:
+    """The models of a bundle, each checked against `bundle.json`.
+
+    Raises:
+        ValueError: when the folder is no bundle or a file is not the one that it describes.
+    """
+    bundle = Bundle.open(folder, num_threads=1)
+    for model in bundle.models:
+        bundle.detector(model.name)
+    return [Exported(m.name, m.variant, folder / m.file, m.metrics.accuracy) for m in bundle.models]
 
 
 def run_benchmark(files: Sequence[Exported], effort: Effort, *, reporter: Reporter = SILENT) -> Benchmark:
-    """Time all files, and beside them the other ways to run the same detectors.
+    """Time all files, and PyTorch beside them where the checkpoint is at hand.
 
     Raises:
-        ValueError: when a file or checkpoint cannot be loaded.
+        FakelensError: when a file or checkpoint cannot be loaded.
     """
     started_s = time.monotonic()
     jpeg = large_jpeg(0)
     with tempfile.TemporaryDirectory(prefix="fakelens-") as folder:
-        picture = Path(folder) / "picture.jpg"
-        picture.write_bytes(jpeg)
+        path = Path(folder) / "image.jpg"
+        path.write_bytes(jpeg)
         with reporter.task("Loading each file in a process of its own", len(files) * effort.processes) as task:
-            fresh = {file: _fresh(file, picture, effort.processes, task) for file in files}
-        found = list(contestants(files, Path(folder), compiled=effort.compiled))
-        runners = [one for one in found if isinstance(one, Contestant)]
-        latency = {threads: _latencies(runners, threads, effort, reporter) for threads in THREADS}
-        speed = {batch: _rates(runners, batch, effort, reporter) for batch in BATCHES}
+            costs = {file: _cost(file, path, effort.processes, task) for file in files}
+    runners = [_file_runner(file) for file in files]
+    runners += [_eager_runner(file, file.checkpoint) for file in files if file.variant == _FP32 and file.checkpoint]
+    latency = {str(threads): _latencies(runners, threads, effort, reporter) for threads in THREADS}
+    speed = {str(batch): _rates(runners, batch, effort, reporter) for batch in BATCHES}
     stages = _end_to_end(files, jpeg, effort, reporter)
-    measured = [
-        _measured(
-            one,
-            {str(threads): times[i] for threads, times in latency.items() if i in times},
-            {str(batch): rates[i] for batch, rates in speed.items() if i in rates},
-            fresh,
-            stages,
-        )
-        for i, one in enumerate(runners)
-    ]
-    absent = [one for one in found if isinstance(one, Absent)]
+    measured = []
+    for i, runner in enumerate(runners):
+        latencies = {threads: times[i] for threads, times in latency.items()}
+        rates = {batch: rates[i] for batch, rates in speed.items() if i in rates}
+        one = Measured(runner.detector, runner.name, latencies, rates)
+        if file := runner.exported:
+            one = Measured(
+                runner.detector, runner.name, latencies, rates, file.path.name, file.path.stat().st_size,
+                file.accuracy, costs[file].load_ms, costs[file].peak_mb, stages[file],
+            )  # fmt: skip
+        measured.append(one)
     words = f"self-made JPEG, 4000×3000 px, {len(jpeg) / 1e6:.2f} MB, seed 0"
-    return Benchmark(measured, absent, effort, round(time.monotonic() - started_s, 1), words)
+    return Benchmark(measured, effort, round(time.monotonic() - started_s, 1), words)
 
 
-def median_latencies_ms(scorers: Mapping[str, Scorer], rounds: int = _ROUNDS) -> dict[str, float]:
-    """Median time of one picture for each scorer; their runs alternate, so that a noisy machine hits all alike."""
-    runs = {name: _on_noise(scorer.score, 1, scorer.input_px) for name, scorer in scorers.items()}
-    times: dict[str, list[float]] = {name: [] for name in scorers}
+def median_latencies_ms(detectors: Mapping[str, OnnxDetector], rounds: int = _ROUNDS) -> dict[str, float]:
+    """Median time of one image for each detector; their runs alternate, so that a noisy machine hits all alike."""
+    runs = {name: _on_noise(detector.score, 1, detector.input_px) for name, detector in detectors.items()}
+    times: dict[str, list[float]] = {name: [] for name in detectors}
     for number in range(_WARMUP + rounds):
         for name, run in runs.items():
             elapsed = _timed_ms(run)
@@ -155,18 +218,43 @@ def median_latencies_ms(scorers: Mapping[str, Scorer], rounds: int = _ROUNDS) ->
     return {name: round(float(np.median(values)), 3) for name, values in times.items()}
 
 
-def _fresh(file: Exported, picture: Path, processes: int, task: Task) -> IsolatedCost:
-    found = []
+def _file_runner(file: Exported) -> Runner:
+    def open_file(num_threads: int) -> Score:
+        return OnnxDetector(file.path, num_threads=num_threads).score
+
+    return Runner(file.detector, file.variant, OnnxDetector(file.path, num_threads=1).input_px, open_file, file)
+
+
+def _eager_runner(file: Exported, checkpoint: Path) -> Runner:
+    import torch
+
+    from fakelens.detectors.checkpoint import load_checkpoint
+
+    network, info = load_checkpoint(checkpoint)
+
+    def open_network(num_threads: int) -> Score:
+        def score(images_nchw: ImageF32) -> Any:
+            torch.set_num_threads(num_threads)
+            with torch.inference_mode():
+                return network(torch.from_numpy(images_nchw))
+
+        return score
+
+    return Runner(file.detector, EAGER, info.settings.input_px, open_network)
+
+
+def _cost(file: Exported, image: Path, processes: int, task: Task) -> IsolatedCost:
+    costs = []
     for _ in range(processes):
-        found.append(isolated_cost(file.path, picture))
+        costs.append(isolated_cost(file.path, image))
         task.advance()
-    load_ms, peak_mb = (statistics.median(getattr(one, name) for one in found) for name in ("load_ms", "peak_mb"))
+    load_ms, peak_mb = (statistics.median(getattr(one, name) for one in costs) for name in ("load_ms", "peak_mb"))
     return IsolatedCost(load_ms, peak_mb)
 
 
-def _latencies(runners: Sequence[Contestant], threads: int, effort: Effort, reporter: Reporter) -> dict[int, Timing]:
-    """Timings by position in `runners`, of those that can run on so many threads."""
-    runs = {i: _on_noise(one.open(threads), 1, one.input_px) for i, one in enumerate(runners) if threads in one.threads}
+def _latencies(runners: Sequence[Runner], threads: int, effort: Effort, reporter: Reporter) -> dict[int, Timing]:
+    """Timings by position in `runners`."""
+    runs = {i: _on_noise(runner.open(threads), 1, runner.input_px) for i, runner in enumerate(runners)}
     limit_s = effort.limit_s * _SHARES["threads"]
     times = _in_turns(runs, effort.rounds, limit_s, f"Timing, threads: {threads}", reporter)
     return {i: Timing(_percentile(values, 50), _percentile(values, 95), len(values)) for i, values in times.items()}
@@ -176,9 +264,9 @@ def _percentile(values: Sequence[float], q: int) -> float:
     return round(float(np.percentile(values, q)), 3)
 
 
-def _rates(runners: Sequence[Contestant], batch: int, effort: Effort, reporter: Reporter) -> dict[int, float]:
-    """Pictures a second on one thread by position in `runners`; the others are only compared with, at batch 1."""
-    runs = {i: _on_noise(one.open(1), batch, one.input_px) for i, one in enumerate(runners) if one.exported}
+def _rates(runners: Sequence[Runner], batch: int, effort: Effort, reporter: Reporter) -> dict[int, float]:
+    """Images per second on one thread by position in `runners`; PyTorch is only compared with at batch 1."""
+    runs = {i: _on_noise(runner.open(1), batch, runner.input_px) for i, runner in enumerate(runners) if runner.exported}
     limit_s = effort.limit_s * _SHARES["batches"] / len(BATCHES)
     times = _in_turns(runs, effort.batch_rounds, limit_s, f"Timing, batch size: {batch}", reporter)
     return {i: round(1000 * batch / float(np.median(values)), 2) for i, values in times.items()}
@@ -204,7 +292,7 @@ def _in_turns(
 def _end_to_end(files: Sequence[Exported], jpeg: bytes, effort: Effort, reporter: Reporter) -> dict[Exported, EndToEnd]:
     detectors = {file: OnnxDetector(file.path, num_threads=1) for file in files}
     times: dict[Exported, list[dict[str, float]]] = {file: [] for file in files}
-    until_s = time.monotonic() + effort.limit_s * _SHARES["picture"]
+    until_s = time.monotonic() + effort.limit_s * _SHARES["image"]
     with reporter.task("Timing a 12-megapixel picture", effort.rounds * len(files)) as task:
         for number in range(effort.rounds):
             if number and time.monotonic() > until_s:
@@ -245,22 +333,6 @@ def _model_input(detector: OnnxDetector, picture: Image.Image) -> ImageF32:
     return imaging.to_model_input(imaging.to_square(picture)[None], detector.input_px)
 
 
-def _measured(
-    one: Contestant,
-    latency: Mapping[str, Timing],
-    images_per_s: Mapping[str, float],
-    fresh: Mapping[Exported, IsolatedCost],
-    stages: Mapping[Exported, EndToEnd],
-) -> Measured:
-    file = one.exported
-    if file is None:
-        return Measured(one.detector, one.name, latency, images_per_s)
-    return Measured(
-        one.detector, one.name, latency, images_per_s, file.path.name, file.path.stat().st_size, file.accuracy,
-        fresh[file].load_ms, fresh[file].peak_mb, stages[file],
-    )  # fmt: skip
-
-
 def _on_noise(score: Score, batch: int, input_px: int) -> Callable[[], Any]:
     images_nchw = np.random.default_rng(0).random((batch, 3, input_px, input_px), dtype=np.float32)
     return lambda: score(images_nchw)
@@ -270,16 +342,6 @@ def _timed_ms(run: Callable[[], object]) -> float:
     started_s = time.perf_counter()
     run()
     return (time.perf_counter() - started_s) * 1000
-
-
-_SIZE_PX = (4000, 3000)  # 12 megapixels, as telephones take
-
-
-_DOUBLINGS = 5
-
-
-# A photograph's amplitude falls as one over frequency: each halving of scale halves it.
-_COARSEST = 48.0
 
 
 def large_jpeg(seed: int, size_px: tuple[int, int] = _SIZE_PX) -> bytes:
@@ -297,64 +359,6 @@ def large_jpeg(seed: int, size_px: tuple[int, int] = _SIZE_PX) -> bytes:
     return buffer.getvalue()
 
 
-_FP32, _STATIC, _COMPACT = "fp32", "int8-static", "_compact"
-
-
-_FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp")
-
-
-_NONE = "–"
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """How many times one thing takes what another does, from the medians on one thread at batch 1."""
-
-    detector: str
-    what: str
-    value: float
-    wanted: str
-    reached: bool
-
-
-def ratios(measured: Sequence[Measured]) -> list[Ratio]:
-    """Every ratio for which both sides were measured."""
-    found = []
-    for detector in dict.fromkeys(one.detector for one in measured):
-        own = {one.name: one for one in measured if one.detector == detector}
-        if _STATIC not in own:
-            continue
-        static = own[_STATIC]
-        for other, words, wanted in (
-            (own.get(_FP32), "fp32 / static INT8", 2.0),
-            (own.get(DEFAULT_DYNAMIC), f"{DEFAULT_DYNAMIC} / static INT8", 10.0),
-            (own.get(EAGER), f"{EAGER} / static INT8", 3.0),
-            (
-                _named(measured, detector.removesuffix(_COMPACT), detector),
-                "fp32 of the full detector / static INT8",
-                4.0,
-            ),
-        ):
-            if other is not None:
-                value = other.latency["1"].p50_ms / static.latency["1"].p50_ms
-                found.append(Ratio(detector, words, round(value, 2), f">= {wanted:g}", value >= wanted))
-        found += _whole_way(static)
-    return found
-
-
-def _named(measured: Sequence[Measured], detector: str, compact: str) -> Measured | None:
-    """The fp32 file of the detector that `compact` was made from."""
-    return next((one for one in measured if (one.detector, one.name) == (detector, _FP32) != (compact, _FP32)), None)
-
-
-def _whole_way(one: Measured) -> Iterator[Ratio]:
-    if one.end_to_end is not None:
-        stages = one.end_to_end
-        value = stages.total_ms / (stages.decode_ms + stages.inference_ms)
-        words = "12 MP JPEG to verdict / Pillow's decoding and inference alone"
-        yield Ratio(one.detector, words, round(value, 2), "<= 1.3", value <= 1.3)
-
-
 def machine() -> dict[str, Any]:
     """The processor, what it can do for INT8, the CPUs that could be used, and versions."""
     info = Path("/proc/cpuinfo")
@@ -363,27 +367,22 @@ def machine() -> dict[str, Any]:
     return {**environment(), "cpus_available": available_cpus(), "flags": flags}
 
 
-def write_benchmark(folder: Path, found: Benchmark) -> Path:
+def write_benchmark(folder: Path, result: Benchmark) -> Path:
     """Write `benchmark.json` and `benchmark.png`; returns the former, which is written last."""
-    plot_benchmark(folder / "benchmark.png", found.measured)
-    record = {"machine": machine(), **asdict(found), "ratios": [asdict(ratio) for ratio in ratios(found.measured)]}
-    write_json(folder / "benchmark.json", record)
+    plot_benchmark(folder / "benchmark.png", result.measured)
+    write_json(folder / "benchmark.json", {"machine": machine(), **asdict(result)})
     return folder / "benchmark.json"
 
 
-def described(found: Benchmark) -> str:
-    """The processor and the picture, in one line."""
+def description(result: Benchmark) -> str:
+    """The processor and the image, in one line."""
     about = machine()
-    return f"{about['cpu']}, {about['cpus_available']} CPUs; {found.picture}"
-
-
-def tables(measured: Sequence[Measured]) -> tuple[Table, ...]:
-    """All that the terminal shows."""
-    return main_table(measured), picture_table(measured), ratio_table(ratios(measured))
+    return f"{about['cpu']}, {about['cpus_available']} CPUs; {result.image}"
 
 
 def main_table(measured: Sequence[Measured]) -> Table:
-    """Every contestant: size, loading, memory, latency and pictures a second."""
+    """Every runner: size, loading, memory, latency, speed beside fp32's, and images per second."""
+    fp32 = {one.detector: one.latency["1"].p50_ms for one in measured if one.name == _FP32}
     columns: dict[str, Callable[[Measured], str]] = {
         "Detector": lambda one: one.detector,
         "Variant": lambda one: one.name,
@@ -391,6 +390,7 @@ def main_table(measured: Sequence[Measured]) -> Table:
         "MB": lambda one: _words(one.size_bytes and one.size_bytes / 1e6, 2),
         "Load ms": lambda one: _words(one.load_ms, 0),
         "Peak MB": lambda one: _words(one.peak_mb, 0),
+        "× fp32": lambda one: _words(fp32[one.detector] / one.latency["1"].p50_ms if one.detector in fp32 else None, 2),
     }
     for threads in map(str, THREADS):
         columns[f"p50/p95 ms, {threads} thr."] = lambda one, threads=threads: _timing(one, threads)  # type: ignore[misc]
@@ -399,22 +399,14 @@ def main_table(measured: Sequence[Measured]) -> Table:
     return Table(tuple(columns), tuple(tuple(cell(one) for cell in columns.values()) for one in measured))
 
 
-def picture_table(measured: Sequence[Measured]) -> Table:
-    """Where the time of a 12-megapixel picture goes, for each file."""
+def image_table(measured: Sequence[Measured]) -> Table:
+    """Where the time of a 12-megapixel image goes, for each file."""
     head = ("Detector", "Variant", "Decode ms", "Resize ms", "Crop + JPEG ms", "Inference ms", "Total ms")
     rows = []
     for one in measured:
         if one.end_to_end is not None:
             rows.append((one.detector, one.name, *(_words(value, 2) for value in asdict(one.end_to_end).values())))
     return Table(head, tuple(rows))
-
-
-def ratio_table(found: Sequence[Ratio]) -> Table:
-    """The ratios beside the figures to reach."""
-    rows = tuple(
-        (one.detector, one.what, f"{one.value:.2f}", one.wanted, "yes" if one.reached else "no") for one in found
-    )
-    return Table(("Detector", "Ratio", "Measured", "Wanted", "Reached"), rows)
 
 
 def plot_benchmark(path: Path, measured: Sequence[Measured]) -> Path:

@@ -168,7 +168,7 @@ def open_models(paths: Iterable[Path]) -> tuple[OpenedModel, ...]:
     """Every model that the paths name; a bundle is all of its models.
 
     Raises:
-        ValueError: naming the path and the remedy, when one is no model, damaged, or given twice.
+        ValueError: naming the path and the remedy, when one is not a model, damaged, or given twice.
     """
     return _told_apart([model for path in paths for model in _open(path)])
 
@@ -181,7 +181,7 @@ def _open(path: Path) -> list[OpenedModel]:
         return [_of_onnx(OnnxDetector(_checked(path, path.with_name("export.json"))), path)]
     if path.suffix == ".safetensors":
         return [_of_checkpoint(path)]
-    raise FakelensError(f"{path} is no model: give a .safetensors checkpoint, an .onnx file or a bundle's folder")
+    raise FakelensError(f"{path} is not a model: give a .safetensors checkpoint, an .onnx file or a bundle's folder")
 
 
 def _of_onnx(detector: OnnxDetector, path: Path) -> OpenedModel:

@@ -157,7 +157,7 @@ def main_table(found: Against) -> Table:
 def points_table(found: Against) -> Table:
     """What each system's thresholds, chosen on validation, do here."""
     head = (
-        "System", "Thresholds chosen for", "Photograph below", "Fake from", "False positives", "Recall",
+        "System", "Thresholds chosen for", "Lower threshold", "Upper threshold", "False-positive rate", "Recall",
         "Gets a verdict", "Of those wrong",
     )  # fmt: skip
     rows = [

@@ -51,8 +51,8 @@ def with_interval(block: SetMetrics, rate: str) -> str:
 def thresholds_table(entries: Sequence[Entry]) -> Table:
     """Where the lines are drawn, and what each does on every set."""
     head = (
-        "Detector", "Threshold chosen", "Photograph below", "AI-generated from", "Set",
-        "Photographs called AI-generated", "AI-generated found", "Get a verdict", "Wrong among these",
+        "Detector", "Threshold chosen for", "Lower threshold", "Upper threshold", "Set",
+        "False-positive rate", "Recall", "Coverage", "Selective risk",
     )  # fmt: skip
     rows = [
         (

@@ -31,7 +31,7 @@ class Prediction:
 
 
 class OnnxDetector:
-    """A `core.scoring.Scorer` over one ONNX file; what it needs to know travels in the file's metadata."""
+    """One ONNX file that scores images; what it needs to know travels in the file's metadata."""
 
     def __init__(self, model: bytes | Path, *, num_threads: int | None = None) -> None:
         """Load a file that `fakelens export` wrote, or its bytes; by default one thread for each CPU that may be used.
