@@ -13,7 +13,7 @@ import pytest
 
 from fakelens import pipeline
 from fakelens.config import with_overrides
-from fakelens.core.artifacts import load_record, read_json
+from fakelens.core.artifacts import Stage, load_record, read_json
 from fakelens.core.errors import DamagedFileError, FakelensError, OtherDataError
 from fakelens.core.progress import Silent
 from fakelens.detectors.checkpoint import load_checkpoint
@@ -264,3 +264,79 @@ def test_records_are_compared_without_their_place(run: Path, finished: Path) -> 
     assert record == load_record(finished / "data" / "prepare.json")
     assert record.folder != load_record(finished / "data" / "prepare.json").folder
     assert dataclasses.replace(record, seconds=-1) != record
+
+
+def contents(workdir: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(workdir).as_posix(): path.read_bytes()
+        for path in workdir.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "options"),
+    [
+        (("train.accelerator=quantum",), {"force": True}),
+        (("train.accelerator=quantum", "train.seed=5"), {}),
+        (("train.logger=wandb", "train.seed=5"), {}),
+        ((f"detectors.{SPEC.name}.teacher={SPEC.name}",), {}),
+    ],
+)
+def test_a_training_that_is_refused_leaves_the_folder_as_it_was(
+    run: Path, changes: tuple[str, ...], options: dict[str, bool]
+) -> None:
+    before = contents(run)
+    with pytest.raises(FakelensError):
+        stages(run, smoke(*changes), "train", **options)
+    after = contents(run)
+    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    assert changed <= {"recipe.yaml"}
+    stages(run, smoke(), "train", "evaluate", "export")  # finished still
+    assert contents(run).keys() == before.keys()
+
+
+def test_a_refused_run_leaves_the_recipe_of_the_data_that_it_prepared(run: Path) -> None:
+    diverging = smoke("data.num_images=60", f"detectors.{SPEC.name}.learning_rate=1e30")
+    with pytest.raises(FakelensError):
+        pipeline.run(run, diverging, [SPEC])
+    left, _ = recipe_for(None, run)
+    assert (left.data.num_images, left.detectors) == (60, {})
+    stages(run, left, "train")
+
+
+def test_a_changed_digit_of_a_records_key_is_found_and_moves_nothing(run: Path) -> None:
+    record = run / SPEC.name / "train.json"
+    text = record.read_text()
+    at = text.index('"key": "') + 8
+    record.write_text(text[:at] + ("0" if text[at] != "0" else "1") + text[at + 1 :])
+    before = contents(run)
+    with pytest.raises(DamagedFileError, match=r"train\.json"):
+        stages(run, smoke(), "train")
+    assert contents(run) == before
+    stages(run, smoke(), "train", force=True)
+
+
+def test_the_mark_of_an_interrupted_training_is_checked_too(run: Path) -> None:
+    stage = Stage("train", run / "other", version=1, settings={"a": 1}, inputs={})
+    stage.begin()
+    mark = run / "other" / ".train.begun.json"
+    mark.write_text(mark.read_text().replace('"a": 1', '"a": 2'))
+    with pytest.raises(DamagedFileError, match="begun"):
+        stage.keep_others()
+    stage.keep_others(force=True)
+
+
+def test_the_report_is_refused_another_recipes_data_and_says_other_settings(run: Path) -> None:
+    for name in ("report", "bundle"):
+        with pytest.raises(FakelensError, match=r"data\.seed"):
+            getattr(pipeline, name)(run, smoke("data.seed=99"), [SPEC])
+    pipeline.report(run, smoke("train.seed=77"), [SPEC])
+    page = (run / "report" / "report.md").read_text()
+    assert f"# {SPEC.display_name} was trained with other settings: seed 77 → 0" in page
+
+
+def test_a_seed_that_generators_cannot_take_is_a_sentence() -> None:
+    for key in ("data.seed", "train.seed"):
+        with pytest.raises(FakelensError, match="less than 4294967296"):
+            smoke(f"{key}=18446744073709551615")

@@ -17,7 +17,7 @@ from fakelens.core.records import ExportResults, Metrics, TrainResults
 from fakelens.core.run_folder import RunFolder
 from fakelens.core.stopping import is_follower
 from fakelens.detectors.spec import DetectorSpec
-from fakelens.recipes import Recipe, recipe_path, save_recipe, shipped, shown, training_settings
+from fakelens.recipes import Recipe, load_recipe, recipe_path, save_recipe, shipped, shown, training_settings
 
 if TYPE_CHECKING:
     from fakelens.dataset.store import PrepareResults
@@ -106,8 +106,9 @@ def _working(workdir: Path, recipe: Recipe, reporter: Reporter, *, data: bool = 
     with hold(workdir):
         if data:
             _check_data(workdir, recipe)
-        path = recipe_path(workdir)
+        path, record = recipe_path(workdir), RunFolder(workdir).prepare_record
         before = path.read_bytes() if path.is_file() else None
+        prepared = record.read_bytes() if record.is_file() else None
         if changes := save_recipe(workdir, recipe):
             reporter.say(f"{path}: {', '.join(changes)}")
         try:
@@ -115,6 +116,9 @@ def _working(workdir: Path, recipe: Recipe, reporter: Reporter, *, data: bool = 
         except FakelensError:
             if before is not None:  # what was refused is not what later stages should start from
                 write_bytes(path, before)
+                if record.is_file() and record.read_bytes() != prepared:  # but the data are those asked for
+                    with contextlib.suppress(FakelensError):  # a recipe that could not be read before either
+                        save_recipe(workdir, load_recipe(str(path)).model_copy(update={"data": recipe.data}))
             raise
 
 
@@ -228,6 +232,11 @@ def bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, 
 
     The compact detector stands in for one that is too large.
     """
+    with _working(workdir, recipe, reporter, data=True):
+        return _bundle(workdir, recipe, detectors, reporter)
+
+
+def _bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], reporter: Reporter) -> Path:
     from fakelens.bundle.writer import ModelEntry, write_bundle
     from fakelens.dataset.store import PreparedData
     from fakelens.report.model_card import gist, model_card, point_gist
@@ -255,8 +264,7 @@ def bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, 
         )
     data = prepared.results
     about = BundleAbout(data.description, data.licence, data.num_images, data.source)
-    with hold(workdir):
-        folder = write_bundle(RunFolder(workdir).bundle, entries, about, example_pictures())
+    folder = write_bundle(RunFolder(workdir).bundle, entries, about, example_pictures())
     size = sum(entry.onnx_path.stat().st_size for entry in entries) / 1e6
     reporter.say(f"bundle: {folder} ({len(entries)} models, {size:.1f} MB together)")
     return folder
@@ -279,8 +287,21 @@ def report(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, 
     from fakelens.config import to_commented_yaml
     from fakelens.report.report import write_report
 
-    load_record(RunFolder(workdir).prepare_record)
-    with hold(workdir):
-        page = write_report(workdir, shown(detectors, recipe), to_commented_yaml(recipe))
+    with _working(workdir, recipe, reporter, data=True):
+        rows = shown(detectors, recipe)
+        page = write_report(workdir, rows, _other_settings(workdir, recipe, rows) + to_commented_yaml(recipe))
     reporter.say(f"report: {page}")
     return page
+
+
+def _other_settings(workdir: Path, recipe: Recipe, rows: Sequence[DetectorSpec]) -> str:
+    """Comments above the recipe: what each detector was trained with otherwise, before the recipe changed."""
+    lines = []
+    for spec in rows:
+        trained = load_record(RunFolder(workdir).detector(spec.name).train_record)
+        if spec.full is None:
+            wanted = {"seed": recipe.training_seed, **training_settings(spec, recipe).model_dump(mode="json")}
+            present = {name: trained.settings.get(name) for name in wanted}
+            if changes := differences(wanted, present):
+                lines.append(f"# {spec.display_name} was trained with other settings: {', '.join(changes)}\n")
+    return "".join(lines)

@@ -17,7 +17,7 @@ class SourceSettings(Settings):
 
     source: str = "openfake"
     """openfake (the Hugging Face hub), folder (your own pictures) or synthetic (made here, for demonstrations)."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     """Decides the choice of images, the split and every random number after it."""
     repository: str = "ComplexDataLab/OpenFake"
     """Data set on the Hugging Face hub (openfake)."""
@@ -176,7 +176,7 @@ class TrainingSettings(Settings):
 class EngineSettings(Settings):
     """How training runs, whatever the detector; the first three stand over every detector's own settings."""
 
-    seed: int | None = Field(None, ge=0)
+    seed: int | None = Field(None, ge=0, lt=2**32)
     """Of initial weights, order, augmentation and dropout; null takes data.seed. Another one is another training."""
     max_epochs: int | None = Field(None, ge=1)
     """Most epochs of a detector over both phases."""

@@ -26,7 +26,7 @@ from fakelens.export.onnx import export_onnx
 from fakelens.export.quantize import Candidate, quantize_static
 from fakelens.settings import CompressSettings, EngineSettings, TrainingSettings
 from fakelens.training.callbacks import Progressed, forget_progress, read_progress
-from fakelens.training.fit import Fitting, quiet_lightning
+from fakelens.training.fit import Fitting, check_machine, quiet_lightning
 from fakelens.training.history import plot_history, write_history
 from fakelens.training.phases import Phase
 from fakelens.training.stage import DECISIVE, OTHER_STAGES
@@ -102,16 +102,19 @@ def compress(
     """
     data = PreparedData(RunFolder(workdir).data)
     stage = compress_stage(workdir, spec, settings, own, engine)
-    if stage.folder.is_dir():
-        stage.keep_others(reporter, but=OTHER_STAGES)
     if not force and (record := stage.finished()):
         return record
+    check_machine(engine)
     trained = load_record(RunFolder(workdir).detector(spec.name).train_record)
     full, info = load_checkpoint(trained.output(BEST))
     data.must_be_of(info.data_digest, spec.name)
     taught = TrainingSettings.checked(_of(stage))
     goal = _Goal.of(full, taught.input_px, spec, settings)
     data.verify()
+    if stage.folder.is_dir():
+        stage.keep_others(reporter, but=OTHER_STAGES, force=force)
+        if not force and (record := stage.finished()):
+            return record
     stage.begin()
     if engine.num_threads:
         torch.set_num_threads(engine.num_threads)

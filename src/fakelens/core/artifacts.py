@@ -19,6 +19,7 @@ from fakelens.core.progress import SILENT, Reporter
 
 _SEAL = "record_sha256"
 _EARLIER = "earlier"
+_BEGUN = ("key", "settings", "inputs")
 _UMASK = os.umask(0)
 os.umask(_UMASK)
 _SHORT, _MAX_SHOWN = 12, 60
@@ -185,30 +186,36 @@ class Stage:
         self.folder.mkdir(parents=True, exist_ok=True)
         for temporary in self.folder.glob(".*.tmp"):
             temporary.unlink()  # of a killed process: one at a time works in a folder
-        write_json(self._begun_path, {"key": self.key, "settings": self.settings, "inputs": self.inputs})
+        begun = dict(zip(_BEGUN, (self.key, self.settings, self.inputs), strict=True))
+        write_json(self._begun_path, begun | {_SEAL: sha256_json(begun)})
         if self.record_path.exists():
             self.record_path.replace(self.record_path.with_suffix(".previous.json"))
 
     def changes(self) -> list[str]:
         """What differs from the finished or interrupted work that lies in the folder; empty if nothing does."""
-        left = self._left()
+        return self._changes(self._left(strict=False))
+
+    def _changes(self, left: Mapping[str, Any] | None) -> list[str]:
         if left is None or left["key"] == self.key:
             return []
         told = differences(left["settings"], self.settings)
         told += [f"another {name}" for name in differences(left["inputs"], self.inputs, names_only=True)]
         return told or ["another version of fakelens"]
 
-    def keep_others(self, reporter: Reporter = SILENT, *, but: Collection[str] = ()) -> None:
+    def keep_others(self, reporter: Reporter = SILENT, *, but: Collection[str] = (), force: bool = False) -> None:
         """Move what another setting left in the folder to `earlier/`, and take up what this one left there before.
 
         Args:
             reporter: is told what is kept where.
             but: names in the folder that belong to other stages.
+            force: go on where the record of what lies there is damaged.
+
+        Raises:
+            DamagedFileError: when that record is.
         """
         earlier = self.folder / _EARLIER
-        if changes := self.changes():
-            left = self._left()
-            assert left is not None
+        left = self._left(strict=not force)
+        if left and (changes := self._changes(left)):
             place = earlier / left["key"][:_SHORT]
             reporter.say(
                 f"{self.name}: {', '.join(changes)}; what was made before is kept in {place} and taken up again with "
@@ -226,12 +233,30 @@ class Stage:
         paths = [path for path in folder.iterdir() if path.name not in {*but, *last, _EARLIER}]
         return [*sorted(paths), *(folder / name for name in last if (folder / name).exists())]
 
-    def _left(self) -> Mapping[str, Any] | None:
-        """Key, settings and inputs of what lies in the folder; None where nothing tells."""
-        for path in (self.record_path, self._begun_path):
-            with contextlib.suppress(FakelensError, KeyError, TypeError):
-                plain = read_json(path)
-                return {name: plain[name] for name in ("key", "settings", "inputs")}
+    def _left(self, *, strict: bool) -> Mapping[str, Any] | None:
+        """Key, settings and inputs of what lies in the folder; None where nothing tells.
+
+        Raises:
+            DamagedFileError: with `strict`, when what tells is damaged.
+        """
+        try:
+            if self.record_path.exists():
+                record = load_record(self.record_path)
+                return {"key": record.key, "settings": record.settings, "inputs": record.inputs}
+            if self._begun_path.exists():
+                plain = read_json(self._begun_path)
+                left = {name: plain[name] for name in _BEGUN}
+                if plain[_SEAL] != sha256_json(left):
+                    raise KeyError(_SEAL)
+                return left
+        except FakelensError:
+            if strict:
+                raise
+        except (KeyError, TypeError) as error:
+            if strict:
+                raise DamagedFileError(
+                    self._begun_path, "is damaged", "remove it: the same command then goes by what else lies there"
+                ) from error
         return None
 
     def finish(self, outputs: Sequence[Path], results: Mapping[str, Any], *, aside: Sequence[Path] = ()) -> StageRecord:

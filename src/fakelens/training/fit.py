@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -84,26 +85,10 @@ class Fitting:
             callbacks = [EarlyStopping("val_loss", patience=settings.patience, check_finite=False), *callbacks]
         # One folder for each start of each phase: Lightning's loggers begin by removing what lies in theirs.
         logger = _logger(engine.logger, self.folder, self.spec.name, f"from_epoch_{first_epoch + 1}")
-        plugins = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
-        try:
-            return self._engine(precision, phase, callbacks, plugins, logger)
-        except (MisconfigurationException, ValueError) as error:
-            raise FakelensError(
-                f"this machine cannot train with train.accelerator={engine.accelerator}, train.devices={engine.devices}"
-                f" ({str(error).splitlines()[0]}): choose what it has, or leave both out"
-            ) from error
-
-    def _engine(
-        self, precision: Any, phase: Phase, callbacks: list[L.Callback], plugins: list[Any], logger: Any
-    ) -> L.Trainer:
-        settings, engine, on_gpu = self.info.settings, self.engine, _on_gpu(self.engine)
         return L.Trainer(
-            plugins=plugins,
+            **_machine(engine),
             # Lightning looks there for checkpoints of a scheduler's, and takes them for this training's.
             default_root_dir=self.folder,
-            accelerator=engine.accelerator,
-            devices=engine.devices or ("auto" if on_gpu else 1),
-            num_nodes=engine.num_nodes,
             precision=precision,
             max_epochs=phase.num_epochs,
             callbacks=callbacks,
@@ -163,6 +148,39 @@ class Fitting:
             pretrained=pretrained,
             compression=compression,
         )
+
+
+def check_machine(engine: EngineSettings) -> None:
+    """Refuse what this machine cannot train with, before anything is touched.
+
+    Raises:
+        FakelensError: for an accelerator, a number of devices or a logger that is not there.
+    """
+    with tempfile.TemporaryDirectory(prefix="fakelens-") as folder, quiet_lightning():
+        logger = _logger(engine.logger, Path(folder), "check", "check")
+        with _machine_errors(engine):
+            L.Trainer(**_machine(engine), default_root_dir=folder, logger=logger, enable_checkpointing=False,
+                      enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+
+
+def _machine(engine: EngineSettings) -> dict[str, Any]:
+    return {
+        "plugins": [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else [],
+        "accelerator": engine.accelerator,
+        "devices": engine.devices or ("auto" if _on_gpu(engine) else 1),
+        "num_nodes": engine.num_nodes,
+    }
+
+
+@contextlib.contextmanager
+def _machine_errors(engine: EngineSettings) -> Iterator[None]:
+    try:
+        yield
+    except (MisconfigurationException, ValueError) as error:
+        raise FakelensError(
+            f"this machine cannot train with train.accelerator={engine.accelerator}, train.devices={engine.devices}"
+            f" ({str(error).splitlines()[0]}): choose what it has, or leave both out"
+        ) from error
 
 
 def _logger(name: str | None, folder: Path, detector: str, version: str) -> Any:

@@ -16,7 +16,7 @@ from fakelens.detectors.network import LogitDetector
 from fakelens.detectors.spec import DetectorSpec
 from fakelens.settings import EngineSettings, TrainingSettings
 from fakelens.training.callbacks import Progressed, forget_previous, forget_progress, read_progress
-from fakelens.training.fit import Fitting, quiet_lightning
+from fakelens.training.fit import Fitting, check_machine, quiet_lightning
 from fakelens.training.history import plot_history, write_history
 from fakelens.training.phases import Phase, plan_phases
 
@@ -50,7 +50,7 @@ def train_stage(
         workdir / spec.name,
         version=_VERSION,
         settings={"detector": spec.name, "seed": seed, **settings.model_dump(mode="json"), "engine": matters},
-        inputs={"data": data.record.digest} | _teacher_digest(workdir, data, settings),
+        inputs={"data": data.record.digest} | _teacher_digest(workdir, data, spec, settings),
     )
 
 
@@ -73,11 +73,15 @@ def train(
     """
     data = PreparedData(RunFolder(workdir).data)
     stage = train_stage(workdir, data, spec, settings, engine, seed)
-    if stage.folder.is_dir() and not is_follower():
-        stage.keep_others(reporter, but=OTHER_STAGES)
     if not force and (record := stage.finished()):
         return record
+    # What is refused must leave the folder as it was.
+    check_machine(engine)
     data.verify()
+    if stage.folder.is_dir() and not is_follower():
+        stage.keep_others(reporter, but=OTHER_STAGES, force=force)
+        if not force and (record := stage.finished()):
+            return record
     if not is_follower():
         stage.begin()
         if force:
@@ -119,10 +123,17 @@ def _teacher_path(workdir: Path, teacher: str) -> Path:
     return path if path.suffix else workdir / teacher / BEST
 
 
-def _teacher_digest(workdir: Path, data: PreparedData, settings: TrainingSettings) -> dict[str, str]:
+def _teacher_digest(
+    workdir: Path, data: PreparedData, spec: DetectorSpec, settings: TrainingSettings
+) -> dict[str, str]:
     if settings.teacher is None:
         return {}
     path = _teacher_path(workdir, settings.teacher)
+    if path.resolve() == RunFolder(workdir).detector(spec.name).best.resolve():
+        raise FakelensError(
+            f"{spec.name} cannot learn from the file that its training writes: copy {path} elsewhere and give its path "
+            "as teacher, or name another detector"
+        )
     if not path.is_file():
         raise FakelensError(
             f"the teacher {path} is missing: train it first (`fakelens train {settings.teacher}`, with the same "
