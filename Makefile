@@ -24,8 +24,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: setup ## the whole pipeline on synthetic pictures, about ten minutes on two cores
 	$(BIN)/fakelens run --recipe demo
 
-test: setup ## all tests, offline
-	$(BIN)/python -m pytest
+test: setup ## all tests, offline, in two processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
 check: lint types ## lint, types and the fast tests
 	$(BIN)/python -m pytest -m "not slow and not browser"

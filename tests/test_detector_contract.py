@@ -13,7 +13,7 @@ from fakelens.detectors.network import LogitDetector
 from fakelens.detectors.registry import discover
 from fakelens.detectors.spec import BuildOptions, DetectorSpec
 from fakelens.export.onnx import export_onnx
-from fakelens.training.phases import freeze, parameter_groups, plan_phases, set_modes
+from fakelens.training.phases import freeze, plan_phases, set_modes
 
 each_detector = pytest.mark.parametrize("spec", discover().values(), ids=discover().keys())
 PX = 64
@@ -71,7 +71,7 @@ def test_the_head_phase_changes_nothing_but_the_head(spec: DetectorSpec) -> None
     before = {name: value.clone() for name, value in network.state_dict().items()}
     freeze(network, spec.head_prefix, head)
     set_modes(network, spec.head_prefix, head)
-    optimizer = torch.optim.AdamW(parameter_groups(network, 0.1, 1.0))
+    optimizer = torch.optim.AdamW([value for value in network.parameters() if value.requires_grad], lr=0.1)
     network(torch.rand(4, 3, PX, PX)).square().sum().backward()
     optimizer.step()
     changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}

@@ -3,7 +3,7 @@
 An INT8 file is refused when a loss beyond its limit is shown, not when there are few pictures: each check of it is a
 one-sided test at a nominal 5 % of the hypothesis that the file keeps to the limit, on validation pictures paired with
 the checkpoint's verdicts. The chance that the accuracy check, whose limit is 0.005, refuses a file that truly loses so
-much and gains nothing (exact sums, `tests/export/test_parity.py`; the first column is the error of the first kind):
+much and gains nothing (exact sums, `tests/export/test_gate.py`; the first column is the error of the first kind):
 
 | n | loses 0.005 | loses 0.02 | loses 0.03 | loses 0.05 |
 |---|---|---|---|---|
