@@ -1,4 +1,4 @@
-"""Folders of labelled pictures and models to judge them with, for the tests of `fakelens evaluate --against`."""
+"""Folders of labelled pictures and models to judge them with, for the tests of `fakelens judge`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -57,13 +57,13 @@ def test_help_lists_every_stage() -> None:
             1,
             "nowhere holds no prepared images: run `fakelens prepare` first",
         ),
-        (["evaluate"], 2, "name a DETECTOR to judge, or pictures to judge with --against FOLDER"),
-        (["evaluate", next(iter(discover())), "--model", "x.onnx"], 2, "need --against FOLDER"),
-        (["evaluate", "--json"], 2, "need --against FOLDER"),
-        (["evaluate", next(iter(discover())), "--against", "x", "--model", "x.onnx"], 2, "not both"),
-        (["evaluate", "--against", "nowhere", "--model", "x.onnx"], 1, "nowhere is not a folder"),
-        (["evaluate", "--against", "."], 1, "give one with --model"),
-        (["evaluate", "resnet", "--against", "."], 1, "unknown detector 'resnet'"),
+        (["evaluate"], 2, "name a DETECTOR"),
+        (["evaluate", "--against", "mine"], 2, "`fakelens judge mine`"),
+        (["judge", "x", "--detector", next(iter(discover())), "--model", "x.onnx"], 2, "not both"),
+        (["judge", "x", "y", "--output", "z"], 2, "one FOLDER at a time"),
+        (["judge", "nowhere", "--model", "x.onnx"], 1, "nowhere is not a folder"),
+        (["judge", "."], 1, "give one with --model"),
+        (["judge", ".", "--detector", "resnet"], 1, "unknown detector 'resnet'"),
         (["report", "--nonsense"], 2, "--nonsense"),
         (["nonsense"], 2, "nonsense"),
     ],
@@ -126,12 +126,12 @@ def test_predict_names_what_is_missing(finished_run: Path, tmp_path: Path) -> No
     assert json.loads(missing.stdout)["error"] == "No such file or directory"
 
 
-def test_evaluate_against_prints_tables_and_writes_everything(tmp_path: Path) -> None:
+def test_judge_prints_tables_and_writes_everything(tmp_path: Path) -> None:
     flat_folder(tmp_path / "mine")
     (tmp_path / "tiny.onnx").write_bytes(onnx_bytes())
     scores_file(tmp_path / "theirs.csv", dict.fromkeys(LEVELS, 0.5))
     options = ("--model", "tiny.onnx", "--scores", "theirs.csv", "--workdir", "run")
-    result = fakelens("evaluate", "--against", "mine", *options, cwd=tmp_path)
+    result = fakelens("judge", "mine", *options, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     for part in ("tiny", "theirs", "0.750 (", "metadata alone", "McNemar p", "run/against/mine/against.md"):
         assert part in result.stdout
@@ -141,31 +141,31 @@ def test_evaluate_against_prints_tables_and_writes_everything(tmp_path: Path) ->
     assert written == {"against.json", "against.md", "scores.csv", "plots"}
 
 
-def test_evaluate_against_as_json_with_a_bad_picture(tmp_path: Path) -> None:
+def test_judge_as_json_with_a_bad_picture(tmp_path: Path) -> None:
     fill(flat_folder(tmp_path / "mine"), {"fake/broken.png": b"not a picture"})
     (tmp_path / "runs" / "x").mkdir(parents=True)
     make_bundle(tmp_path / "runs" / "x" / "bundle")
-    result = fakelens("evaluate", "--against", "mine", "--json", "--output", "out", cwd=tmp_path)
+    result = fakelens("judge", "mine", "--json", "--output", "out", cwd=tmp_path)
     assert result.returncode == 1
     assert "left out fake/broken.png: not a JPEG, PNG, WebP or AVIF picture" in result.stderr
     assert result.stdout == (tmp_path / "out" / "against.json").read_text()
     assert [system["name"] for system in json.loads(result.stdout)["systems"]] == list(DETECTORS)
 
 
-def test_evaluate_against_judges_the_detector_that_is_named(tmp_path: Path) -> None:
+def test_judge_judges_the_detector_that_is_named(tmp_path: Path) -> None:
     flat_folder(tmp_path / "mine")
     name = next(iter(discover()))
     tiny_checkpoint(tmp_path / "run" / name / "best.safetensors")
-    result = fakelens("evaluate", name, "--against", "mine", "--workdir", "run", "--json", cwd=tmp_path)
+    result = fakelens("judge", "mine", "--detector", name, "--workdir", "run", "--json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert [system["name"] for system in json.loads(result.stdout)["systems"]] == [name]
     assert "its temperature is 1" in result.stderr
 
 
-def test_evaluate_against_takes_scores_alone(tmp_path: Path) -> None:
+def test_judge_takes_scores_alone(tmp_path: Path) -> None:
     flat_folder(tmp_path / "mine")
     scores = scores_file(tmp_path / "[red].csv", {image: level / 255 for image, level in LEVELS.items()})
-    result = fakelens("evaluate", "--against", "mine", "--scores", scores, cwd=tmp_path)
+    result = fakelens("judge", "mine", "--scores", scores, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "[red]" in result.stdout
 

@@ -254,7 +254,7 @@ def test_a_working_folder_without_a_bundle_is_not_judged_with_that_of_another_ru
     for label in ("real", "fake"):
         (tmp_path / "pictures" / label).mkdir(parents=True)
     (tmp_path / "run").mkdir()
-    done = fakelens("evaluate", "--against", tmp_path / "pictures", "--workdir", tmp_path / "run")
+    done = fakelens("judge", tmp_path / "pictures", "--workdir", tmp_path / "run")
     assert done.returncode == 1
     assert "has no bundle" in done.stderr
 

@@ -192,12 +192,25 @@ def evaluate(
     set_: SetOption = None,
     no_pretrained: NoPretrainedOption = False,
     force: ForceOption = False,
-    against: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Judge this folder's pictures, in real/ and fake/, instead.")
+    against: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Judge one trained detector on the held-out test split."""
+    if against is not None:
+        raise typer.BadParameter(f"--against is a command of its own now: `fakelens judge {against}`")
+    if detector is None:
+        raise typer.BadParameter("name a DETECTOR; pictures of your own are judged by `fakelens judge FOLDER`")
+    _stage_command("evaluate")(detector, recipe, workdir, set_, no_pretrained, force)
+
+
+@app.command()
+def judge(
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Folders with real/ and fake/ in them.")],
+    detector: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Judge with this detector's checkpoint in the working folder.")
     ] = None,
     model: Annotated[
         list[Path] | None,
-        typer.Option(metavar="PATH", help="A .safetensors or .onnx file or a bundle to judge it with (repeatable)."),
+        typer.Option(metavar="PATH", help="A .safetensors or .onnx file or a bundle to judge with (repeatable)."),
     ] = None,
     scores: Annotated[
         list[Path] | None,
@@ -207,31 +220,26 @@ def evaluate(
         Path | None, typer.Option(metavar="DIR", help="Where tables and plots go (default: WORKDIR/against/FOLDER).")
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print against.json instead of tables.")] = False,
+    recipe: RecipeOption = None,
+    workdir: WorkdirOption = None,
+    set_: SetOption = None,
 ) -> None:
-    """Judge one trained detector on the held-out test split, or any systems on pictures of your own (--against)."""
-    if against is None:
-        if model or scores or output or json_:
-            raise typer.BadParameter("--model, --scores, --output and --json need --against FOLDER")
-        if detector is None:
-            raise typer.BadParameter("name a DETECTOR to judge, or pictures to judge with --against FOLDER")
-        _stage_command("evaluate")(detector, recipe, workdir, set_, no_pretrained, force)
-        return
+    """Judge any systems on folders of labelled pictures, side by side (default: every detector of a bundle)."""
     if detector and model:
-        raise typer.BadParameter("name what to judge as DETECTOR or with --model, not both")
-    chosen, folder = _setup(recipe, set_, workdir, no_pretrained)
-    from fakelens.judging.judge import judge_folder
-    from fakelens.judging.write import place_for, write_against
+        raise typer.BadParameter("name what to judge with --detector or with --model, not both")
+    if output and len(folders) > 1:
+        raise typer.BadParameter(
+            "--output holds the results of one folder: leave it out, or judge one FOLDER at a time"
+        )
+    chosen, workdir_ = _setup(recipe, set_, workdir)
+    from fakelens import pipeline
 
-    models = model or _models_of(folder, detector, others=bool(scores), own=workdir is not None)
-    place = place_for(against, output, folder)
+    models = model or _models_of(workdir_, detector, others=bool(scores), own=workdir is not None)
     with TerminalReporter() as reporter:
-        found, scored = judge_folder(
-            against, models, scores or [], workdir=folder, settings=chosen.evaluate, seed=chosen.data.seed,
-            reporter=reporter,
-        )  # fmt: skip
-        page = write_against(place, found, scored)
-    print_against(found, page, as_json=json_)
-    if found.refused:
+        judgements = pipeline.judge(workdir_, chosen, folders, models, scores or [], output, reporter=reporter)
+    for judgement, page in judgements:
+        print_against(judgement, page, as_json=json_)
+    if any(judgement.refused for judgement, _ in judgements):
         raise typer.Exit(1)
 
 
@@ -450,7 +458,7 @@ def _models_of(workdir: Path, detector: str | None, *, others: bool, own: bool) 
         return []
     if own and not (RunFolder(workdir).bundle_record).is_file():
         raise FakelensError(
-            f"{workdir} has no bundle: name a DETECTOR of it or a --model, or make one with `fakelens bundle`"
+            f"{workdir} has no bundle: name a --detector of it or a --model, or make one with `fakelens bundle`"
         )
     return [RunFolder(workdir).bundle] if own else [_newest_bundle("--model")]
 

@@ -21,6 +21,7 @@ from fakelens.recipes import Recipe, load_recipe, recipe_path, save_recipe, ship
 
 if TYPE_CHECKING:
     from fakelens.dataset.store import PrepareResults
+    from fakelens.judging.judge import Against
 
 
 def run(
@@ -292,6 +293,37 @@ def report(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, 
         page = write_report(workdir, rows, _other_settings(workdir, recipe, rows) + to_commented_yaml(recipe))
     reporter.say(f"report: {page}")
     return page
+
+
+def judge(
+    workdir: Path,
+    recipe: Recipe,
+    folders: Sequence[Path],
+    models: Sequence[Path],
+    scores: Sequence[Path],
+    output: Path | None = None,
+    *,
+    reporter: Reporter = SILENT,
+) -> "list[tuple[Against, Path]]":
+    """Judge models and others' scores on each labelled folder; returns what was found with the page's path.
+
+    Results go to `output`, for a single folder, or to a place of the working folder for each.
+    """
+    from fakelens.judging.judge import judge_folder
+    from fakelens.judging.write import place_for, write_against
+
+    places = [place_for(folder, output, workdir) for folder in folders]
+    judgements = []
+    if output is None:
+        workdir.mkdir(parents=True, exist_ok=True)
+    with contextlib.nullcontext() if output else hold(workdir):
+        for folder, place in zip(folders, places, strict=True):
+            judgement, scored = judge_folder(
+                folder, models, scores, workdir=workdir, settings=recipe.evaluate, seed=recipe.data.seed,
+                reporter=reporter,
+            )  # fmt: skip
+            judgements.append((judgement, write_against(place, judgement, scored)))
+    return judgements
 
 
 def _other_settings(workdir: Path, recipe: Recipe, rows: Sequence[DetectorSpec]) -> str:

@@ -53,7 +53,7 @@ class LabelledFolder:
             ValueError: when there is no such folder, or it lacks pictures of either label.
         """
         if not root.is_dir():
-            raise FakelensError(f"{root} is not a folder: name one that holds real/ and fake/ with --against FOLDER")
+            raise FakelensError(f"{root} is not a folder: name one that holds real/ and fake/")
         found = [(key, label) for label, name in enumerate(LABELS) for key in picture_keys(root, name)]
         for key, _ in found:
             _check_text(key)
