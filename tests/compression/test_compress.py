@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training.test_training_stage import KillAfter, Killed
 
 from fakelens import pipeline
 from fakelens.compression.stage import _STEPS
@@ -18,6 +17,7 @@ from fakelens.detectors.checkpoint import load_checkpoint
 from fakelens.detectors.registry import discover
 from fakelens.recipes import RECIPES, Recipe, shipped, shown
 from fakelens.training.history import read_history
+from training.test_training_stage import KillAfter, Killed
 
 SMOKE = RECIPES["smoke"]
 LARGE = next(spec for spec in discover().values() if spec.compact_mb)

@@ -63,7 +63,7 @@ DETECTOR = DetectorSpec(
     licence="Apache-2.0",
     runs_by_default=False,
     defaults=TrainingSettings(
-        # Half the rate keeps more of what ImageNet taught: +0.04 AUC on unseen generators (docs/experiments, 2026-11-24).
+        # Half the rate keeps more of what ImageNet taught: +0.04 AUC on unseen generators (experiments, 2026-11-24).
         learning_rate=2e-4,
         batch_size=32,
         head_epochs=2,
