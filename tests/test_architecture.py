@@ -62,6 +62,14 @@ def test_a_file_is_at_most_400_lines(path: Path) -> None:
     assert len([line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]) <= 400
 
 
+@pytest.mark.parametrize("path", FILES, ids=FILE_IDS)
+def test_a_function_is_at_most_60_lines(path: Path) -> None:
+    functions = [
+        node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.FunctionDef)
+    ]
+    assert not {node.name for node in functions if (node.end_lineno or 0) - node.lineno >= 60}
+
+
 @pytest.mark.parametrize("package", ["core", "runtime", "app"])
 def test_what_the_bundle_copies_needs_neither_pydantic_nor_what_is_above_it(package: str) -> None:
     names = {name for path in (SOURCE / package).glob("*.py") for name in imported_modules(path)}

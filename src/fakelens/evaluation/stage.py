@@ -1,21 +1,19 @@
 """The evaluate stage: scores, thresholds, temperature, metrics and figures of one trained detector."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from fakelens.core.artifacts import Stage, StageRecord, load_record, write_json
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.run_folder import BEST, METRICS, ROBUSTNESS, ROBUSTNESS_SCORES, SCORES, RunFolder
-from fakelens.core.scoring import point_at
+from fakelens.core.scoring import OperatingPoint, point_at
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.checkpoint import TorchScorer, load_checkpoint
 from fakelens.detectors.spec import DetectorSpec
 from fakelens.evaluation import plots, robustness
-from fakelens.evaluation import plots as curves
 from fakelens.evaluation.calibration import calibrated, expected_calibration_error, fit_temperature, temperature_warning
-from fakelens.evaluation.metrics import CalibrationChange, EvaluateResults, compute_metrics, summarise
-from fakelens.evaluation.plots import plot_robustness
+from fakelens.evaluation.metrics import CalibrationChange, EvaluateResults, SetMetrics, compute_metrics, summarise
 from fakelens.evaluation.scores import Scores, joined, run_scorer, score_split, write_columns
 from fakelens.evaluation.thresholds import operating_points
 from fakelens.settings import EvaluationSettings
@@ -85,12 +83,25 @@ def evaluate(
     written = _curves(stage.folder / "plots", judged, settings, title)
     written += _pictures(stage.folder / "plots", data, judged["test"], scores.of("test"), title, info.seed)
     written += _robustness(stage.folder, scorer, data, settings, temperature, info.seed, title, reporter)
+    results = _results(scores, metrics, points, temperature, settings, data)
+    for warning in results.warnings:
+        reporter.say(f"evaluate {spec.name}: WARNING: {warning}")
+    images = [path for path in written if path.suffix == ".png"]
+    return stage.finish([*outputs, *(path for path in written if path not in images)], asdict(results), aside=images)
+
+
+def _results(
+    scores: Scores,
+    metrics: Mapping[str, SetMetrics],
+    points: Sequence[OperatingPoint],
+    temperature: float,
+    settings: EvaluationSettings,
+    data: PreparedData,
+) -> EvaluateResults:
     warnings = [point.caution for point in points if point.caution]
     if warning := temperature_warning(temperature):
         warnings.append(warning)
-    for warning in warnings:
-        reporter.say(f"evaluate {spec.name}: WARNING: {warning}")
-    results = EvaluateResults(
+    return EvaluateResults(
         warnings=tuple(warnings),
         temperature=temperature,
         threshold=point_at(points, settings.verdicts_at).threshold,
@@ -104,8 +115,6 @@ def evaluate(
             for name in data.test_sets
         },
     )
-    plots = [path for path in written if path.suffix == ".png"]
-    return stage.finish([*outputs, *(path for path in written if path not in plots)], asdict(results), aside=plots)
 
 
 def _score(scorer: TorchScorer, data: PreparedData, reporter: Reporter) -> Scores:
@@ -118,22 +127,22 @@ def _score(scorer: TorchScorer, data: PreparedData, reporter: Reporter) -> Score
     )
 
 
-def _judged(scores: Scores, temperature: float) -> curves.Judged:
+def _judged(scores: Scores, temperature: float) -> plots.Judged:
     return scores.label, calibrated(scores.logit, temperature)
 
 
-def _curves(folder: Path, judged: Mapping[str, curves.Judged], settings: EvaluationSettings, title: str) -> list[Path]:
+def _curves(folder: Path, judged: Mapping[str, plots.Judged], settings: EvaluationSettings, title: str) -> list[Path]:
     tests = {name: pair for name, pair in judged.items() if name != "val"}
     return [
-        curves.plot_roc(folder / "roc.png", tests, title),
-        curves.plot_precision_recall(folder / "precision_recall.png", tests, title),
-        curves.plot_reliability(folder / "reliability.png", tests, title),
-        curves.plot_risk_coverage(folder / "risk_coverage.png", tests, settings.uncertain_band, title),
+        plots.plot_roc(folder / "roc.png", tests, title),
+        plots.plot_precision_recall(folder / "precision_recall.png", tests, title),
+        plots.plot_reliability(folder / "reliability.png", tests, title),
+        plots.plot_risk_coverage(folder / "risk_coverage.png", tests, settings.uncertain_band, title),
     ]
 
 
 def _pictures(
-    folder: Path, data: PreparedData, judged: curves.Judged, test: Scores, title: str, seed: int
+    folder: Path, data: PreparedData, judged: plots.Judged, test: Scores, title: str, seed: int
 ) -> list[Path]:
     squares = data.split("test").squares
     return [
@@ -164,5 +173,5 @@ def _robustness(
     write_columns(paths[0], found)
     figures = robustness.summarise(found, temperature)
     write_json(paths[1], [asdict(step) for step in figures])
-    plot_robustness(paths[2], figures, title)
+    plots.plot_robustness(paths[2], figures, title)
     return paths

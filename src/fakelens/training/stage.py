@@ -1,5 +1,6 @@
 """The train stage: prepared data and one detector in; best and last checkpoint, history, plots and a record out."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 from fakelens.core.artifacts import Stage, StageRecord, load_record, sha256_file
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter, Task
+from fakelens.core.records import EpochRow
 from fakelens.core.run_folder import BEST, HISTORY, MODEL_CARD, DetectorFolder, RunFolder
 from fakelens.core.stopping import is_follower
 from fakelens.dataset.store import PreparedData
@@ -106,12 +108,16 @@ def train(
     assert state.best is not None
     if is_follower():
         raise SystemExit(0)  # only the first process goes on past training
-    title = data.title(spec.display_name)
-    plots = plot_history(stage.folder / "plots", state.history, state.best, title)
+    return _finish(stage, fitting, state.history, state.best, spec.weights if settings.pretrained else None)
+
+
+def _finish(
+    stage: Stage, fitting: Fitting, history: Sequence[EpochRow], best: EpochRow, pretrained: str | None
+) -> StageRecord:
+    plots = plot_history(stage.folder / "plots", history, best, fitting.data.title(fitting.spec.display_name))
     network, _ = load_checkpoint(stage.folder / BEST)
-    pretrained = spec.weights if settings.pretrained else None
-    results = fitting.results(network, state.history, state.best, pretrained)
-    write_history(stage.folder / HISTORY, state.history)
+    results = fitting.results(network, history, best, pretrained)
+    write_history(stage.folder / HISTORY, history)
     record = stage.finish([stage.folder / BEST], asdict(results), aside=[stage.folder / HISTORY, *plots])
     forget_previous(stage.folder)
     return record
