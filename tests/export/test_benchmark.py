@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from fakelens.core.artifacts import Stage
@@ -85,11 +86,12 @@ def test_the_record_and_the_plot_are_written(found: Benchmark, tmp_path: Path) -
 
 
 def test_pytorch_is_timed_beside_a_file_whose_checkpoint_is_at_hand(finished_run: Path) -> None:
-    name = next(iter(discover()))
+    name, num_threads = next(iter(discover())), torch.get_num_threads()
     result = run_benchmark(exported_files(finished_run, [name]), LEAST)
     (eager,) = (one for one in result.measured if one.name == EAGER)
     assert (eager.file, eager.images_per_s) == (None, {})
     assert eager.latency["1"].p50_ms > 0
+    assert torch.get_num_threads() == num_threads
 
 
 def measured(detector: str, name: str, p50_ms: float) -> Measured:

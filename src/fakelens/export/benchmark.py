@@ -1,11 +1,13 @@
 """The benchmark of exported files: latency, size and memory on this CPU, side by side, and beside PyTorch."""
 
+import contextlib
 import io
 import itertools
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -188,7 +190,8 @@ def run_benchmark(files: Sequence[Exported], effort: Effort, *, reporter: Report
             costs = {file: _cost(file, path, effort.processes, task) for file in files}
     runners = [_file_runner(file) for file in files]
     runners += [_eager_runner(file, file.checkpoint) for file in files if file.variant == _FP32 and file.checkpoint]
-    latency = {str(threads): _latencies(runners, threads, effort, reporter) for threads in THREADS}
+    with _torch_threads_kept():
+        latency = {str(threads): _latencies(runners, threads, effort, reporter) for threads in THREADS}
     speed = {str(batch): _rates(runners, batch, effort, reporter) for batch in BATCHES}
     stages = _end_to_end(files, jpeg, effort, reporter)
     measured = []
@@ -250,6 +253,18 @@ def _cost(file: Exported, image: Path, processes: int, task: Task) -> IsolatedCo
         task.advance()
     load_ms, peak_mb = (statistics.median(getattr(one, name) for one in costs) for name in ("load_ms", "peak_mb"))
     return IsolatedCost(load_ms, peak_mb)
+
+
+@contextlib.contextmanager
+def _torch_threads_kept() -> Iterator[None]:
+    """Give torch, if it is timed, its number of threads back: another one changes the last digits of a training."""
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else 0
+    try:
+        yield
+    finally:
+        if torch:
+            torch.set_num_threads(before)
 
 
 def _latencies(runners: Sequence[Runner], threads: int, effort: Effort, reporter: Reporter) -> dict[int, Timing]:
