@@ -12,15 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from fakelens.bundle.writer import ModelEntry, write_bundle
+from fakelens.core.records import Metrics
 from fakelens.core.scoring import OperatingPoint, Threshold
 from fakelens.detectors.checkpoint import CheckpointInfo, build_network, save_checkpoint
 from fakelens.detectors.registry import discover, find
 from fakelens.export.onnx import describe, export_onnx, write_metadata
 from fakelens.export.quantize import Candidate, quantize_dynamic, quantize_static
-from fakelens.runtime.bundle import BundleAbout, Figures
+from fakelens.runtime.bundle import BundleAbout
 
 _DATA = BundleAbout("nothing: the weights are random", "CC0-1.0", 0, "none")
-_NO_FIGURES = Figures(0.0, 0.0, 0.0, 0.0, 0.0, 0, ((0, 0), (0, 0)))
+_NO_FIGURES = Metrics(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, ((0, 0), (0, 0)), 0)
 _CALIBRATION_IMAGES = 8
 
 

@@ -1,6 +1,7 @@
 """The design's import table and house rules, held by reading the source."""
 
 import ast
+import importlib.util
 import re
 import subprocess
 import sys
@@ -29,6 +30,7 @@ MAY_IMPORT = {
 }
 ALL = set(MAY_IMPORT)
 FILES = sorted(SOURCE.rglob("*.py"))
+SCRIPTS = sorted([*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "notebooks").glob("*.py")])
 FILE_IDS = [path.relative_to(SOURCE).as_posix() for path in FILES]
 
 
@@ -90,6 +92,15 @@ def test_only_the_command_line_prints() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     }
     assert printers <= {"cli.py", "terminal.py"}
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=[path.name for path in SCRIPTS])
+def test_what_scripts_import_of_ours_is_there(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fakelens"):
+            module = importlib.import_module(node.module or "")
+            for alias in node.names:
+                assert hasattr(module, alias.name) or importlib.util.find_spec(f"{node.module}.{alias.name}")
 
 
 def test_no_detector_is_named_outside_its_file() -> None:
