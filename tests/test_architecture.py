@@ -78,7 +78,9 @@ def test_what_the_bundle_copies_needs_neither_pydantic_nor_what_is_above_it(pack
     assert not {name for name in names if re.match(r"(pydantic|torch|fakelens\.(config|settings))\b", name)}
 
 
-@pytest.mark.parametrize(("module", "allowed"), [("config", {"core"}), ("settings", {"core", "config"})])
+@pytest.mark.parametrize(
+    ("module", "allowed"), [("config", {"core"}), ("figure", {"core"}), ("settings", {"core", "config"})]
+)
 def test_the_settings_stand_above_core_alone(module: str, allowed: set[str]) -> None:
     names = imported_modules(SOURCE / f"{module}.py")
     assert {name.split(".")[1] for name in names if name.startswith("fakelens.")} <= allowed

@@ -389,7 +389,7 @@ def benchmark(
         result = benchmarks.run_benchmark(files, effort, reporter=reporter)
     place = output or RunFolder(bundle.resolve().parent if bundle else folder).benchmark
     record = benchmarks.write_benchmark(place, result)
-    print(benchmarks.description(result))
+    print(f"{benchmarks.cpu_words()}; {result.image}")
     for table in (benchmarks.main_table(result.measured), benchmarks.image_table(result.measured)):
         print_table(table.head, table.rows)
     print(f"\nEverything: {record}")

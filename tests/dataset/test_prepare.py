@@ -149,7 +149,7 @@ def test_made_up_pictures_are_marked(tmp_path: Path) -> None:
     assert prepare(tmp_path, made_up).results["demo"] is True
     data = PreparedData(tmp_path / "data")
     assert data.is_demo
-    assert "demonstration" in data.title("Confusion")
+    assert "demonstration" in data.subject("Confusion")
 
 
 @pytest.fixture

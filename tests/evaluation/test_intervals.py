@@ -56,9 +56,14 @@ def test_the_seed_decides() -> None:
 
 def test_large_sets_are_resampled_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     labels, probabilities = scored(60)
-    monkeypatch.setattr("fakelens.evaluation.metrics._WEIGHTS_AT_ONCE", 60 * 7)
+    monkeypatch.setattr("fakelens.evaluation.metrics._DRAWN_AT_ONCE", 60 * 7)
     low, high = bootstrap_intervals(labels, probabilities, seed=0, num_resamples=400)["auc"]
     assert 0.5 < low < roc_auc_score(labels, probabilities) < high <= 1
+
+
+def test_one_picture_of_a_class_bounds_nothing() -> None:
+    intervals = bootstrap_intervals(np.array([0, 1, 1]), np.array([0.1, 0.8, 0.9]), seed=0)
+    assert set(intervals.values()) == {(0.0, 1.0)}
 
 
 @pytest.mark.parametrize(

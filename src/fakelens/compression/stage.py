@@ -281,8 +281,8 @@ def _finish(stage: Stage, fitting: Fitting, goal: _Goal, steps: list[_Step], ful
         shutil.copyfile(stage.folder / _STEPS / str(len(steps)) / BEST, temporary)
     history = [row for step in steps for row in step.state.history]
     write_history(stage.folder / HISTORY, history)
-    title = fitting.data.title(fitting.spec.display_name)
-    plots = plot_history(stage.folder / "plots", history, last.best, title)
+    subject = fitting.data.subject(fitting.spec.display_name)
+    plots = plot_history(stage.folder / "plots", history, last.best, subject)
     taught = read_as(TrainResults, full.results, full.folder)
     compression = CompressionResults(
         full=full.settings["detector"],

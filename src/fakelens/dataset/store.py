@@ -175,8 +175,8 @@ class PreparedData:
         """True if the images are made up."""
         return self.results.demo
 
-    def title(self, name: str) -> str:
-        """`name` as a plot's title, which says so if the images are made up."""
+    def subject(self, name: str) -> str:
+        """`name` as the subject of a plot, which says so if the images are made up."""
         return f"{name} (demonstration on synthetic pictures)" if self.is_demo else name
 
     @property

@@ -1,7 +1,7 @@
 """Classification metrics with 95 % intervals, in all and by group. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +20,8 @@ from fakelens.evaluation.thresholds import Abstaining, abstaining
 Interval = tuple[float, float]
 
 
-_LEVEL = 0.95
-
-
-_Z = 1.959964  # the normal quantile of that level
-
-
-# (resamples, images) weights are made so many at a time: bounds memory at about 100 MB.
-_WEIGHTS_AT_ONCE = 4_000_000
+# Resamples are drawn so many (resamples × images) at a time: bounds memory at about 100 MB.
+_DRAWN_AT_ONCE = 4_000_000
 
 
 def bootstrap_intervals(
@@ -43,76 +37,55 @@ def bootstrap_intervals(
         seed: of the resampling.
         num_resamples: how many.
     """
-    rng = np.random.default_rng((seed, 10))
-    at_once = max(1, _WEIGHTS_AT_ONCE // len(labels))
-    drawn: list[dict[str, npt.NDArray[np.float64]]] = []
-    for start in range(0, num_resamples, at_once):
-        weights = _weights(labels, min(at_once, num_resamples - start), rng)
-        drawn.append(_weighted_metrics(labels, probabilities, weights))
-    tail = 100 * (1 - _LEVEL) / 2
-    result = {}
-    for name in drawn[0]:
-        low, high = np.percentile(np.concatenate([part[name] for part in drawn]), (tail, 100 - tail))
-        result[name] = (float(low), float(high))
-    return result
+    from scipy.stats import bootstrap
+
+    names = list(_rates(np.zeros(1), np.ones(1)))
+    if np.bincount(labels, minlength=2).min() < 2:
+        return dict.fromkeys(names, (0.0, 1.0))  # resamples of one image are all that image: they bound nothing
+    drawn = bootstrap(
+        (probabilities[labels == 0], probabilities[labels == 1]),
+        lambda real, fake, axis: np.stack(list(_rates(real, fake).values())),  # noqa: ARG005  scipy passes it
+        n_resamples=num_resamples,
+        batch=max(1, _DRAWN_AT_ONCE // len(labels)),
+        vectorized=True,
+        method="percentile",
+        rng=np.random.default_rng((seed, 10)),
+    )
+    interval = drawn.confidence_interval
+    return {name: (float(interval.low[i]), float(interval.high[i])) for i, name in enumerate(names)}
+
+
+def _rates(real: npt.NDArray[np.floating], fake: npt.NDArray[np.floating]) -> dict[str, npt.NDArray[np.float64]]:
+    """Rates of (…, R) photographs' and (…, F) fakes' probabilities of being fake, each (…)."""
+    from scipy.stats import rankdata
+
+    num_real, num_fake = real.shape[-1], fake.shape[-1]
+    fp, tp = (real >= 0.5).sum(axis=-1), (fake >= 0.5).sum(axis=-1)
+    # Of all pairs, those in which the fake has the higher probability (Mann and Whitney), ties counted half.
+    ranks = rankdata(np.concatenate([fake, real], axis=-1), axis=-1)[..., :num_fake].sum(axis=-1)
+    return {
+        "accuracy": (tp + num_real - fp) / (num_fake + num_real),
+        "balanced_accuracy": (tp / num_fake + 1 - fp / num_real) / 2,
+        "precision": tp / np.maximum(tp + fp, 1),
+        "recall": tp / num_fake,
+        "f1": 2 * tp / (num_fake + tp + fp),
+        "auc": (ranks - num_fake * (num_fake + 1) / 2) / (num_fake * num_real),
+    }
 
 
 def wilson_interval(hits: int, count: int) -> Interval:
     """95 % interval of a share (Wilson 1927); sensible for small counts and for shares of 0 and 1."""
-    assert 0 <= hits <= count > 0
-    share, squared = hits / count, _Z**2 / count
-    centre = (share + squared / 2) / (1 + squared)
-    half = _Z * np.sqrt(share * (1 - share) / count + squared / (4 * count)) / (1 + squared)
-    return (max(0.0, float(centre - half)), min(1.0, float(centre + half)))
+    from scipy.stats import binomtest
 
-
-def _weights(labels: npt.NDArray[np.int64], count: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """(count, N): how often each image was drawn."""
-    weights = np.zeros((count, len(labels)))
-    for label in (0, 1):
-        members = np.flatnonzero(labels == label)
-        weights[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=count)
-    return weights
-
-
-def _weighted_metrics(
-    labels: npt.NDArray[np.int64], probabilities: npt.NDArray[np.floating], weights: npt.NDArray[np.float64]
-) -> dict[str, npt.NDArray[np.float64]]:
-    said, fake = probabilities >= 0.5, labels == 1
-    tp, fp = weights[:, said & fake].sum(axis=1), weights[:, said & ~fake].sum(axis=1)
-    num_fake, num_real = weights[:, fake].sum(axis=1), weights[:, ~fake].sum(axis=1)
-    recall, specificity = tp / num_fake, 1 - fp / num_real
-    rates = {
-        "accuracy": (tp + num_real - fp) / (num_fake + num_real),
-        "balanced_accuracy": (recall + specificity) / 2,
-        "precision": tp / np.maximum(tp + fp, 1),
-        "recall": recall,
-        "f1": 2 * tp / np.maximum(num_fake + tp + fp, 1),
-        "auc": _weighted_auc(fake, probabilities, weights),
-    }
-    assert set(rates) <= {field.name for field in fields(Metrics)}
-    return rates
-
-
-def _weighted_auc(
-    fake: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating], weights: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """Probability that a drawn fake scores above a drawn photograph, ties counted half; one per row of `weights`."""
-    order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))  # first of each run of equal scores
-    fakes = np.add.reduceat(weights[:, order] * fake[order], starts, axis=1)
-    reals = np.add.reduceat(weights[:, order] * ~fake[order], starts, axis=1)
-    below = np.cumsum(reals, axis=1) - reals
-    wins: npt.NDArray[np.float64] = np.sum(fakes * (below + reals / 2), axis=1)
-    pairs: npt.NDArray[np.float64] = fakes.sum(axis=1) * reals.sum(axis=1)
-    return np.asarray(wins / pairs)
+    interval = binomtest(hits, count).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def compute_metrics(labels: npt.NDArray[np.int64], probabilities: npt.NDArray[np.floating]) -> Metrics:
     """Metrics of (N,) labels (0 real, 1 fake) and (N,) probabilities of being fake; precision without a hit is 0.
 
     Raises:
-        ValueError: when one label is missing, because then AUC means nothing.
+        FakelensError: when one label is missing, because then AUC means nothing.
     """
     from sklearn import metrics
 
@@ -154,16 +127,18 @@ def by_group(
 ) -> tuple[GroupFigures, ...]:
     """Figures of every (label, group), the worst first within each label."""
     names = np.asarray(groups)
-    found = []
+    groups_of_both = []
     for label in (0, 1):
         for name in np.unique(names[labels == label]):
             own = probabilities[(labels == label) & (names == name)]
             hits = int(np.sum((own >= 0.5) == label))
             share = hits / len(own)
-            found.append(
+            groups_of_both.append(
                 GroupFigures(label, str(name), len(own), share, wilson_interval(hits, len(own)), float(own.mean()))
             )
-    return tuple(sorted(found, key=lambda group: (group.label, group.share_right, -group.num_images, group.name)))
+    return tuple(
+        sorted(groups_of_both, key=lambda group: (group.label, group.share_right, -group.num_images, group.name))
+    )
 
 
 @dataclass(frozen=True)

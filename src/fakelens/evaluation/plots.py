@@ -1,6 +1,5 @@
-"""The figures of an evaluation, as PNG files."""
+"""The figures of an evaluation, as PNG files. `subject` says whose they are: a detector and the data."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +9,18 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fakelens.core.artifacts import atomic_path
 from fakelens.core.records import Metrics
 from fakelens.evaluation.calibration import reliability
 from fakelens.evaluation.robustness import StepFigures
 from fakelens.evaluation.thresholds import risk_coverage
+from fakelens.figure import RIGHT, WRONG, new_figure, save_figure
 
 _WORDS = ("photograph", "AI-generated")
-
-
 _COLUMNS, _ROWS = 6, 3
+_CAPTION_CHARACTERS = 28
+
+Scored = tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]
+"""(N,) labels and (N,) calibrated probabilities of being fake."""
 
 
 class Pictures(Protocol):
@@ -28,19 +29,23 @@ class Pictures(Protocol):
     def __getitem__(self, index: int, /) -> Any: ...
 
 
-def plot_confusion_matrix(path: Path, metrics: Metrics, title: str) -> Path:
-    """Counts with their share of each true class."""
+def plot_confusion_matrix(path: Path, metrics: Metrics, subject: str) -> Path:
+    """Confusion matrix: counts, each with its share of the true class."""
+    from sklearn.metrics import ConfusionMatrixDisplay
+
     matrix = np.array(metrics.confusion_matrix)
     shares = matrix / matrix.sum(axis=1, keepdims=True)
-    figure, axes = new_figure(4.6, 4.2)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.ndindex(2, 2):
-        colour = "white" if shares[row, column] > 0.5 else "black"
-        text = f"{matrix[row, column]}\n{shares[row, column]:.1%}"
-        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=13)
-    axes.set(xticks=(0, 1), xticklabels=_WORDS, yticks=(0, 1), xlabel="Verdict", ylabel="Truth", title=title)
-    axes.set_yticklabels(_WORDS, rotation=90, va="center")
-    return save_figure(path, figure)
+    figure, axes = new_figure(4.8, 4.4)
+    drawn = ConfusionMatrixDisplay(shares, display_labels=_WORDS).plot(
+        ax=axes, cmap="Blues", colorbar=False, im_kw={"vmin": 0, "vmax": 1}, text_kw={"fontsize": 13}
+    )
+    for text, count, share in zip(drawn.text_.flat, matrix.flat, shares.flat, strict=True):
+        text.set_text(f"{count}\n{share:.1%}")
+    axes.set(xlabel="Verdict", ylabel="Truth")
+    axes.set_yticks((0, 1), _WORDS, rotation=90, va="center")
+    axes.grid(visible=False)
+    reading = f"n={metrics.num_images}, verdicts at 0.5; shares are of each row. Right verdicts lie on the diagonal."
+    return save_figure(path, figure, "Confusion matrix", subject, reading)
 
 
 def plot_samples(
@@ -48,13 +53,13 @@ def plot_samples(
     squares: Pictures,
     labels: npt.NDArray[np.int64],
     probabilities: npt.NDArray[Any],
-    title: str,
+    subject: str,
     seed: int,
 ) -> Path:
-    """A seeded choice of pictures with truth, verdict and confidence; wrong verdicts are red."""
+    """Sample predictions: a seeded choice of pictures with truth, verdict and confidence."""
     shown = np.sort(np.random.default_rng((seed, 6)).permutation(len(labels))[: _COLUMNS * _ROWS])
-    captions = [f"truth: {_WORDS[labels[index]]}" for index in shown]
-    return _plot_pictures(path, squares, shown, labels, probabilities, captions, title)
+    captions = [f"is: {_WORDS[labels[index]]}" for index in shown]
+    return _plot_pictures(path, squares, shown, (labels, probabilities), captions, "Sample predictions", subject)
 
 
 def plot_worst_mistakes(
@@ -63,145 +68,132 @@ def plot_worst_mistakes(
     labels: npt.NDArray[np.int64],
     probabilities: npt.NDArray[Any],
     groups: Sequence[str] | npt.NDArray[np.str_],
-    title: str,
+    subject: str,
 ) -> Path:
-    """The pictures that were judged most surely and wrongly, each with its generator or source."""
+    """Worst mistakes: the wrong verdicts of the highest confidence, each with its generator or source."""
     wrong = np.flatnonzero((probabilities >= 0.5) != (labels == 1))
     shown = wrong[np.argsort(-np.abs(probabilities[wrong] - 0.5), kind="stable")][: _COLUMNS * _ROWS]
-    captions = [_short(f"{_WORDS[labels[index]]}: {groups[index]}") for index in shown]
-    told = title if len(wrong) else f"{title}: no mistake"
-    return _plot_pictures(path, squares, shown, labels, probabilities, captions, told)
+    captions = [f"is: {groups[index]}" for index in shown]
+    title = "Worst mistakes" if len(wrong) else "Worst mistakes: there is none"
+    return _plot_pictures(path, squares, shown, (labels, probabilities), captions, title, subject)
 
 
 def _plot_pictures(
     path: Path,
     squares: Pictures,
     shown: npt.NDArray[np.int64],
-    labels: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[Any],
+    scored: Scored,
     captions: Sequence[str],
     title: str,
+    subject: str,
 ) -> Path:
+    labels, probabilities = scored
     rows = max(1, -(-len(shown) // _COLUMNS))
-    figure, grid = new_figure(2.05 * _COLUMNS, 2.5 * rows + 0.4, rows=rows, columns=_COLUMNS)
+    figure, grid = new_figure(2.1 * _COLUMNS, 2.55 * rows + 0.9, rows=rows, columns=_COLUMNS)
     for axes in np.ravel(grid):
         axes.axis("off")
     for axes, index, caption in zip(np.ravel(grid), shown, captions, strict=False):
-        said = int(probabilities[index] >= 0.5)
-        confidence = probabilities[index] if said else 1 - probabilities[index]
+        verdict = int(probabilities[index] >= 0.5)
+        confidence = probabilities[index] if verdict else 1 - probabilities[index]
+        is_right = verdict == labels[index]
         axes.imshow(squares[int(index)])
-        colour = "tab:green" if said == labels[index] else "tab:red"
-        axes.set_title(f"{_WORDS[said]} {confidence:.0%}\n{caption}", color=colour, fontsize=8.5)
-    figure.suptitle(title)
-    return save_figure(path, figure)
+        lines = f"{'✓' if is_right else '✗'} {_WORDS[verdict]} {confidence:.0%}", _short(caption)
+        axes.set_title("\n".join(lines), color=RIGHT if is_right else WRONG, fontsize=9)
+    reading = (
+        "Above each picture: the verdict at 0.5 with its probability (✓ right, ✗ wrong), then what the picture is."
+    )
+    return save_figure(path, figure, title, subject, reading)
 
 
-def _short(text: str, limit: int = 29) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+def _short(text: str) -> str:
+    return text if len(text) <= _CAPTION_CHARACTERS else f"{text[: _CAPTION_CHARACTERS - 1]}…"
 
 
-def plot_tradeoff(path: Path, points: Sequence[tuple[str, float, float, float]], title: str) -> Path:
+def plot_tradeoff(path: Path, points: Sequence[tuple[str, float, float, float]], subject: str) -> Path:
     """Accuracy against latency; `points` are (name, ms, accuracy, megabytes), the area follows the megabytes."""
-    figure, axes = new_figure(6.4, 4.0)
+    from matplotlib.ticker import NullFormatter, ScalarFormatter
+
+    figure, axes = new_figure(6.6, 4.4)
     for number, (name, latency_ms, accuracy, size_mb) in enumerate(sorted(points, key=lambda point: point[1])):
-        axes.scatter(latency_ms, accuracy, s=20 + 12 * size_mb, alpha=0.6)
+        axes.scatter(latency_ms, accuracy, s=20 + 12 * size_mb, alpha=0.7)
         # Neighbours' labels go above and below in turn, so that close points do not write over each other.
         place = {"va": "bottom", "xytext": (0, 12)} if number % 2 else {"va": "top", "xytext": (0, -12)}
-        label = f"{name}\n{size_mb:.1f} MB"
-        axes.annotate(label, (latency_ms, accuracy), textcoords="offset points", ha="center", **place)
+        label = f"{name}\n{latency_ms:.1f} ms, {size_mb:.1f} MB"
+        axes.annotate(label, (latency_ms, accuracy), textcoords="offset points", ha="center", fontsize=9, **place)
     axes.set_xscale("log")
-    axes.set(xlabel="Time per picture, one CPU thread (ms)", ylabel="Test accuracy", title=title)
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set(xlabel="Time per picture, one CPU thread (ms, logarithmic)", ylabel="Test accuracy as shipped")
     axes.margins(0.3)
-    axes.grid(alpha=0.3)
-    return save_figure(path, figure)
+    return save_figure(path, figure, "Accuracy against time", subject, "Up and to the left is better; area: file size.")
 
 
-def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, Any]:
-    """A figure of so many inches and its axes; needs no display."""
-    from matplotlib.figure import Figure
+def plot_roc(path: Path, sets: Mapping[str, Scored], subject: str) -> Path:
+    """Receiver operating characteristic (ROC) curve of each set with its area."""
+    from sklearn.metrics import RocCurveDisplay
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(rows, columns)
-
-
-def save_figure(path: Path, figure: Any) -> Path:
-    """Write a figure as PNG, atomically; returns `path`."""
-    with atomic_path(path) as temporary, warnings.catch_warnings():
-        # A folder may be named in a script that the font lacks: the plot then shows boxes, the tables the name.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
-        figure.savefig(temporary, dpi=120, format="png")
-    return path
-
-
-Judged = tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]
-
-
-"""(N,) labels and (N,) calibrated probabilities of being fake."""
-
-
-def plot_roc(path: Path, sets: Mapping[str, Judged], title: str) -> Path:
-    """Receiver operating characteristic of each set with its area."""
-    from sklearn.metrics import roc_auc_score, roc_curve
-
-    figure, axes = new_figure(4.8, 4.3)
+    figure, axes = new_figure(4.8, 4.8)
     for name, (labels, probabilities) in sets.items():
-        false_positives, true_positives, _ = roc_curve(labels, probabilities)
-        area = roc_auc_score(labels, probabilities)
-        axes.plot(false_positives, true_positives, label=f"{name}: AUC {area:.3f}, n={len(labels)}")
-    axes.plot((0, 1), (0, 1), color="0.7", linestyle=":", label="chance")
-    axes.set(xlabel="Photographs called AI-generated", ylabel="AI-generated pictures found")
-    axes.set_aspect("equal")
-    return _finished(path, figure, axes, title, "lower right")
+        RocCurveDisplay.from_predictions(labels, probabilities, name=f"{name}, n={len(labels)}", ax=axes)
+    axes.plot((0, 1), (0, 1), color="0.7", linestyle=":", label="chance (AUC = 0.50)")
+    axes.set(
+        xlabel="False-positive rate: photographs called AI-generated", ylabel="Recall: AI-generated pictures found"
+    )
+    axes.legend(loc="lower right", frameon=False)
+    reading = "Each point is a threshold; nearer to the upper left is better."
+    return save_figure(path, figure, "ROC curve", subject, reading)
 
 
-def plot_precision_recall(path: Path, sets: Mapping[str, Judged], title: str) -> Path:
-    """Precision against recall of each set, with the average precision."""
-    from sklearn.metrics import average_precision_score, precision_recall_curve
+def plot_precision_recall(path: Path, sets: Mapping[str, Scored], subject: str) -> Path:
+    """Precision–recall curve of each set with its average precision."""
+    from sklearn.metrics import PrecisionRecallDisplay
 
-    figure, axes = new_figure(4.8, 4.3)
+    figure, axes = new_figure(4.8, 4.8)
     for name, (labels, probabilities) in sets.items():
-        precision, recall, _ = precision_recall_curve(labels, probabilities)
-        average = average_precision_score(labels, probabilities)
-        axes.plot(recall, precision, label=f"{name}: average precision {average:.3f}")
-    axes.set(xlabel="AI-generated pictures found (recall)", ylabel="Rightly called so (precision)")
+        PrecisionRecallDisplay.from_predictions(labels, probabilities, name=name, ax=axes)
+    axes.set(xlabel="Recall: AI-generated pictures found", ylabel="Precision: rightly so among those called it")
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
-    return _finished(path, figure, axes, title, "lower left")
+    axes.legend(loc="lower left", frameon=False)
+    reading = "Each point is a threshold; nearer to the upper right is better."
+    return save_figure(path, figure, "Precision–recall curve", subject, reading)
 
 
-def plot_reliability(path: Path, sets: Mapping[str, Judged], title: str) -> Path:
-    """Stated probability against the observed share of fakes; the dots' area follows the number of pictures."""
-    figure, axes = new_figure(4.8, 4.3)
-    axes.plot((0, 1), (0, 1), color="0.7", linestyle=":", label="perfect")
+def plot_reliability(path: Path, sets: Mapping[str, Scored], subject: str) -> Path:
+    """Reliability diagram: stated probability against observed share; the dots' area follows the number of pictures."""
+    figure, axes = new_figure(4.8, 4.8)
+    axes.plot((0, 1), (0, 1), color="0.7", linestyle=":", label="perfectly calibrated")
     for name, (labels, probabilities) in sets.items():
         bins = reliability(probabilities, labels, num_bins=10)
         x, y = [b.mean_probability for b in bins], [b.share_fake for b in bins]
         (line,) = axes.plot(x, y, linewidth=1, label=name)
         sizes = [10 + 150 * b.num_images / len(labels) for b in bins]
         axes.scatter(x, y, s=sizes, color=line.get_color(), alpha=0.6)
-    axes.set(xlabel="Stated probability of being AI-generated", ylabel="Share that is")
+    axes.set(xlabel="Stated probability of being AI-generated", ylabel="Observed share of AI-generated pictures")
     axes.set_aspect("equal")
-    return _finished(path, figure, axes, title, "upper left")
+    axes.legend(loc="best", frameon=False)
+    title = "Reliability: stated and observed probability"
+    reading = (
+        "On the diagonal a stated 80 % is right in 80 % of cases; below it the detector overstates. Area: pictures."
+    )
+    return save_figure(path, figure, title, subject, reading)
 
 
-def plot_risk_coverage(path: Path, sets: Mapping[str, Judged], band: float, title: str) -> Path:
-    """Share of wrong verdicts when only the surest pictures get one; the dot is the uncertain band in use."""
-    figure, axes = new_figure(4.8, 4.3)
+def plot_risk_coverage(path: Path, sets: Mapping[str, Scored], band: float, subject: str) -> Path:
+    """Risk–coverage curve; the dot is the uncertain band in use."""
+    figure, axes = new_figure(4.8, 4.8)
     for name, (labels, probabilities) in sets.items():
         coverage, risk = risk_coverage(labels, probabilities)
         (line,) = axes.plot(coverage, risk, label=name)
         decided = int(np.sum(np.abs(probabilities - 0.5) >= band))
         if decided:
             axes.plot(coverage[decided - 1], risk[decided - 1], "o", color=line.get_color())
-    axes.set(xlabel="Share of pictures that get a verdict", ylabel="Share of wrong verdicts among them")
+    axes.set(
+        xlabel="Coverage: share of pictures that get a verdict", ylabel="Selective risk: wrong verdicts among these"
+    )
     axes.set(xlim=(0, 1.02), ylim=(0, None))
-    return _finished(path, figure, axes, title, "upper left")
-
-
-def _finished(path: Path, figure: Any, axes: Any, title: str, legend: str) -> Path:
-    axes.set_title(title, fontsize=11)
-    axes.legend(frameon=False, loc=legend, fontsize=9)
-    axes.grid(alpha=0.3)
-    return save_figure(path, figure)
+    axes.legend(loc="upper left", frameon=False)
+    reading = f"Lower is better. The dot: pictures within {band:g} of 0.5 are called uncertain."
+    return save_figure(path, figure, "Risk–coverage curve", subject, reading)
 
 
 _CELL_IN = (1.1, 0.6)
@@ -232,8 +224,8 @@ _PANELS = (
 )
 
 
-def plot_robustness(path: Path, figures: Sequence[StepFigures], title: str) -> Path:
-    """Rows are families and columns their steps from mild to strong; every cell names its step."""
+def plot_robustness(path: Path, figures: Sequence[StepFigures], subject: str) -> Path:
+    """Robustness heat-maps: a row for each family, its steps from mild to strong as columns."""
     rows: dict[str, list[StepFigures]] = {}
     for step in figures:
         rows.setdefault(step.family, []).append(step)
@@ -243,8 +235,11 @@ def plot_robustness(path: Path, figures: Sequence[StepFigures], title: str) -> P
     for axes, panel in zip(both, _PANELS, strict=True):
         _heat_map(figure, axes, list(rows.values()), panel)
         axes.set_yticks(np.arange(len(rows)) + 0.5, labels=list(rows))
-    figure.suptitle(title, fontsize=14)
-    return save_figure(path, figure)
+    reading = (
+        f"{figures[0].num_images} test pictures, half of them AI-generated, degraded and judged again at 0.5. Rows are "
+        "kinds of degradation, each from mild to strong."
+    )
+    return save_figure(path, figure, "Robustness: what degradations cost", subject, reading)
 
 
 def _heat_map(figure: Any, axes: Any, rows: list[list[StepFigures]], panel: _Panel) -> None:
@@ -259,6 +254,7 @@ def _heat_map(figure: Any, axes: Any, rows: list[list[StepFigures]], panel: _Pan
             place = {"x": column + 0.5, "ha": "center", "color": colour}
             axes.text(y=row + 0.42, s=panel.form.format(values[row, column]), va="bottom", fontsize=10, **place)
             axes.text(y=row + 0.49, s=fill(step.label, _LABEL_CHARACTERS), va="top", fontsize=7.5, **place)
+    axes.grid(visible=False)
     axes.set(title=panel.title, xlabel="mild → strong", xticks=[])
     axes.invert_yaxis()
     axes.tick_params(length=0)

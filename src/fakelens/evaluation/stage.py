@@ -78,11 +78,11 @@ def evaluate(
         for name in judged
     }
     write_json(stage.folder / METRICS, {name: asdict(metrics[name]) for name in data.test_sets})
-    title = data.title(spec.display_name)
+    subject = data.subject(spec.display_name)
     outputs = [stage.folder / SCORES, stage.folder / METRICS]
-    written = _curves(stage.folder / "plots", judged, settings, title)
-    written += _pictures(stage.folder / "plots", data, judged["test"], scores.of("test"), title, info.seed)
-    written += _robustness(stage.folder, scorer, data, settings, temperature, info.seed, title, reporter)
+    written = _curves(stage.folder / "plots", judged, settings, subject)
+    written += _pictures(stage.folder / "plots", data, judged["test"], scores.of("test"), subject, info.seed)
+    written += _robustness(stage.folder, scorer, data, settings, temperature, info.seed, subject, reporter)
     results = _results(scores, metrics, points, temperature, settings, data)
     for warning in results.warnings:
         reporter.say(f"evaluate {spec.name}: WARNING: {warning}")
@@ -127,28 +127,28 @@ def _score(scorer: TorchScorer, data: PreparedData, reporter: Reporter) -> Score
     )
 
 
-def _judged(scores: Scores, temperature: float) -> plots.Judged:
+def _judged(scores: Scores, temperature: float) -> plots.Scored:
     return scores.label, calibrated(scores.logit, temperature)
 
 
-def _curves(folder: Path, judged: Mapping[str, plots.Judged], settings: EvaluationSettings, title: str) -> list[Path]:
+def _curves(folder: Path, judged: Mapping[str, plots.Scored], settings: EvaluationSettings, subject: str) -> list[Path]:
     tests = {name: pair for name, pair in judged.items() if name != "val"}
     return [
-        plots.plot_roc(folder / "roc.png", tests, title),
-        plots.plot_precision_recall(folder / "precision_recall.png", tests, title),
-        plots.plot_reliability(folder / "reliability.png", tests, title),
-        plots.plot_risk_coverage(folder / "risk_coverage.png", tests, settings.uncertain_band, title),
+        plots.plot_roc(folder / "roc.png", tests, subject),
+        plots.plot_precision_recall(folder / "precision_recall.png", tests, subject),
+        plots.plot_reliability(folder / "reliability.png", tests, subject),
+        plots.plot_risk_coverage(folder / "risk_coverage.png", tests, settings.uncertain_band, subject),
     ]
 
 
 def _pictures(
-    folder: Path, data: PreparedData, judged: plots.Judged, test: Scores, title: str, seed: int
+    folder: Path, data: PreparedData, judged: plots.Scored, test: Scores, subject: str, seed: int
 ) -> list[Path]:
     squares = data.split("test").squares
     return [
-        plots.plot_confusion_matrix(folder / "confusion_matrix.png", compute_metrics(*judged), title),
-        plots.plot_samples(folder / "samples.png", squares, *judged, title, seed),
-        plots.plot_worst_mistakes(folder / "mistakes.png", squares, *judged, test.generator, title),
+        plots.plot_confusion_matrix(folder / "confusion_matrix.png", compute_metrics(*judged), subject),
+        plots.plot_samples(folder / "samples.png", squares, *judged, subject, seed),
+        plots.plot_worst_mistakes(folder / "mistakes.png", squares, *judged, test.generator, subject),
     ]
 
 
@@ -159,7 +159,7 @@ def _robustness(
     settings: EvaluationSettings,
     temperature: float,
     seed: int,
-    title: str,
+    subject: str,
     reporter: Reporter,
 ) -> list[Path]:
     paths = [folder / ROBUSTNESS_SCORES, folder / ROBUSTNESS, folder / "plots" / "robustness.png"]
@@ -173,5 +173,5 @@ def _robustness(
     write_columns(paths[0], found)
     figures = robustness.summarise(found, temperature)
     write_json(paths[1], [asdict(step) for step in figures])
-    plots.plot_robustness(paths[2], figures, title)
+    plots.plot_robustness(paths[2], figures, subject)
     return paths

@@ -25,8 +25,8 @@ from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.core.records import ExportResults
 from fakelens.core.run_folder import RunFolder
 from fakelens.core.table import Table
-from fakelens.evaluation.plots import new_figure, save_figure
 from fakelens.export.isolated import IsolatedCost, isolated_cost
+from fakelens.figure import new_figure, save_figure
 from fakelens.runtime.bundle import Bundle
 from fakelens.runtime.detector import OnnxDetector
 
@@ -389,10 +389,9 @@ def write_benchmark(folder: Path, result: Benchmark) -> Path:
     return folder / "benchmark.json"
 
 
-def description(result: Benchmark) -> str:
-    """The processor and the image, in one line."""
-    about = machine()
-    return f"{about['cpu']}, {about['cpus_available']} CPUs; {result.image}"
+def cpu_words() -> str:
+    """The processor in one line."""
+    return f"{environment()['cpu']}, {available_cpus()} CPUs"
 
 
 def main_table(measured: Sequence[Measured]) -> Table:
@@ -436,16 +435,17 @@ def plot_benchmark(path: Path, measured: Sequence[Measured]) -> Path:
         style = {"color": colours[one.detector], "marker": shapes[one.name], "s": 90, "alpha": 0.75}
         axes[0].scatter(one.latency["1"].p50_ms, one.accuracy, **style)
         axes[1].scatter((one.size_bytes or 0) / 1e6, one.accuracy, **style)
-    for axis, label in zip(axes, ("milliseconds a picture, 1 thread, batch 1", "size of the file in MB"), strict=True):
+    for axis, label in zip(axes, ("Time per picture, 1 thread, batch 1 (ms)", "Size of the file (MB)"), strict=True):
         _logarithmic(axis)
         axis.set_xlabel(label)
-        axis.set_ylabel("accuracy on the test split")
+        axis.set_ylabel("Accuracy on the test split")
     if not rated:
         axes[0].set_title("no record says how accurate these files are")
     keys = [Line2D([], [], ls="", marker="o", ms=9, color=colour, label=name) for name, colour in colours.items()]
     keys += [Line2D([], [], ls="", marker=shape, ms=9, color="grey", label=name) for name, shape in shapes.items()]
     axes[1].legend(handles=keys, loc="upper left", bbox_to_anchor=(1.02, 1))
-    return save_figure(path, figure)
+    reading = "Up and to the left is better; colours are detectors, shapes are variants; both scales are logarithmic."
+    return save_figure(path, figure, "Accuracy against time and size", cpu_words(), reading)
 
 
 def _logarithmic(axes: Any) -> None:
@@ -456,7 +456,6 @@ def _logarithmic(axes: Any) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.grid(alpha=0.3)
 
 
 def _words(value: float | None, digits: int) -> str:

@@ -83,7 +83,7 @@ def write_report(workdir: Path, detectors: Sequence[DetectorSpec], recipe_yaml: 
         )
         for e in entries
     ]
-    plot_tradeoff(tradeoff, points, "What ships: accuracy against time and size")
+    plot_tradeoff(tradeoff, points, data.subject("What ships"))
     _copy_plots(folder, entries)
     parts = _parts(data, entries)
     markdown = _markdown(parts, entries, recipe_yaml)

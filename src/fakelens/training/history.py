@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from fakelens.core.artifacts import atomic_path, write_text
+from fakelens.core.artifacts import write_text
 from fakelens.core.records import EpochRow
+from fakelens.figure import new_figure, save_figure
 
 
 def write_history(path: Path, rows: Sequence[EpochRow]) -> None:
@@ -26,43 +27,48 @@ def read_history(path: Path) -> list[EpochRow]:
         return [EpochRow(**{name: kinds[name](text) for name, text in row.items()}) for row in csv.DictReader(file)]  # type: ignore[operator]
 
 
-def plot_history(folder: Path, history: Sequence[EpochRow], kept: EpochRow, title: str) -> list[Path]:
+def plot_history(folder: Path, history: Sequence[EpochRow], kept: EpochRow, subject: str) -> list[Path]:
     """Write `loss.png`, `accuracy.png` and `learning_rate.png`, each with a line at the epoch that was `kept`."""
-    curves = {
-        "loss": ("Loss (binary cross-entropy)", {"training": "train_loss", "validation": "val_loss"}),
-        "accuracy": ("Accuracy", {"training": "train_accuracy", "validation": "val_accuracy"}),
-        "learning_rate": ("Learning rate", {"": "learning_rate"}),
-    }
-    paths = []
-    for name, (label, series) in curves.items():
-        path = folder / f"{name}.png"
-        _plot(path, history, kept, label, series, title)
-        paths.append(path)
-    return paths
+    both = {"training": "train_{}", "validation": "val_{}"}
+    pairs = {name: {label: column.format(name) for label, column in both.items()} for name in ("loss", "accuracy")}
+    return [
+        _plot(folder / "loss.png", history, kept, "Loss", "binary cross-entropy", pairs["loss"], subject),
+        _plot(folder / "accuracy.png", history, kept, "Accuracy", "at 0.5", pairs["accuracy"], subject),
+        _plot(
+            folder / "learning_rate.png", history, kept, "Learning rate", "logarithmic", {"": "learning_rate"}, subject
+        ),
+    ]
 
 
 def _plot(
-    path: Path, history: Sequence[EpochRow], kept: EpochRow, label: str, series: dict[str, str], title: str
-) -> None:
-    from matplotlib.figure import Figure
+    path: Path,
+    history: Sequence[EpochRow],
+    kept: EpochRow,
+    title: str,
+    unit: str,
+    series: dict[str, str],
+    subject: str,
+) -> Path:
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure(6.4, 4.0)
     epochs = [row.epoch + 1 for row in history]
-    for name, column in series.items():
-        axes.plot(epochs, [getattr(row, column) for row in history], marker="o", markersize=3, label=name or None)
-    if label == "Learning rate":
+    ends = sorted((getattr(history[-1], column), label) for label, column in series.items())
+    for label, column in series.items():
+        (line,) = axes.plot(epochs, [getattr(row, column) for row in history], marker="o", markersize=3)
+        is_lower = label == ends[0][1]  # of two labels that may end at one height
+        axes.annotate(
+            label, (epochs[-1], getattr(history[-1], column)), xytext=(5, -3 if is_lower else 3),
+            textcoords="offset points", va="top" if is_lower else "bottom", fontsize=9, color=line.get_color(),
+        )  # fmt: skip
+    if title == "Learning rate":
         axes.set_yscale("log")
-    else:
-        axes.axvline(kept.epoch + 1, color="0.6", linestyle=":", label=f"kept: epoch {kept.epoch + 1}")
-        axes.legend(frameon=False)
+    axes.axvline(kept.epoch + 1, color="0.6", linestyle=":")
     first_of_all = next((row.epoch for row in history if row.phase == "all"), 0)
+    reading = f"The dotted line marks the epoch that was kept, {kept.epoch + 1}: the best on validation."
     if first_of_all:
         axes.axvspan(0.5, first_of_all + 0.5, color="0.93", zorder=0)
-        axes.text(0.6, 0.02, "head only", transform=axes.get_xaxis_transform(), va="bottom", color="0.4")
-    axes.set(xlabel="Epoch", ylabel=label, title=title, xlim=(0.5, len(history) + 0.5))
+        reading += " Shaded: only the head is trained."
+    axes.set(xlabel="Epoch", ylabel=f"{title} ({unit})", xlim=(0.5, len(history) + 0.5))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.3)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
+    return save_figure(path, figure, f"{title} by epoch", subject, reading)

@@ -114,7 +114,7 @@ def train(
 def _finish(
     stage: Stage, fitting: Fitting, history: Sequence[EpochRow], best: EpochRow, pretrained: str | None
 ) -> StageRecord:
-    plots = plot_history(stage.folder / "plots", history, best, fitting.data.title(fitting.spec.display_name))
+    plots = plot_history(stage.folder / "plots", history, best, fitting.data.subject(fitting.spec.display_name))
     network, _ = load_checkpoint(stage.folder / BEST)
     results = fitting.results(network, history, best, pretrained)
     write_history(stage.folder / HISTORY, history)
