@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -14,6 +14,13 @@ class Settings(BaseModel):
     """Strict and immutable; the sentence beneath each field is its documentation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
+
+    of_execution: ClassVar[frozenset[str]] = frozenset()
+    """Settings that say who does the work and who is told, and change nothing in the outcome."""
+
+    def decisive(self) -> dict[str, Any]:
+        """Plain values of the settings that decide the outcome: a stage's key holds these."""
+        return self.model_dump(mode="json", exclude=set(self.of_execution))
 
     @classmethod
     def checked(cls, values: Mapping[str, Any]) -> Self:

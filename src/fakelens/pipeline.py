@@ -124,10 +124,9 @@ def _working(workdir: Path, recipe: Recipe, reporter: Reporter, *, data: bool = 
 
 
 def _check_data(workdir: Path, recipe: Recipe) -> None:
-    from fakelens.dataset.stage import decisive_settings
 
     prepared = load_record(RunFolder(workdir).prepare_record)
-    if changes := differences(prepared.settings, decisive_settings(recipe.data)):
+    if changes := differences(prepared.settings, recipe.data.decisive()):
         raise FakelensError(
             f"{workdir / 'data'} was prepared with other settings than those asked for now "
             f"({', '.join(f'data.{change}' for change in changes)}): leave them out, or run `fakelens prepare` with "

@@ -16,10 +16,10 @@ from fakelens.settings import (
     AugmentationSettings,
     CompressSettings,
     DataSettings,
-    EngineSettings,
+    DetectorSettings,
     EvaluationSettings,
     ExportSettings,
-    TrainingSettings,
+    TrainSettings,
 )
 
 
@@ -34,7 +34,7 @@ class Recipe(Settings):
     """Which images."""
     base: Literal["defaults", "demo"] = "defaults"
     """Which of each detector's own settings to start from: for real data, or for the demonstration."""
-    train: EngineSettings = EngineSettings()
+    train: TrainSettings = TrainSettings()
     """How training runs."""
     detectors: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Per detector, settings over its own: detectors.NAME.KEY; `fakelens detectors NAME` lists the keys."""
@@ -65,7 +65,7 @@ RECIPES = {
         name="demo",
         base="demo",
         # Strong recompression would wipe the synthetic traces out; real ones are many and survive it.
-        train=EngineSettings(
+        train=TrainSettings(
             augmentation=AugmentationSettings.checked(
                 {"crop_scale": 1, "blur": 0, "jpeg": 0.3, "webp": 0, "avif": 0, "resize_jpeg": 0, "quality": (85, 95)}
             )
@@ -82,7 +82,7 @@ RECIPES = {
         data=DataSettings(
             source="synthetic", num_images=80, stored_px=80, synthetic_px=80, min_side_px=64, num_workers=0
         ),
-        train=EngineSettings(tiny=True, max_epochs=2, input_px=64),
+        train=TrainSettings(tiny=True, max_epochs=2, input_px=64),
         evaluate=EvaluationSettings(num_resamples=100, robustness_images=4),
         # The graph itself is most of a tiny network's file.
         compress=CompressSettings(target_mb=0.125, steps=2, epochs=1, round_to=2),
@@ -149,7 +149,7 @@ def save_recipe(workdir: Path, recipe: Recipe) -> list[str]:
     return changes
 
 
-def training_settings(spec: DetectorSpec, recipe: Recipe) -> TrainingSettings:
+def training_settings(spec: DetectorSpec, recipe: Recipe) -> DetectorSettings:
     """One detector's settings: its own, below what the recipe says for all, below what it says for this one."""
     return _merged(spec, recipe, recipe.detectors.get(spec.name, {}))
 
@@ -171,9 +171,9 @@ def shipped(detectors: Sequence[DetectorSpec], recipe: Recipe) -> list[DetectorS
     return [spec.compact if target_mb(spec, recipe) else spec for spec in detectors]
 
 
-def _merged(spec: DetectorSpec, recipe: Recipe, values: dict[str, Any]) -> TrainingSettings:
+def _merged(spec: DetectorSpec, recipe: Recipe, values: dict[str, Any]) -> DetectorSettings:
     own = spec.defaults if recipe.base == "defaults" else spec.demo
     common: dict[str, Any] = {} if recipe.train.input_px is None else {"input_px": recipe.train.input_px}
     if not recipe.train.pretrained or recipe.train.tiny or spec.weights is None:
         common["pretrained"] = False
-    return TrainingSettings.checked({**own.model_dump(), **common, **values})
+    return DetectorSettings.checked({**own.model_dump(), **common, **values})

@@ -1,15 +1,12 @@
 """Every setting of a recipe, documented by the sentence beneath it."""
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from fakelens.config import Settings
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import INPUT_PX, STORED_PX
-
-if TYPE_CHECKING:
-    pass
 
 
 class SourceSettings(Settings):
@@ -38,6 +35,8 @@ class SourceSettings(Settings):
 class CollectSettings(SourceSettings):
     """Which images of a source, how they are stored, and who does the work."""
 
+    of_execution: ClassVar[frozenset[str]] = frozenset({"engine", "num_workers", "blocks_in_flight"})
+
     include_generators: tuple[str, ...] = ()
     """Generators to draw fakes from, and no others; empty for all."""
     exclude_generators: tuple[str, ...] = ("tiny-random-sana",)
@@ -54,10 +53,6 @@ class CollectSettings(SourceSettings):
     """Processes that decode; by default one per core, 0 for none beside the main one."""
     blocks_in_flight: int = Field(4, ge=1, le=64)
     """Row groups downloaded at a time, and as many that wait on disk to be decoded: bounds memory and disk."""
-
-
-# What changes who does the work, but nothing in the outcome.
-SETTINGS_OF_EXECUTION = frozenset({"engine", "num_workers", "blocks_in_flight"})
 
 
 class DataSettings(CollectSettings):
@@ -125,7 +120,7 @@ class AugmentationSettings(Settings):
         return self
 
 
-class TrainingSettings(Settings):
+class DetectorSettings(Settings):
     """How one detector is trained; each detector file states its own defaults."""
 
     pretrained: bool = True
@@ -173,9 +168,12 @@ class TrainingSettings(Settings):
     """`auto` is fp16 mixed precision on CUDA and fp32 elsewhere."""
 
 
-class EngineSettings(Settings):
-    """How training runs, whatever the detector; the first three stand over every detector's own settings."""
+class TrainSettings(Settings):
+    """How training runs, whatever the detector; the first four stand over every detector's own settings."""
 
+    of_execution: ClassVar[frozenset[str]] = frozenset(
+        {"num_workers", "num_threads", "accelerator", "devices", "num_nodes", "logger"}
+    )
     seed: int | None = Field(None, ge=0, lt=2**32)
     """Of initial weights, order, augmentation and dropout; null takes data.seed. Another one is another training."""
     max_epochs: int | None = Field(None, ge=1)

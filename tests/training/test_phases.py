@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 from fakelens.dataset.loader import EpochSampler
 from fakelens.detectors.checkpoint import build_network
 from fakelens.detectors.registry import discover
-from fakelens.settings import TrainingSettings
+from fakelens.settings import DetectorSettings
 from fakelens.training.phases import Phase, learning_rate_factor, plan_phases, set_modes
 
 
 def test_two_phases_with_pretrained_weights() -> None:
-    head, everything = plan_phases(TrainingSettings(pretrained=True, head_epochs=5, epochs=12))
+    head, everything = plan_phases(DetectorSettings(pretrained=True, head_epochs=5, epochs=12))
     assert (head.name, head.head_only, head.first_epoch, head.num_epochs) == ("head", True, 0, 5)
     assert (everything.name, everything.head_only, everything.first_epoch, everything.num_epochs) == (
         "all",
@@ -22,7 +22,7 @@ def test_two_phases_with_pretrained_weights() -> None:
 
 
 def test_one_phase_from_scratch() -> None:
-    (phase,) = plan_phases(TrainingSettings(pretrained=False, head_epochs=5, epochs=12))
+    (phase,) = plan_phases(DetectorSettings(pretrained=False, head_epochs=5, epochs=12))
     assert (phase.name, phase.first_epoch, phase.num_epochs) == ("all", 0, 12)
 
 
@@ -30,7 +30,7 @@ def test_one_phase_from_scratch() -> None:
 def test_a_cap_bounds_the_sum_and_leaves_the_whole_network_an_epoch(
     pretrained: bool, head: int, everything: int, cap: int
 ) -> None:
-    phases = plan_phases(TrainingSettings(pretrained=pretrained, head_epochs=head, epochs=everything), cap)
+    phases = plan_phases(DetectorSettings(pretrained=pretrained, head_epochs=head, epochs=everything), cap)
     assert sum(phase.num_epochs for phase in phases) <= cap
     assert phases[-1].name == "all"
     assert all(phase.num_epochs >= 1 for phase in phases)
@@ -49,7 +49,7 @@ def test_the_learning_rate_warms_up_to_its_peak(scheduler: str) -> None:
 def test_phase_two_has_epochs_of_its_own() -> None:
     """Its pictures are augmented and ordered as in none of phase 1's epochs."""
     orders = []
-    for phase in plan_phases(TrainingSettings(pretrained=True, head_epochs=2, epochs=2)):
+    for phase in plan_phases(DetectorSettings(pretrained=True, head_epochs=2, epochs=2)):
         sampler = EpochSampler(50, 0, shuffle=True, first_epoch=phase.first_epoch)
         for epoch in range(phase.num_epochs):
             if epoch:  # workers ask for the first epoch's pictures before the engine says which one it is

@@ -17,19 +17,19 @@ from fakelens.core.artifacts import Stage, StageRecord, atomic_path, load_record
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.core.records import CompressionResults, CompressionStep, EpochRow, TrainResults
-from fakelens.core.run_folder import BEST, HISTORY, RunFolder
+from fakelens.core.run_folder import BEST, HISTORY, PLOTS, RunFolder
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.checkpoint import load_checkpoint
 from fakelens.detectors.network import LogitDetector
 from fakelens.detectors.spec import DetectorSpec
 from fakelens.export.onnx import export_onnx
 from fakelens.export.quantize import Candidate, quantize_static
-from fakelens.settings import CompressSettings, EngineSettings, TrainingSettings
+from fakelens.settings import CompressSettings, DetectorSettings, TrainSettings
 from fakelens.training.callbacks import Progressed, forget_progress, read_progress
 from fakelens.training.fit import Fitting, check_machine, quiet_lightning
 from fakelens.training.history import plot_history, write_history
 from fakelens.training.phases import Phase
-from fakelens.training.stage import DECISIVE, OTHER_STAGES
+from fakelens.training.stage import OTHER_STAGES, decisive
 
 _VERSION = 2
 
@@ -42,7 +42,7 @@ _METADATA_BYTES = 2_000
 
 
 def compress_stage(
-    workdir: Path, spec: DetectorSpec, settings: CompressSettings, own: Mapping[str, Any], engine: EngineSettings
+    workdir: Path, spec: DetectorSpec, settings: CompressSettings, own: Mapping[str, Any], common: TrainSettings
 ) -> Stage:
     """The stage's folder, key and record, which is the compact detector's record of training.
 
@@ -56,8 +56,7 @@ def compress_stage(
             "same --workdir)"
         )
     full = load_record(trained)
-    matters = engine.model_dump(mode="json", include=DECISIVE - {"tiny"})
-    taught = _training_settings(TrainingSettings.checked(_of(full)), spec, settings, own, engine)
+    taught = _training_settings(DetectorSettings.checked(_of(full)), spec, settings, own, common)
     return Stage(
         "train",
         workdir / spec.compact.name,
@@ -66,7 +65,7 @@ def compress_stage(
             "detector": spec.compact.name,
             "seed": full.settings["seed"],
             **taught.model_dump(mode="json"),
-            "engine": matters,
+            "engine": {name: value for name, value in decisive(common).items() if name != "tiny"},
             "compress": settings.model_dump(mode="json", exclude={"in_run"}),
         },
         inputs={"data": load_record(RunFolder(workdir).prepare_record).digest, "full": full.digest},
@@ -78,7 +77,7 @@ def compress(
     spec: DetectorSpec,
     settings: CompressSettings,
     own: Mapping[str, Any],
-    engine: EngineSettings,
+    common: TrainSettings,
     *,
     force: bool = False,
     reporter: Reporter = SILENT,
@@ -93,7 +92,7 @@ def compress(
         spec: NAME.
         settings: with a `target_mb`.
         own: training settings of the compact detector over those that the full one was trained with.
-        engine: how training runs.
+        common: how training runs, whatever the detector.
         force: begin anew, even if nothing has changed.
         reporter: is told.
 
@@ -101,14 +100,14 @@ def compress(
         ValueError: when NAME is not trained, its INT8 file fits already, or cannot be made to fit.
     """
     data = PreparedData(RunFolder(workdir).data)
-    stage = compress_stage(workdir, spec, settings, own, engine)
+    stage = compress_stage(workdir, spec, settings, own, common)
     if not force and (record := stage.finished()):
         return record
-    check_machine(engine)
+    check_machine(common)
     trained = load_record(RunFolder(workdir).detector(spec.name).train_record)
     full, info = load_checkpoint(trained.output(BEST))
     data.must_be_of(info.data_digest, spec.name)
-    taught = TrainingSettings.checked(_of(stage))
+    taught = DetectorSettings.checked(_of(stage))
     goal = _Goal.of(full, taught.input_px, spec, settings)
     data.verify()
     if stage.folder.is_dir():
@@ -116,12 +115,12 @@ def compress(
         if not force and (record := stage.finished()):
             return record
     stage.begin()
-    if engine.num_threads:
-        torch.set_num_threads(engine.num_threads)
+    if common.num_threads:
+        torch.set_num_threads(common.num_threads)
     info = replace(info, detector=spec.compact.name, settings=taught, epoch=-1, val_loss=float("inf"))
     teacher = full if taught.teacher else None
     # Pruning has no need of several devices, and one process of its own is what goes on past it.
-    alone = engine.model_copy(update={"devices": 1, "num_nodes": 1})
+    alone = common.model_copy(update={"devices": 1, "num_nodes": 1})
     fitting = Fitting(stage.folder, spec.compact, info, alone, data, teacher, info.seed, reporter)
     with quiet_lightning(), reporter.task(spec.compact.display_name, settings.steps * taught.epochs) as task:
         steps = _run_steps(stage, fitting, goal, settings, full, task, force=force)
@@ -131,18 +130,18 @@ def compress(
 
 
 def _of(record: Stage | StageRecord) -> dict[str, Any]:
-    return {key: record.settings[key] for key in TrainingSettings.model_fields}
+    return {key: record.settings[key] for key in DetectorSettings.model_fields}
 
 
 def _training_settings(
-    full: TrainingSettings,
+    full: DetectorSettings,
     spec: DetectorSpec,
     settings: CompressSettings,
     own: Mapping[str, Any],
-    engine: EngineSettings,
-) -> TrainingSettings:
+    common: TrainSettings,
+) -> DetectorSettings:
     """Those of the full detector, whose weights it has, but for what training after pruning asks."""
-    epochs = min(settings.epochs, engine.max_epochs or settings.epochs)
+    epochs = min(settings.epochs, common.max_epochs or settings.epochs)
     changed = {
         "pretrained": False,
         "head_epochs": 0,
@@ -154,7 +153,7 @@ def _training_settings(
         "teacher": spec.name if settings.teacher_weight else None,
         "teacher_weight": settings.teacher_weight,
     }
-    return TrainingSettings.checked({**full.model_dump(), **changed, **own})
+    return DetectorSettings.checked({**full.model_dump(), **changed, **own})
 
 
 @dataclass(frozen=True)
@@ -282,7 +281,7 @@ def _finish(stage: Stage, fitting: Fitting, goal: _Goal, steps: list[_Step], ful
     history = [row for step in steps for row in step.state.history]
     write_history(stage.folder / HISTORY, history)
     subject = fitting.data.subject(fitting.spec.display_name)
-    plots = plot_history(stage.folder / "plots", history, last.best, subject)
+    plots = plot_history(stage.folder / PLOTS, history, last.best, subject)
     taught = read_as(TrainResults, full.results, full.folder)
     compression = CompressionResults(
         full=full.settings["detector"],

@@ -7,12 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BEST, LAST, HISTORY = "best.safetensors", "last.ckpt", "history.csv"
-MANIFEST = "manifest.parquet"
+MANIFEST, PREPARE_RECORD = "manifest.parquet", "prepare.json"
+EXPORT_RECORD = "export.json"
 METRICS, SCORES = "metrics.json", "scores.parquet"
 ROBUSTNESS, ROBUSTNESS_SCORES = "robustness.json", "robustness.parquet"
 MODEL_CARD = "model_card.md"
 BUNDLE_RECORD = "bundle.json"
 JUDGEMENT = "against.json"
+PLOTS, LOGS = "plots", "logs"
+LOSS, ACCURACY, LEARNING_RATE = "loss.png", "accuracy.png", "learning_rate.png"
+CONFUSION_MATRIX, ROC, PRECISION_RECALL = "confusion_matrix.png", "roc.png", "precision_recall.png"
+RELIABILITY, RISK_COVERAGE, ROBUSTNESS_PLOT = "reliability.png", "risk_coverage.png", "robustness.png"
+SAMPLES, MISTAKES, TRADEOFF = "samples.png", "mistakes.png", "tradeoff.png"
+BENCHMARK_RECORD, BENCHMARK_PLOT = "benchmark.json", "benchmark.png"
+REPORT_PAGE, REPORT_TEXT = "index.html", "report.md"
+PARTS = ".parts"
+"""Of the data while it is being collected."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,7 @@ class DetectorFolder:
     @property
     def export_record(self) -> Path:
         """Of a finished export: the variants, and which one ships."""
-        return self.onnx / "export.json"
+        return self.onnx / EXPORT_RECORD
 
     @property
     def model_card(self) -> Path:
@@ -81,7 +91,7 @@ class RunFolder:
     @property
     def prepare_record(self) -> Path:
         """Of finished data."""
-        return self.data / "prepare.json"
+        return self.data / PREPARE_RECORD
 
     @property
     def manifest(self) -> Path:

@@ -15,7 +15,7 @@ import numpy as np
 from fakelens.core.artifacts import Stage, StageRecord, differences, read_json, write_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter
-from fakelens.core.run_folder import MANIFEST, RunFolder
+from fakelens.core.run_folder import MANIFEST, PARTS, RunFolder
 from fakelens.core.scoring import FAKE, LABELS
 from fakelens.dataset.audit import audit_container, audit_pixels
 from fakelens.dataset.collecting import Collection, Collector, FurtherSet, FurtherSetPlan, further_sets, rows_where
@@ -23,7 +23,7 @@ from fakelens.dataset.duplicates import group_near_duplicates
 from fakelens.dataset.examine import Picture
 from fakelens.dataset.splits import SPLITS, grouped_split, split_sizes
 from fakelens.dataset.store import ManifestRow, PrepareResults, TestSetResults, columns_of, write_arrays, write_manifest
-from fakelens.settings import SETTINGS_OF_EXECUTION, DataSettings
+from fakelens.settings import DataSettings
 from fakelens.sources.base import Block, Row, Source
 from fakelens.sources.registry import open_source
 
@@ -34,18 +34,13 @@ _VERSION = 2
 _DISK_SHARE = 2.2
 
 
-def decisive_settings(settings: DataSettings) -> dict[str, Any]:
-    """Those settings that decide which images are prepared, as plain values."""
-    return settings.model_dump(mode="json", exclude=set(SETTINGS_OF_EXECUTION))
-
-
 def prepare_stage(workdir: Path, settings: DataSettings) -> Stage:
     """The stage's folder, key and record."""
     return Stage(
         "prepare",
         RunFolder(workdir).data,
         version=_VERSION,
-        settings=decisive_settings(settings),
+        settings=settings.decisive(),
         inputs=_folder_state(settings),
     )
 
@@ -60,7 +55,7 @@ def prepare(workdir: Path, settings: DataSettings, *, force: bool = False, repor
             disk is full.
     """
     stage = prepare_stage(workdir, settings)
-    parts = stage.folder / ".parts"
+    parts = stage.folder / PARTS
     if not force and (record := stage.finished()):
         shutil.rmtree(parts, ignore_errors=True)  # a kill may have come between the record and this
         return record
@@ -174,7 +169,7 @@ def _plan(source: Source, settings: DataSettings) -> FurtherSetPlan:
 
 def _check_disk(folder: Path, num_images: int, stored_px: int) -> None:
     needed = int(num_images * stored_px**2 * 3 * _DISK_SHARE)
-    there = sum(path.stat().st_size for path in (folder / ".parts").glob("*.npy"))
+    there = sum(path.stat().st_size for path in (folder / PARTS).glob("*.npy"))
     free = shutil.disk_usage(folder).free
     if free + there < needed:
         raise FakelensError(

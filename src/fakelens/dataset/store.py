@@ -15,7 +15,7 @@ from fakelens.config import read_as
 from fakelens.core.artifacts import StageRecord, atomic_path, load_record
 from fakelens.core.errors import FakelensError, OtherDataError
 from fakelens.core.imaging import ImageU8
-from fakelens.core.run_folder import MANIFEST
+from fakelens.core.run_folder import MANIFEST, PREPARE_RECORD
 from fakelens.dataset.audit import Audit
 from fakelens.dataset.examine import Picture
 from fakelens.settings import DataSettings
@@ -167,7 +167,7 @@ class PreparedData:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.record: StageRecord = load_record(folder / "prepare.json")
+        self.record: StageRecord = load_record(folder / PREPARE_RECORD)
         self._opened: dict[str, ImageU8] = {}
 
     @property
@@ -217,9 +217,9 @@ class PreparedData:
             ValueError: naming each file whose bytes have changed.
         """
         try:
-            changed = load_record(self.folder / "prepare.json").changed_outputs()
+            changed = load_record(self.folder / PREPARE_RECORD).changed_outputs()
         except FakelensError:
-            changed = ["prepare.json"]  # what it says of the others cannot be trusted
+            changed = [PREPARE_RECORD]  # what it says of the others cannot be trusted
         if changed:
             raise FakelensError(
                 f"changed since `prepare` wrote it: {', '.join(changed)} in {self.folder}; "

@@ -17,7 +17,7 @@ from fakelens.core.imaging import ImageF32
 from fakelens.detectors.network import LogitDetector
 from fakelens.detectors.registry import find
 from fakelens.detectors.spec import BuildOptions, DetectorSpec
-from fakelens.settings import TrainingSettings
+from fakelens.settings import DetectorSettings
 
 _METADATA_KEY = "fakelens"
 
@@ -27,7 +27,7 @@ class CheckpointInfo:
     """What travels with the weights."""
 
     detector: str
-    settings: TrainingSettings
+    settings: DetectorSettings
     tiny: bool
     stored_px: int
     demo: bool
@@ -39,7 +39,7 @@ class CheckpointInfo:
     val_loss: float
 
 
-def build_network(spec: DetectorSpec, settings: TrainingSettings, *, tiny: bool, pretrained: bool) -> LogitDetector:
+def build_network(spec: DetectorSpec, settings: DetectorSettings, *, tiny: bool, pretrained: bool) -> LogitDetector:
     """The detector's module as its settings describe it."""
     options = BuildOptions(pretrained, settings.mean, settings.std, settings.dropout, tiny)
     network = spec.build(options)
@@ -70,7 +70,7 @@ def load_checkpoint(path: Path) -> tuple[LogitDetector, CheckpointInfo]:
         with safe_open(path, framework="pt") as file:
             plain = json.loads((file.metadata() or {})[_METADATA_KEY])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
-        info = CheckpointInfo(**{**plain, "settings": TrainingSettings.checked(plain["settings"])})
+        info = CheckpointInfo(**{**plain, "settings": DetectorSettings.checked(plain["settings"])})
         spec = find(info.detector)
         network = build_network(spec, info.settings, tiny=info.tiny, pretrained=False)
         if spec.full:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from fakelens.detectors.spec import BuildOptions, DetectorSpec
-from fakelens.settings import TrainingSettings
+from fakelens.settings import DetectorSettings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,7 +42,7 @@ DETECTOR = DetectorSpec(
     summary="Four convolution blocks of our own, trained from scratch",
     build=build,
     head_prefix="network.head.",
-    defaults=TrainingSettings(
+    defaults=DetectorSettings(
         pretrained=False,
         mean=_IMAGENET_MEAN,
         std=_IMAGENET_STD,
@@ -56,7 +56,7 @@ DETECTOR = DetectorSpec(
         dropout=0.3,
         precision="32-true",
     ),
-    demo=TrainingSettings(
+    demo=DetectorSettings(
         pretrained=False,
         input_px=96,
         mean=_IMAGENET_MEAN,

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from fakelens.detectors.spec import BuildOptions, DetectorSpec
-from fakelens.settings import TrainingSettings
+from fakelens.settings import DetectorSettings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,8 +55,8 @@ DETECTOR = DetectorSpec(
     weights=_WEIGHTS,
     licence="Apache-2.0",
     compact_mb=6.5,
-    defaults=TrainingSettings(
+    defaults=DetectorSettings(
         learning_rate=3e-4, batch_size=32, head_epochs=5, epochs=12, label_smoothing=0.1, dropout=0.2
     ),
-    demo=TrainingSettings(pretrained=False, input_px=96, learning_rate=1e-3, batch_size=16, epochs=5, dropout=0.2),
+    demo=DetectorSettings(pretrained=False, input_px=96, learning_rate=1e-3, batch_size=16, epochs=5, dropout=0.2),
 )

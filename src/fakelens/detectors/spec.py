@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from fakelens.settings import TrainingSettings
+from fakelens.settings import DetectorSettings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,8 +35,8 @@ class DetectorSpec:
     """Returns a module from float RGB (N, 3, H, W) in [0, 1] to logits (N,), normalisation inside."""
     head_prefix: str
     """Parameters whose name starts with this are the head: what phase 1 trains."""
-    defaults: TrainingSettings
-    demo: TrainingSettings
+    defaults: DetectorSettings
+    demo: DetectorSettings
     """Settings for the demonstration: from scratch on small synthetic pictures, minutes on two CPU cores."""
     runs_by_default: bool = True
     """Whether `fakelens run` trains it without being asked."""

@@ -6,7 +6,23 @@ from pathlib import Path
 
 from fakelens.core.artifacts import Stage, StageRecord, load_record, write_json
 from fakelens.core.progress import SILENT, Reporter
-from fakelens.core.run_folder import BEST, METRICS, ROBUSTNESS, ROBUSTNESS_SCORES, SCORES, RunFolder
+from fakelens.core.run_folder import (
+    BEST,
+    CONFUSION_MATRIX,
+    METRICS,
+    MISTAKES,
+    PLOTS,
+    PRECISION_RECALL,
+    RELIABILITY,
+    RISK_COVERAGE,
+    ROBUSTNESS,
+    ROBUSTNESS_PLOT,
+    ROBUSTNESS_SCORES,
+    ROC,
+    SAMPLES,
+    SCORES,
+    RunFolder,
+)
 from fakelens.core.scoring import OperatingPoint, point_at
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.checkpoint import TorchScorer, load_checkpoint
@@ -18,7 +34,7 @@ from fakelens.evaluation.scores import Scores, joined, run_scorer, score_split, 
 from fakelens.evaluation.thresholds import operating_points
 from fakelens.settings import EvaluationSettings
 
-_VERSION = 4
+_VERSION = 5
 
 
 def evaluate_stage(
@@ -80,8 +96,8 @@ def evaluate(
     write_json(stage.folder / METRICS, {name: asdict(metrics[name]) for name in data.test_sets})
     subject = data.subject(spec.display_name)
     outputs = [stage.folder / SCORES, stage.folder / METRICS]
-    written = _curves(stage.folder / "plots", judged, settings, subject)
-    written += _pictures(stage.folder / "plots", data, judged["test"], scores.of("test"), subject, info.seed)
+    written = _curves(stage.folder / PLOTS, judged, settings, subject)
+    written += _pictures(stage.folder / PLOTS, data, judged["test"], scores.of("test"), subject, info.seed)
     written += _robustness(stage.folder, scorer, data, settings, temperature, info.seed, subject, reporter)
     results = _results(scores, metrics, points, temperature, settings, data)
     for warning in results.warnings:
@@ -134,10 +150,10 @@ def _judged(scores: Scores, temperature: float) -> plots.Scored:
 def _curves(folder: Path, judged: Mapping[str, plots.Scored], settings: EvaluationSettings, subject: str) -> list[Path]:
     tests = {name: pair for name, pair in judged.items() if name != "val"}
     return [
-        plots.plot_roc(folder / "roc.png", tests, subject),
-        plots.plot_precision_recall(folder / "precision_recall.png", tests, subject),
-        plots.plot_reliability(folder / "reliability.png", tests, subject),
-        plots.plot_risk_coverage(folder / "risk_coverage.png", tests, settings.uncertain_band, subject),
+        plots.plot_roc(folder / ROC, tests, subject),
+        plots.plot_precision_recall(folder / PRECISION_RECALL, tests, subject),
+        plots.plot_reliability(folder / RELIABILITY, tests, subject),
+        plots.plot_risk_coverage(folder / RISK_COVERAGE, tests, settings.uncertain_band, subject),
     ]
 
 
@@ -146,9 +162,9 @@ def _pictures(
 ) -> list[Path]:
     squares = data.split("test").squares
     return [
-        plots.plot_confusion_matrix(folder / "confusion_matrix.png", compute_metrics(*judged), subject),
-        plots.plot_samples(folder / "samples.png", squares, *judged, subject, seed),
-        plots.plot_worst_mistakes(folder / "mistakes.png", squares, *judged, test.generator, subject),
+        plots.plot_confusion_matrix(folder / CONFUSION_MATRIX, compute_metrics(*judged), subject),
+        plots.plot_samples(folder / SAMPLES, squares, *judged, subject, seed),
+        plots.plot_worst_mistakes(folder / MISTAKES, squares, *judged, test.generator, subject),
     ]
 
 
@@ -162,7 +178,7 @@ def _robustness(
     subject: str,
     reporter: Reporter,
 ) -> list[Path]:
-    paths = [folder / ROBUSTNESS_SCORES, folder / ROBUSTNESS, folder / "plots" / "robustness.png"]
+    paths = [folder / ROBUSTNESS_SCORES, folder / ROBUSTNESS, folder / PLOTS / ROBUSTNESS_PLOT]
     if not settings.robustness_images:
         for path in paths:
             path.unlink(missing_ok=True)  # of an earlier run that had the sweep

@@ -23,7 +23,7 @@ from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import ImageF32
 from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.core.records import ExportResults
-from fakelens.core.run_folder import RunFolder
+from fakelens.core.run_folder import BENCHMARK_PLOT, BENCHMARK_RECORD, RunFolder
 from fakelens.core.table import Table
 from fakelens.export.isolated import IsolatedCost, isolated_cost
 from fakelens.figure import new_figure, save_figure
@@ -384,9 +384,9 @@ def machine() -> dict[str, Any]:
 
 def write_benchmark(folder: Path, result: Benchmark) -> Path:
     """Write `benchmark.json` and `benchmark.png`; returns the former, which is written last."""
-    plot_benchmark(folder / "benchmark.png", result.measured)
-    write_json(folder / "benchmark.json", {"machine": machine(), **asdict(result)})
-    return folder / "benchmark.json"
+    plot_benchmark(folder / BENCHMARK_PLOT, result.measured)
+    write_json(folder / BENCHMARK_RECORD, {"machine": machine(), **asdict(result)})
+    return folder / BENCHMARK_RECORD
 
 
 def cpu_words() -> str:

@@ -14,7 +14,7 @@ from fakelens.detectors.spec import DetectorSpec
 from fakelens.evaluation.metrics import EvaluateResults, SetMetrics
 from fakelens.evaluation.robustness import StepFigures
 from fakelens.evaluation.scores import Scores, read_columns
-from fakelens.settings import TrainingSettings
+from fakelens.settings import DetectorSettings
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ class Entry:
         return self.exported.shipped
 
     @property
-    def settings(self) -> TrainingSettings:
+    def settings(self) -> DetectorSettings:
         """Those it was trained with."""
-        return TrainingSettings.checked({key: self.train.settings[key] for key in TrainingSettings.model_fields})
+        return DetectorSettings.checked({key: self.train.settings[key] for key in DetectorSettings.model_fields})
 
     @property
     def seed(self) -> int:

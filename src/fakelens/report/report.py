@@ -10,7 +10,24 @@ from pathlib import Path
 from string import Template
 
 from fakelens.core.artifacts import atomic_path, write_text
-from fakelens.core.run_folder import RunFolder
+from fakelens.core.run_folder import (
+    ACCURACY,
+    CONFUSION_MATRIX,
+    LEARNING_RATE,
+    LOSS,
+    MISTAKES,
+    PLOTS,
+    PRECISION_RECALL,
+    RELIABILITY,
+    REPORT_PAGE,
+    REPORT_TEXT,
+    RISK_COVERAGE,
+    ROBUSTNESS_PLOT,
+    ROC,
+    SAMPLES,
+    TRADEOFF,
+    RunFolder,
+)
 from fakelens.core.table import Table
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.spec import DetectorSpec
@@ -26,17 +43,17 @@ from fakelens.report.tables import (
 )
 
 _PLOTS = {
-    "plots/loss.png": "Loss",
-    "plots/accuracy.png": "Accuracy",
-    "plots/learning_rate.png": "Learning rate",
-    "evaluation/plots/confusion_matrix.png": "Confusion matrix, test split",
-    "evaluation/plots/roc.png": "ROC curve",
-    "evaluation/plots/precision_recall.png": "Precision–recall curve",
-    "evaluation/plots/reliability.png": "Reliability diagram",
-    "evaluation/plots/risk_coverage.png": "Risk–coverage curve",
-    "evaluation/plots/robustness.png": "Robustness: what degradations cost",
-    "evaluation/plots/samples.png": "Sample predictions, test split",
-    "evaluation/plots/mistakes.png": "Worst mistakes, test split",
+    f"{PLOTS}/{LOSS}": "Loss",
+    f"{PLOTS}/{ACCURACY}": "Accuracy",
+    f"{PLOTS}/{LEARNING_RATE}": "Learning rate",
+    f"evaluation/{PLOTS}/{CONFUSION_MATRIX}": "Confusion matrix, test split",
+    f"evaluation/{PLOTS}/{ROC}": "ROC curve",
+    f"evaluation/{PLOTS}/{PRECISION_RECALL}": "Precision–recall curve",
+    f"evaluation/{PLOTS}/{RELIABILITY}": "Reliability diagram",
+    f"evaluation/{PLOTS}/{RISK_COVERAGE}": "Risk–coverage curve",
+    f"evaluation/{PLOTS}/{ROBUSTNESS_PLOT}": "Robustness: what degradations cost",
+    f"evaluation/{PLOTS}/{SAMPLES}": "Sample predictions, test split",
+    f"evaluation/{PLOTS}/{MISTAKES}": "Worst mistakes, test split",
 }
 
 
@@ -73,7 +90,7 @@ def write_report(workdir: Path, detectors: Sequence[DetectorSpec], recipe_yaml: 
     data = PreparedData(RunFolder(workdir).data)
     entries = [Entry.load(workdir, spec) for spec in detectors]
     folder = RunFolder(workdir).report
-    tradeoff = folder / "plots" / "tradeoff.png"
+    tradeoff = folder / PLOTS / TRADEOFF
     points = [
         (
             e.spec.display_name,
@@ -87,8 +104,8 @@ def write_report(workdir: Path, detectors: Sequence[DetectorSpec], recipe_yaml: 
     _copy_plots(folder, entries)
     parts = _parts(data, entries)
     markdown = _markdown(parts, entries, recipe_yaml)
-    write_text(folder / "report.md", markdown)
-    page = folder / "index.html"
+    write_text(folder / REPORT_TEXT, markdown)
+    page = folder / REPORT_PAGE
     write_text(page, _page(markdown, folder))
     return page
 
@@ -286,7 +303,7 @@ def _environment(data: PreparedData, entries: Sequence[Entry]) -> Table:
 def _copy_plots(folder: Path, entries: Sequence[Entry]) -> None:
     for entry in entries:
         for name in _plots(entry):
-            with atomic_path(folder / "plots" / entry.spec.name / Path(name).name) as temporary:
+            with atomic_path(folder / PLOTS / entry.spec.name / Path(name).name) as temporary:
                 shutil.copyfile(_checked_plot(entry, name), temporary)
 
 

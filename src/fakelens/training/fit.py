@@ -20,13 +20,13 @@ from fakelens.core.errors import FakelensError
 from fakelens.core.memory import keep_freed_memory
 from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.core.records import CompressionResults, EpochRow, TrainResults
-from fakelens.core.run_folder import LAST
+from fakelens.core.run_folder import LAST, LOGS
 from fakelens.dataset.loader import EpochSampler, PlainImages, TrainingImages, make_loader
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.checkpoint import CheckpointInfo
 from fakelens.detectors.network import LogitDetector
 from fakelens.detectors.spec import DetectorSpec
-from fakelens.settings import EngineSettings
+from fakelens.settings import TrainSettings
 from fakelens.training.callbacks import EpochKeeper, ProgressCallback, Progressed
 from fakelens.training.module import DetectorModule
 from fakelens.training.phases import Phase
@@ -40,7 +40,7 @@ class Fitting:
     """Where `best.safetensors`, `last.ckpt` and `history.csv` go."""
     spec: DetectorSpec
     info: CheckpointInfo
-    engine: EngineSettings
+    common: TrainSettings
     data: PreparedData
     teacher: LogitDetector | None
     seed: int
@@ -55,7 +55,7 @@ class Fitting:
             KeyboardInterrupt: when the user ends it.
         """
         settings = self.info.settings
-        if not _on_gpu(self.engine):
+        if not _on_gpu(self.common):
             keep_freed_memory()
         network.train()  # Lightning warns of modules in evaluation mode; each epoch sets the modes itself
         keeper = EpochKeeper(self.folder, self.info, phase, state, self.reporter)
@@ -67,7 +67,7 @@ class Fitting:
             self.seed,
             self.teacher,
         )
-        if self.engine.compile:
+        if self.common.compile:
             network.compile()  # in place, so that the names of the weights stay
         num_done = sum(row.epoch >= phase.first_epoch for row in state.history)
         trainer = self._trainer(phase, [keeper, ProgressCallback(task, phase)], phase.first_epoch + num_done)
@@ -79,22 +79,22 @@ class Fitting:
         return keeper.state
 
     def _trainer(self, phase: Phase, callbacks: list[L.Callback], first_epoch: int) -> L.Trainer:
-        settings, engine, on_gpu = self.info.settings, self.engine, _on_gpu(self.engine)
+        settings, common, on_gpu = self.info.settings, self.common, _on_gpu(self.common)
         precision = ("16-mixed" if on_gpu else "32-true") if settings.precision == "auto" else settings.precision
         if not phase.head_only:
             callbacks = [EarlyStopping("val_loss", patience=settings.patience, check_finite=False), *callbacks]
         # One folder for each start of each phase: Lightning's loggers begin by removing what lies in theirs.
-        logger = _logger(engine.logger, self.folder, self.spec.name, f"from_epoch_{first_epoch + 1}")
+        logger = _logger(common.logger, self.folder, self.spec.name, f"from_epoch_{first_epoch + 1}")
         return L.Trainer(
-            **_machine(engine),
+            **_machine(common),
             # Lightning looks there for checkpoints of a scheduler's, and takes them for this training's.
             default_root_dir=self.folder,
             precision=precision,
             max_epochs=phase.num_epochs,
             callbacks=callbacks,
             logger=logger,
-            limit_train_batches=engine.limit_batches,
-            accumulate_grad_batches=engine.accumulate,
+            limit_train_batches=common.limit_batches,
+            accumulate_grad_batches=common.accumulate,
             enable_checkpointing=True,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -107,11 +107,11 @@ class Fitting:
         settings, px = self.info.settings, self.info.settings.input_px
         train, val = self.data.split("train"), self.data.split("val")
         share: Any = {"rank": trainer.global_rank, "num_processes": trainer.world_size}
-        workers = self.engine.num_workers
+        workers = self.common.num_workers
         if workers is None:
-            workers = available_cpus() // trainer.num_devices if _on_gpu(self.engine) else 0
+            workers = available_cpus() // trainer.num_devices if _on_gpu(self.common) else 0
         batch = min(settings.batch_size, len(train) // trainer.world_size)
-        training = TrainingImages(train, px, self.engine.augmentation, self.seed)
+        training = TrainingImages(train, px, self.common.augmentation, self.seed)
         return (
             # BatchNorm cannot take a last batch of one image: an incomplete batch is left to the next epoch's order.
             make_loader(
@@ -144,41 +144,41 @@ class Fitting:
             best=best,
             training_seconds=round(sum(row.seconds for row in history), 1),
             num_threads=torch.get_num_threads(),
-            device=torch.cuda.get_device_name() if _on_gpu(self.engine) else "cpu",
+            device=torch.cuda.get_device_name() if _on_gpu(self.common) else "cpu",
             pretrained=pretrained,
             compression=compression,
         )
 
 
-def check_machine(engine: EngineSettings) -> None:
+def check_machine(common: TrainSettings) -> None:
     """Refuse what this machine cannot train with, before anything is touched.
 
     Raises:
         FakelensError: for an accelerator, a number of devices or a logger that is not there.
     """
     with tempfile.TemporaryDirectory(prefix="fakelens-") as folder, quiet_lightning():
-        logger = _logger(engine.logger, Path(folder), "check", "check")
-        with _machine_errors(engine):
-            L.Trainer(**_machine(engine), default_root_dir=folder, logger=logger, enable_checkpointing=False,
+        logger = _logger(common.logger, Path(folder), "check", "check")
+        with _machine_errors(common):
+            L.Trainer(**_machine(common), default_root_dir=folder, logger=logger, enable_checkpointing=False,
                       enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
 
 
-def _machine(engine: EngineSettings) -> dict[str, Any]:
+def _machine(common: TrainSettings) -> dict[str, Any]:
     return {
         "plugins": [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else [],
-        "accelerator": engine.accelerator,
-        "devices": engine.devices or ("auto" if _on_gpu(engine) else 1),
-        "num_nodes": engine.num_nodes,
+        "accelerator": common.accelerator,
+        "devices": common.devices or ("auto" if _on_gpu(common) else 1),
+        "num_nodes": common.num_nodes,
     }
 
 
 @contextlib.contextmanager
-def _machine_errors(engine: EngineSettings) -> Iterator[None]:
+def _machine_errors(common: TrainSettings) -> Iterator[None]:
     try:
         yield
     except (MisconfigurationException, ValueError) as error:
         raise FakelensError(
-            f"this machine cannot train with train.accelerator={engine.accelerator}, train.devices={engine.devices}"
+            f"this machine cannot train with train.accelerator={common.accelerator}, train.devices={common.devices}"
             f" ({str(error).splitlines()[0]}): choose what it has, or leave both out"
         ) from error
 
@@ -195,9 +195,9 @@ def _logger(name: str | None, folder: Path, detector: str, version: str) -> Any:
         return False
     try:
         if name == "csv":
-            return loggers.CSVLogger(folder / "logs", name="", version=version)
+            return loggers.CSVLogger(folder / LOGS, name="", version=version)
         if name == "tensorboard":
-            return loggers.TensorBoardLogger(folder / "logs", name="", version=version)
+            return loggers.TensorBoardLogger(folder / LOGS, name="", version=version)
         if name == "wandb":
             return loggers.WandbLogger(name=f"{detector} {version}", save_dir=folder, project="fakelens")
         return loggers.MLFlowLogger(experiment_name="fakelens", run_name=f"{detector} {version}")
@@ -207,8 +207,8 @@ def _logger(name: str | None, folder: Path, detector: str, version: str) -> Any:
         ) from error
 
 
-def _on_gpu(engine: EngineSettings) -> bool:
-    return engine.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+def _on_gpu(common: TrainSettings) -> bool:
+    return common.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
 
 
 @contextlib.contextmanager

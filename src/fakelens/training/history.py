@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fakelens.core.artifacts import write_text
 from fakelens.core.records import EpochRow
+from fakelens.core.run_folder import ACCURACY, LEARNING_RATE, LOSS
 from fakelens.figure import new_figure, save_figure
 
 
@@ -32,11 +33,9 @@ def plot_history(folder: Path, history: Sequence[EpochRow], kept: EpochRow, subj
     both = {"training": "train_{}", "validation": "val_{}"}
     pairs = {name: {label: column.format(name) for label, column in both.items()} for name in ("loss", "accuracy")}
     return [
-        _plot(folder / "loss.png", history, kept, "Loss", "binary cross-entropy", pairs["loss"], subject),
-        _plot(folder / "accuracy.png", history, kept, "Accuracy", "at 0.5", pairs["accuracy"], subject),
-        _plot(
-            folder / "learning_rate.png", history, kept, "Learning rate", "logarithmic", {"": "learning_rate"}, subject
-        ),
+        _plot(folder / LOSS, history, kept, "Loss", "binary cross-entropy", pairs["loss"], subject),
+        _plot(folder / ACCURACY, history, kept, "Accuracy", "at 0.5", pairs["accuracy"], subject),
+        _plot(folder / LEARNING_RATE, history, kept, "Learning rate", "logarithmic", {"": "learning_rate"}, subject),
     ]
 
 

@@ -17,7 +17,7 @@ from torchmetrics.classification import (
 )
 
 from fakelens.detectors.network import LogitDetector
-from fakelens.settings import TrainingSettings
+from fakelens.settings import DetectorSettings
 from fakelens.training.phases import Phase, freeze, learning_rate_factor, set_modes
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -42,7 +42,7 @@ class DetectorModule(L.LightningModule):
     def __init__(
         self,
         network: LogitDetector,
-        settings: TrainingSettings,
+        settings: DetectorSettings,
         phase: Phase,
         head_prefix: str,
         seed: int,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from fakelens.settings import TrainingSettings
+from fakelens.settings import DetectorSettings
 
 _FINAL_FRACTION = 0.01
 
@@ -22,7 +22,7 @@ class Phase:
     warmup_fraction: float
 
 
-def plan_phases(settings: TrainingSettings, max_epochs: int | None = None) -> list[Phase]:
+def plan_phases(settings: DetectorSettings, max_epochs: int | None = None) -> list[Phase]:
     """Head first, then all layers; without pretrained weights there is nothing to protect, and no head phase.
 
     `max_epochs` caps the sum; of a capped sum the head gets at most a third.

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -10,13 +11,13 @@ from fakelens.core.artifacts import Stage, StageRecord, load_record, sha256_file
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.core.records import EpochRow
-from fakelens.core.run_folder import BEST, HISTORY, MODEL_CARD, DetectorFolder, RunFolder
+from fakelens.core.run_folder import BEST, HISTORY, MODEL_CARD, PLOTS, DetectorFolder, RunFolder
 from fakelens.core.stopping import is_follower
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.checkpoint import CheckpointInfo, build_network, load_checkpoint
 from fakelens.detectors.network import LogitDetector
 from fakelens.detectors.spec import DetectorSpec
-from fakelens.settings import EngineSettings, TrainingSettings
+from fakelens.settings import DetectorSettings, TrainSettings
 from fakelens.training.callbacks import Progressed, forget_previous, forget_progress, read_progress
 from fakelens.training.fit import Fitting, check_machine, quiet_lightning
 from fakelens.training.history import plot_history, write_history
@@ -25,10 +26,13 @@ from fakelens.training.phases import Phase, plan_phases
 _VERSION = 4
 
 
-DECISIVE = {"max_epochs", "tiny", "augmentation", "limit_batches", "accumulate", "compile"}
+# Settings that the detector's own (`DetectorSettings`) and the seed already hold.
+_STATED_BY_DETECTOR = ("seed", "pretrained", "input_px")
 
 
-"""Settings of the engine that make another training; the others say who does the work and who is told."""
+def decisive(common: TrainSettings) -> dict[str, Any]:
+    """The common settings that make another training, as plain values."""
+    return {name: value for name, value in common.decisive().items() if name not in _STATED_BY_DETECTOR}
 
 
 OTHER_STAGES = ("evaluation", "onnx", MODEL_CARD)
@@ -41,17 +45,16 @@ def train_stage(
     workdir: Path,
     data: PreparedData,
     spec: DetectorSpec,
-    settings: TrainingSettings,
-    engine: EngineSettings,
+    settings: DetectorSettings,
+    common: TrainSettings,
     seed: int,
 ) -> Stage:
     """The stage's folder, key and record; how many workers, threads or devices there are does not make another run."""
-    matters = engine.model_dump(mode="json", include=DECISIVE)
     return Stage(
         "train",
         workdir / spec.name,
         version=_VERSION,
-        settings={"detector": spec.name, "seed": seed, **settings.model_dump(mode="json"), "engine": matters},
+        settings={"detector": spec.name, "seed": seed, **settings.model_dump(mode="json"), "engine": decisive(common)},
         inputs={"data": data.record.digest} | _teacher_digest(workdir, data, spec, settings),
     )
 
@@ -59,8 +62,8 @@ def train_stage(
 def train(
     workdir: Path,
     spec: DetectorSpec,
-    settings: TrainingSettings,
-    engine: EngineSettings,
+    settings: DetectorSettings,
+    common: TrainSettings,
     *,
     seed: int,
     force: bool = False,
@@ -74,11 +77,11 @@ def train(
         ValueError: for missing or changed data, weights that could not be downloaded, or a diverged loss.
     """
     data = PreparedData(RunFolder(workdir).data)
-    stage = train_stage(workdir, data, spec, settings, engine, seed)
+    stage = train_stage(workdir, data, spec, settings, common, seed)
     if not force and (record := stage.finished()):
         return record
     # What is refused must leave the folder as it was.
-    check_machine(engine)
+    check_machine(common)
     data.verify()
     if stage.folder.is_dir() and not is_follower():
         stage.keep_others(reporter, but=OTHER_STAGES, force=force)
@@ -93,12 +96,12 @@ def train(
     state = Progressed(stage.key) if fresh else read_progress(stage.folder, stage.key, reporter)
     if state.history:
         reporter.say(f"{spec.display_name}: going on after epoch {state.history[-1].epoch + 1}")
-    if engine.num_threads:
-        torch.set_num_threads(engine.num_threads)
+    if common.num_threads:
+        torch.set_num_threads(common.num_threads)
     teacher = load_checkpoint(_teacher_path(workdir, settings.teacher))[0] if settings.teacher else None
-    info = _info(spec, settings, engine, data, seed)
-    fitting = Fitting(stage.folder, spec, info, engine, data, teacher, seed, reporter)
-    phases = plan_phases(settings, engine.max_epochs)
+    info = _info(spec, settings, common, data, seed)
+    fitting = Fitting(stage.folder, spec, info, common, data, teacher, seed, reporter)
+    phases = plan_phases(settings, common.max_epochs)
     with (
         quiet_lightning(),
         reporter.task(spec.display_name, sum(phase.num_epochs for phase in phases)) as task,
@@ -114,7 +117,7 @@ def train(
 def _finish(
     stage: Stage, fitting: Fitting, history: Sequence[EpochRow], best: EpochRow, pretrained: str | None
 ) -> StageRecord:
-    plots = plot_history(stage.folder / "plots", history, best, fitting.data.subject(fitting.spec.display_name))
+    plots = plot_history(stage.folder / PLOTS, history, best, fitting.data.subject(fitting.spec.display_name))
     network, _ = load_checkpoint(stage.folder / BEST)
     results = fitting.results(network, history, best, pretrained)
     write_history(stage.folder / HISTORY, history)
@@ -130,7 +133,7 @@ def _teacher_path(workdir: Path, teacher: str) -> Path:
 
 
 def _teacher_digest(
-    workdir: Path, data: PreparedData, spec: DetectorSpec, settings: TrainingSettings
+    workdir: Path, data: PreparedData, spec: DetectorSpec, settings: DetectorSettings
 ) -> dict[str, str]:
     if settings.teacher is None:
         return {}
@@ -170,11 +173,11 @@ def _run_phases(fitting: Fitting, phases: list[Phase], state: Progressed, task: 
 
 
 def _info(
-    spec: DetectorSpec, settings: TrainingSettings, engine: EngineSettings, data: PreparedData, seed: int
+    spec: DetectorSpec, settings: DetectorSettings, common: TrainSettings, data: PreparedData, seed: int
 ) -> CheckpointInfo:
     results = data.results
     return CheckpointInfo(
-        detector=spec.name, settings=settings, tiny=engine.tiny, stored_px=data.settings.stored_px,
+        detector=spec.name, settings=settings, tiny=common.tiny, stored_px=data.settings.stored_px,
         demo=data.is_demo, data_description=results.description, data_licence=results.licence,
         data_digest=data.record.digest, seed=seed, epoch=-1, val_loss=float("inf"),
     )  # fmt: skip
