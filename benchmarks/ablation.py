@@ -22,7 +22,7 @@ from pathlib import Path
 from sklearn.metrics import roc_auc_score
 
 from fakelens.core.artifacts import load_record
-from fakelens.evaluation.scores import Scores, read_columns
+from fakelens.evaluation.scores import Scores
 
 BASE = "base"
 
@@ -43,7 +43,7 @@ def trained(detector: str, prepared: Path, folder: Path, settings: Sequence[str]
     options = [f"--set={pair.replace('{run}', str(prepared.resolve()))}" for pair in pairs]
     for stage in ("train", "evaluate"):
         subprocess.run([sys.executable, "-m", "fakelens", stage, detector, "--workdir", folder, *options], check=True)
-    scores = read_columns(folder / detector / "evaluation" / "scores.parquet", Scores)
+    scores = Scores.read(folder / detector / "evaluation" / "scores.parquet")
     names = dict.fromkeys(str(name) for name in scores.split)
     return {name: float(roc_auc_score(scores.of(name).label, scores.of(name).logit)) for name in names}
 

@@ -19,7 +19,7 @@ from fakelens.evaluation import robustness
 from fakelens.evaluation.calibration import calibrated
 from fakelens.evaluation.metrics import summarise
 from fakelens.evaluation.robustness import RobustnessScores
-from fakelens.evaluation.scores import Scores, read_columns
+from fakelens.evaluation.scores import Scores
 from fakelens.recipes import RECIPES, shipped, shown
 from fakelens.runtime.detector import OnnxDetector
 from onnx_models import VARIANT
@@ -92,7 +92,7 @@ def test_the_splits_are_exact_and_balanced(finished_run: Path) -> None:
 @pytest.mark.parametrize("spec", ROWS, ids=lambda spec: spec.name)
 def test_metrics_follow_from_the_scores_alone(finished_run: Path, spec: pipeline.DetectorSpec) -> None:
     folder = finished_run / spec.name / "evaluation"
-    scores = read_columns(folder / "scores.parquet", Scores).of("test")
+    scores = Scores.read(folder / "scores.parquet").of("test")
     temperature = load_record(folder / "evaluate.json").results["temperature"]
     points = points_of(load_record(folder / "evaluate.json").results["operating_points"])
     again = summarise(
@@ -110,7 +110,7 @@ def test_metrics_follow_from_the_scores_alone(finished_run: Path, spec: pipeline
 def test_robustness_follows_from_its_scores_alone(finished_run: Path, spec: pipeline.DetectorSpec) -> None:
     folder = finished_run / spec.name / "evaluation"
     temperature = load_record(folder / "evaluate.json").results["temperature"]
-    again = robustness.summarise(read_columns(folder / "robustness.parquet", RobustnessScores), temperature)
+    again = robustness.summarise(RobustnessScores.read(folder / "robustness.parquet"), temperature)
     assert read_json(folder / "robustness.json") == [asdict(step) for step in again]
     assert (again[0].flips, again[0].num_images) == (0, SMOKE.evaluate.robustness_images)
 

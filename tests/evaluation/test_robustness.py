@@ -19,7 +19,6 @@ from fakelens.evaluation import robustness
 from fakelens.evaluation.degradations import STEPS, Step, degrade
 from fakelens.evaluation.plots import plot_robustness
 from fakelens.evaluation.robustness import RobustnessScores, StepFigures, summarise, sweep
-from fakelens.evaluation.scores import read_columns, write_columns
 
 SIDE = 64
 BLUR = next(step for step in STEPS if step.family == "blur" and step.severity == 3)
@@ -258,8 +257,8 @@ def test_every_step_is_swept_in_order_and_drawn(tmp_path: Path) -> None:
 
 def test_round_trip(tmp_path: Path) -> None:
     scores = by_hand()
-    write_columns(tmp_path / "deep" / "robustness.parquet", scores)
-    read = read_columns(tmp_path / "deep" / "robustness.parquet", RobustnessScores)
+    scores.write(tmp_path / "deep" / "robustness.parquet")
+    read = RobustnessScores.read(tmp_path / "deep" / "robustness.parquet")
     for name, column in scores.__dict__.items():
         assert column.tolist() == getattr(read, name).tolist(), name
         assert column.dtype.kind == getattr(read, name).dtype.kind, name
@@ -270,10 +269,10 @@ def test_round_trip(tmp_path: Path) -> None:
 
 def test_a_missing_file_names_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cannot read .*robustness\.parquet .*run `fakelens evaluate`"):
-        read_columns(tmp_path / "robustness.parquet", RobustnessScores)
+        RobustnessScores.read(tmp_path / "robustness.parquet")
 
 
 def test_another_table_names_the_remedy(tmp_path: Path) -> None:
     pq.write_table(pa.table({"logit": [1.0]}), tmp_path / "robustness.parquet")
     with pytest.raises(ValueError, match=r"cannot read .*robustness\.parquet .*run `fakelens evaluate`"):
-        read_columns(tmp_path / "robustness.parquet", RobustnessScores)
+        RobustnessScores.read(tmp_path / "robustness.parquet")

@@ -9,7 +9,7 @@ import pytest
 
 from fakelens.core.imaging import ImageF32, to_model_input
 from fakelens.dataset.store import ManifestRow, SplitData
-from fakelens.evaluation.scores import Scores, joined, read_columns, run_scorer, score_split, write_columns
+from fakelens.evaluation.scores import Scores, score_split
 
 
 def split(name: str, num: int) -> SplitData:
@@ -22,7 +22,8 @@ def split(name: str, num: int) -> SplitData:
 
 
 def scored(name: str, num: int) -> Scores:
-    return score_split(split(name, num), np.random.default_rng(num).normal(0, 5, num).astype(np.float32))
+    logits = iter(np.random.default_rng(num).normal(0, 5, num).astype(np.float32))
+    return score_split(lambda images: np.array([next(logits) for _ in images]), split(name, num), 32)
 
 
 def assert_equal(one: Scores, other: Scores) -> None:
@@ -32,9 +33,9 @@ def assert_equal(one: Scores, other: Scores) -> None:
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    scores = joined([scored("val", 5), scored("test", 8)])
-    write_columns(tmp_path / "deep" / "scores.parquet", scores)
-    read = read_columns(tmp_path / "deep" / "scores.parquet", Scores)
+    scores = Scores.joined([scored("val", 5), scored("test", 8)])
+    scores.write(tmp_path / "deep" / "scores.parquet")
+    read = Scores.read(tmp_path / "deep" / "scores.parquet")
     assert_equal(scores, read)
     assert read.logit.dtype == np.float32
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["scores.parquet"]
@@ -42,7 +43,7 @@ def test_round_trip(tmp_path: Path) -> None:
 
 def test_joined_sets_come_apart_again() -> None:
     parts = [scored("val", 5), scored("test", 8), scored("ood", 3)]
-    whole = joined(parts)
+    whole = Scores.joined(parts)
     assert len(whole) == 16
     for name, part in zip(("val", "test", "ood"), parts, strict=True):
         assert_equal(whole.of(name), part)
@@ -50,7 +51,7 @@ def test_joined_sets_come_apart_again() -> None:
 
 
 def test_rows_belong_to_their_pictures() -> None:
-    scores = score_split(split("val", 4), np.array([0.5, -1, 2, 3], dtype=np.float32))
+    scores = score_split(lambda images: np.arange(len(images), dtype=np.float32), split("val", 4), 32)
     assert scores.key.tolist() == ["val/0", "val/1", "val/2", "val/3"]
     assert scores.label.tolist() == [0, 1, 0, 1]
     assert scores.generator.tolist() == ["größe-0", "größe-1", "größe-2", "größe-0"]
@@ -66,7 +67,7 @@ def test_every_picture_is_scored_once_and_in_order(num: int) -> None:
         sizes.append(len(images))
         return images[:, 0].mean(axis=(1, 2))
 
-    logits = run_scorer(mean_red, data, 32, "Scoring")
+    logits = score_split(mean_red, data, 32).logit
     expected = to_model_input(data.squares, 32)[:, 0].mean(axis=(1, 2))
     assert logits == pytest.approx(expected, rel=1e-6)
     assert logits.dtype == np.float32
@@ -76,10 +77,10 @@ def test_every_picture_is_scored_once_and_in_order(num: int) -> None:
 
 def test_a_missing_file_names_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cannot read .*scores\.parquet .*run `fakelens evaluate`"):
-        read_columns(tmp_path / "scores.parquet", Scores)
+        Scores.read(tmp_path / "scores.parquet")
 
 
 def test_another_table_names_the_remedy(tmp_path: Path) -> None:
     pq.write_table(pa.table({"logit": [1.0]}), tmp_path / "scores.parquet")
     with pytest.raises(ValueError, match=r"cannot read .*scores\.parquet .*run `fakelens evaluate`"):
-        read_columns(tmp_path / "scores.parquet", Scores)
+        Scores.read(tmp_path / "scores.parquet")

@@ -5,25 +5,26 @@ Only `sweep` scores anything. All figures follow from its table, like those of `
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from fakelens.core.errors import FakelensError
-from fakelens.core.imaging import ImageF32, ImageU8, to_model_input
-from fakelens.core.progress import SILENT, Reporter, Task
+from fakelens.core.imaging import ImageF32, ImageU8
+from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.scoring import FAKE, REAL
 from fakelens.dataset.store import SplitData
 from fakelens.evaluation.calibration import calibrated
 from fakelens.evaluation.degradations import STEPS, Step, degrade
+from fakelens.evaluation.scores import BATCH, ScoreTable, score_batches
 
-_BATCH = 32
 _STREAM = 9
 _AS_STORED = Step("none", "as stored", 0, ())
 
 
 @dataclass(frozen=True)
-class RobustnessScores:
+class RobustnessScores(ScoreTable):
     """One row per step and picture; step 0 is the undegraded pictures, and each step has the same ones in order."""
 
     step: npt.NDArray[np.int64]
@@ -32,16 +33,10 @@ class RobustnessScores:
     severity: npt.NDArray[np.int64]
     index: npt.NDArray[np.int64]
     """The picture's place in its split."""
-    label: npt.NDArray[np.int64]
-    logit: npt.NDArray[np.float32]
 
-    def of(self, step: int) -> "RobustnessScores":
+    def of(self, step: int) -> Self:
         """The rows of one step."""
-        chosen = self.step == step
-        return RobustnessScores(*(column[chosen] for column in self.__dict__.values()))
-
-    def __len__(self) -> int:
-        return len(self.label)
+        return self.where(self.step == step)
 
 
 @dataclass(frozen=True)
@@ -88,10 +83,9 @@ def sweep(
     with reporter.task("Scoring degraded pictures", (1 + len(STEPS)) * len(chosen)) as task:
         for number, step in enumerate((_AS_STORED, *STEPS)):
             batches = _batches(data, chosen, step, seed)
-            logits = _scored(score_logits, batches, input_px, task, f"{step.family}, {step.label}")
+            logits = score_batches(score_logits, batches, input_px, task, f"{step.family}, {step.label}")
             parts.append(_table(number, step, chosen, labels[chosen], logits))
-    columns = zip(*(part.__dict__.values() for part in parts), strict=True)
-    return RobustnessScores(*(np.concatenate(column) for column in columns))
+    return RobustnessScores.joined(parts)
 
 
 def summarise(scores: RobustnessScores, temperature: float, threshold: float = 0.5) -> tuple[StepFigures, ...]:
@@ -116,8 +110,8 @@ def _choice(labels: npt.NDArray[np.int64], num_images: int, seed: int) -> npt.ND
 
 
 def _batches(data: SplitData, chosen: npt.NDArray[np.int64], step: Step, seed: int) -> Iterator[ImageU8]:
-    for start in range(0, len(chosen), _BATCH):
-        indices = chosen[start : start + _BATCH]
+    for start in range(0, len(chosen), BATCH):
+        indices = chosen[start : start + BATCH]
         squares = data.squares[indices]
         if step is _AS_STORED:
             yield squares
@@ -125,16 +119,6 @@ def _batches(data: SplitData, chosen: npt.NDArray[np.int64], step: Step, seed: i
         # The stream belongs to the picture, so that its noise is the same in any choice and only grows with the steps.
         streams = [np.random.default_rng((seed, _STREAM, index)) for index in indices.tolist()]
         yield np.stack([degrade(square, step, rng) for square, rng in zip(squares, streams, strict=True)])
-
-
-def _scored(
-    score_logits: Callable[[ImageF32], ImageF32], batches: Iterator[ImageU8], input_px: int, task: Task, note: str
-) -> npt.NDArray[np.float32]:
-    results = []
-    for squares in batches:
-        results.append(score_logits(to_model_input(squares, input_px)))
-        task.advance(len(squares), note)
-    return np.concatenate(results).astype(np.float32)
 
 
 def _table(

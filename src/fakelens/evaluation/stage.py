@@ -30,7 +30,7 @@ from fakelens.detectors.spec import DetectorSpec
 from fakelens.evaluation import plots, robustness
 from fakelens.evaluation.calibration import calibrated, expected_calibration_error, fit_temperature, temperature_warning
 from fakelens.evaluation.metrics import CalibrationChange, EvaluateResults, SetMetrics, compute_metrics, summarise
-from fakelens.evaluation.scores import Scores, joined, run_scorer, score_split, write_columns
+from fakelens.evaluation.scores import Scores, score_split
 from fakelens.evaluation.thresholds import operating_points
 from fakelens.settings import EvaluationSettings
 
@@ -82,7 +82,7 @@ def evaluate(
     stage.begin()
     scorer = TorchScorer(network, info)
     scores = _score(scorer, data, reporter)
-    write_columns(stage.folder / SCORES, scores)
+    scores.write(stage.folder / SCORES)
     val = scores.of("val")
     temperature = fit_temperature(val.logit, val.label)
     judged = {name: _judged(scores.of(name), temperature) for name in ("val", *data.test_sets)}
@@ -135,12 +135,7 @@ def _results(
 
 def _score(scorer: TorchScorer, data: PreparedData, reporter: Reporter) -> Scores:
     splits = [data.split(name) for name in ("val", *data.test_sets)]
-    return joined(
-        [
-            score_split(split, run_scorer(scorer.logits, split, scorer.input_px, f"Scoring {split.name}", reporter))
-            for split in splits
-        ]
-    )
+    return Scores.joined([score_split(scorer.logits, split, scorer.input_px, reporter) for split in splits])
 
 
 def _judged(scores: Scores, temperature: float) -> plots.Scored:
@@ -183,11 +178,11 @@ def _robustness(
         for path in paths:
             path.unlink(missing_ok=True)  # of an earlier run that had the sweep
         return []
-    found = robustness.sweep(
+    scores = robustness.sweep(
         scorer.logits, data.split("test"), scorer.input_px, settings.robustness_images, seed, reporter
     )
-    write_columns(paths[0], found)
-    figures = robustness.summarise(found, temperature)
+    scores.write(paths[0])
+    figures = robustness.summarise(scores, temperature)
     write_json(paths[1], [asdict(step) for step in figures])
     plots.plot_robustness(paths[2], figures, subject)
     return paths

@@ -20,7 +20,7 @@ from fakelens.detectors.checkpoint import CheckpointInfo, load_checkpoint
 from fakelens.detectors.spec import DetectorSpec
 from fakelens.evaluation.calibration import calibrated
 from fakelens.evaluation.metrics import EvaluateResults
-from fakelens.evaluation.scores import Scores, read_columns
+from fakelens.evaluation.scores import Scores
 from fakelens.export.benchmark import median_latencies_ms
 from fakelens.export.gate import judge
 from fakelens.export.isolated import isolated_scores
@@ -164,7 +164,7 @@ class _Gate:
         settings: GateSettings,
     ) -> "_Gate":
         judged = read_as(EvaluateResults, evaluated.results, evaluated.folder)
-        scores = read_columns(evaluated.output(SCORES), Scores)
+        scores = Scores.read(evaluated.output(SCORES))
         squares = {split: data.record.output(f"{split}.npy") for split in _SPLITS}
         expected = {split: calibrated(scores.of(split).logit, judged.temperature) for split in _SPLITS}
         return cls(settings, info, judged, squares, expected, {split: scores.of(split).label for split in _SPLITS})

@@ -13,7 +13,7 @@ from fakelens.dataset.store import PreparedData
 from fakelens.detectors.spec import DetectorSpec
 from fakelens.evaluation.metrics import EvaluateResults, SetMetrics
 from fakelens.evaluation.robustness import StepFigures
-from fakelens.evaluation.scores import Scores, read_columns
+from fakelens.evaluation.scores import Scores
 from fakelens.settings import DetectorSettings
 
 
@@ -114,4 +114,4 @@ class Entry:
     @cached_property
     def scores(self) -> Scores:
         """The scores behind the figures."""
-        return read_columns(self.evaluate.output(SCORES), Scores)
+        return Scores.read(self.evaluate.output(SCORES))
