@@ -88,8 +88,8 @@ _FAR = 1 << 20
 
 def _holder(folder: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
-        found = json.loads((folder / NAME).read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
+        contents = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        return contents if isinstance(contents, dict) else {}
     return {}
 
 

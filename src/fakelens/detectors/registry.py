@@ -12,12 +12,12 @@ from fakelens.detectors.spec import COMPACT_SUFFIX, DetectorSpec
 @cache
 def discover() -> dict[str, DetectorSpec]:
     """All detectors by name, in alphabetical order."""
-    found = {}
+    detectors = {}
     for module in pkgutil.iter_modules(fakelens.detectors.__path__):
         spec = getattr(importlib.import_module(f"{fakelens.detectors.__name__}.{module.name}"), "DETECTOR", None)
         if isinstance(spec, DetectorSpec):
-            found[spec.name] = spec
-    return found
+            detectors[spec.name] = spec
+    return detectors
 
 
 def find(name: str) -> DetectorSpec:

@@ -31,16 +31,16 @@ _Z = 1.644854  # the normal quantile of 1 - _LEVEL
 
 def judge(
     expected: npt.NDArray[np.floating],
-    found: npt.NDArray[np.floating],
+    actual: npt.NDArray[np.floating],
     labels: npt.NDArray[np.int64],
     batch_difference: float,
     settings: GateSettings,
     *,
     exact: bool,
 ) -> GateResult:
-    """Compare (N,) probabilities of the file (`found`) with the checkpoint's (`expected`) on one split."""
-    reference, metrics = compute_metrics(labels, expected), compute_metrics(labels, found)
-    before, now = (expected >= 0.5) == (labels == 1), (found >= 0.5) == (labels == 1)
+    """Compare (N,) probabilities of the file (`actual`) with the checkpoint's (`expected`) on one split."""
+    reference, metrics = compute_metrics(labels, expected), compute_metrics(labels, actual)
+    before, now = (expected >= 0.5) == (labels == 1), (actual >= 0.5) == (labels == 1)
     counts = {
         "num_images": len(labels),
         "num_changed": int(np.sum(before != now)),
@@ -48,7 +48,7 @@ def judge(
         "num_gained": int(np.sum(~before & now)),
     }
     figures: dict[str, Any] = {
-        "max_difference": float(np.abs(expected - found).max()),
+        "max_difference": float(np.abs(expected - actual).max()),
         "agreement": float(np.mean(before == now)),
         "accuracy_drop": reference.accuracy - metrics.accuracy,
         "auc_drop": reference.auc - metrics.auc,
@@ -59,13 +59,13 @@ def judge(
         checks += [("max_difference", settings.max_difference)]
     reasons = [f"{name} {figures[name]:.4g} is above {limit:g}" for name, limit in checks if not figures[name] <= limit]
     if not exact:
-        reasons += _shown_losses(expected, found, labels, counts, settings)
+        reasons += _shown_losses(expected, actual, labels, counts, settings)
     return GateResult(**figures, **counts, metrics=metrics, reasons=tuple(reasons))
 
 
 def _shown_losses(
     expected: npt.NDArray[np.floating],
-    found: npt.NDArray[np.floating],
+    actual: npt.NDArray[np.floating],
     labels: npt.NDArray[np.int64],
     counts: dict[str, int],
     settings: GateSettings,
@@ -77,7 +77,7 @@ def _shown_losses(
             f"accuracy_drop {(lost - gained) / num:.4g} is above {settings.max_accuracy_drop:g} ({lost} of {num} "
             f"verdicts lost, {gained} gained; Tango's paired test, one-sided 5 %)"
         )
-    if (drop := _shown_auc_drop(labels, expected, found, settings.max_auc_drop)) is not None:
+    if (drop := _shown_auc_drop(labels, expected, actual, settings.max_auc_drop)) is not None:
         reasons.append(f"auc_drop {drop:.4g} is above {settings.max_auc_drop:g} (paired DeLong test, one-sided 5 %)")
     if disagreement_is_shown(changed, num, settings.min_agreement):
         reasons.append(
@@ -115,10 +115,10 @@ def disagreement_is_shown(changed: int, num: int, min_agreement: float) -> bool:
 
 
 def _shown_auc_drop(
-    labels: npt.NDArray[np.int64], expected: npt.NDArray[np.floating], found: npt.NDArray[np.floating], limit: float
+    labels: npt.NDArray[np.int64], expected: npt.NDArray[np.floating], actual: npt.NDArray[np.floating], limit: float
 ) -> float | None:
     """The AUC lost, if a loss above `limit` is shown by DeLong's paired test; else None."""
-    (before, now), covariance = delong(labels, np.stack([expected, found]))
+    (before, now), covariance = delong(labels, np.stack([expected, actual]))
     drop = float(before - now)
     deviation = math.sqrt(max(0.0, covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]))
     return drop if drop - limit > _Z * deviation else None

@@ -82,9 +82,9 @@ def check_opset(path: Path) -> None:
     """
     import onnx
 
-    found = {item.version for item in onnx.load(path).opset_import if item.domain in ("", "ai.onnx")}
-    if found != {OPSET}:
-        raise FakelensError(f"{path} has opset {sorted(found)} instead of {OPSET}")
+    versions = {item.version for item in onnx.load(path).opset_import if item.domain in ("", "ai.onnx")}
+    if versions != {OPSET}:
+        raise FakelensError(f"{path} has opset {sorted(versions)} instead of {OPSET}")
 
 
 def write_metadata(path: Path, metadata: Mapping[str, str]) -> None:

@@ -145,12 +145,12 @@ class StaticQuantizer:
                 options = {"percentile": 99.99}
             method = CalibrationMethod.MinMax if not histogram else getattr(CalibrationMethod, calibrator)
             with _quiet():
-                found = create_calibrator(
+                ranges = create_calibrator(
                     self._path, self._op_types, augmented_model_path=str(self._scratch / "augmented.onnx"),
                     calibrate_method=method, extra_options=options,
                 )  # fmt: skip
-                found.collect_data(_reader(_few(self._images) if histogram else self._images))
-                self._ranges[calibrator] = found.compute_data()
+                ranges.collect_data(_reader(_few(self._images) if histogram else self._images))
+                self._ranges[calibrator] = ranges.compute_data()
         return self._ranges[calibrator]
 
     def _mean_logit(self, model: Any) -> float:
@@ -173,8 +173,10 @@ def logits(model: bytes, images_nchw: ImageF32) -> Floats:
     options.log_severity_level = 3
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     batches = range(0, len(images_nchw), _CALIBRATION_BATCH)
-    found = [session.run(["probability"], {"image": images_nchw[b : b + _CALIBRATION_BATCH]})[0] for b in batches]
-    probability = np.clip(np.concatenate(found).astype(np.float64), 1e-7, 1 - 1e-7)
+    probabilities = [
+        session.run(["probability"], {"image": images_nchw[b : b + _CALIBRATION_BATCH]})[0] for b in batches
+    ]
+    probability = np.clip(np.concatenate(probabilities).astype(np.float64), 1e-7, 1 - 1e-7)
     return np.asarray(np.log(probability / (1 - probability)))
 
 
@@ -222,12 +224,12 @@ def _nearest_steps(model: Any, largest: int) -> dict[str, Floats]:
 
 def _matrices(model: Any, largest: int) -> dict[str, list[dict[str, Any]]]:
     """Ranges of the weights of matrix products, rounded to their nearest steps, by output channel."""
-    found = {}
+    ranges_of = {}
     for node, weight in _weights_of(model, ("Gemm", "MatMul")):
         rows_out = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
         ranges = np.abs(weight).max(1 if rows_out else 0) * (127 / largest)
-        found[node.input[1]] = _channels(ranges, axis=0 if rows_out else 1)
-    return found
+        ranges_of[node.input[1]] = _channels(ranges, axis=0 if rows_out else 1)
+    return ranges_of
 
 
 def _weights_of(model: Any, op_types: tuple[str, ...]) -> Iterator[tuple[Any, Floats]]:

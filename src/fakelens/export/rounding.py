@@ -116,17 +116,17 @@ def round_rows(rows: Floats, steps: Floats, second: Floats, largest: int) -> Flo
 def _moments(
     model: Any, convolutions: list[Any], weights: Mapping[str, Any], images_nchw: ImageF32
 ) -> dict[str, Moments]:
-    found: dict[str, Moments] = {}
+    moments: dict[str, Moments] = {}
     rng = np.random.default_rng((0, 21))
     inputs = sorted({node.input[0] for node in convolutions})
     for batch in _feature_maps(model, inputs, images_nchw):
         for node in convolutions:
             columns = _columns(node, batch[node.input[0]], tuple(weights[node.input[1]].dims), rng)
-            if node.name not in found:
+            if node.name not in moments:
                 groups, num, _ = columns.shape
-                found[node.name] = Moments(np.zeros((groups, num, num)), np.zeros((groups, num)), 0)
-            found[node.name].add(columns)
-    return found
+                moments[node.name] = Moments(np.zeros((groups, num, num)), np.zeros((groups, num)), 0)
+            moments[node.name].add(columns)
+    return moments
 
 
 def _feature_maps(model: Any, names: list[str], images_nchw: ImageF32) -> Any:

@@ -98,9 +98,9 @@ class Search:
         self._task.advance(0, candidate.words)
         started_s, path = time.monotonic(), self._scratch / "candidate.onnx"
         self._quantizer.write(path, candidate)
-        found = self._judge(path)
+        result = self._judge(path)
         seconds = round(time.monotonic() - started_s, 1)
-        return Tried(candidate, found.agreement, found.accuracy_drop, found.auc_drop, not found.reasons, seconds)
+        return Tried(candidate, result.agreement, result.accuracy_drop, result.auc_drop, not result.reasons, seconds)
 
 
 def _joined(groups: Sequence[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:

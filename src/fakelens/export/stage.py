@@ -44,7 +44,7 @@ def export_stage(
 ) -> Stage:
     """The stage's folder, key and record."""
     # They are written into the files, and another choice of them leaves scores and metrics as they are.
-    told = {name: judged.results[name] for name in ("temperature", "threshold", "operating_points")}
+    metadata = {name: judged.results[name] for name in ("temperature", "threshold", "operating_points")}
     return Stage(
         "export",
         RunFolder(workdir).detector(spec.name).onnx,
@@ -53,7 +53,7 @@ def export_stage(
         inputs={
             "data": trained.inputs["data"],
             "train": trained.digest,
-            "evaluate": sha256_json([judged.digest, told]),
+            "evaluate": sha256_json([judged.digest, metadata]),
         },
     )
 
@@ -182,9 +182,9 @@ class _Gate:
 
     def judge(self, path: Path, variant: str, split: str) -> GateResult:
         """Load the file in a process without torch and compare its probabilities with the checkpoint's."""
-        found = isolated_scores(path, self.squares[split])
+        scores = isolated_scores(path, self.squares[split])
         return judge(
-            self.expected[split], found.probability, self.labels[split], found.batch_difference, self.settings,
+            self.expected[split], scores.probability, self.labels[split], scores.batch_difference, self.settings,
             exact=variant == FP32,
         )  # fmt: skip
 
@@ -198,11 +198,11 @@ def _results(
     refusals = {
         name: [
             f"{split}: {reason}"
-            for split, result in found.items()
+            for split, result in by_split.items()
             if split == "val" or name == FP32
             for reason in result.reasons
         ]
-        for name, found in results.items()
+        for name, by_split in results.items()
     }
     if refusals[FP32]:
         raise FakelensError(
@@ -212,9 +212,9 @@ def _results(
     passed = [name for name in paths if name != FP32 and not refusals[name]]
     # Of equally fast ones the smaller.
     ships = min(passed, key=lambda name: (round(latencies[name], 1), paths[name].stat().st_size), default=FP32)
-    told = f"on validation {results[STATIC]['val'].words}"
+    words = f"on validation {results[STATIC]['val'].words}"
     static = (
-        f"Static INT8 passed its gate ({told})"
+        f"Static INT8 passed its gate ({words})"
         if STATIC in passed
         else f"Static INT8 was refused: {refusals[STATIC][0]}"
     )

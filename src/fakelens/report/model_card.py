@@ -1,11 +1,18 @@
-"""One detector's records in; its model card (Mitchell et al. 2019, arXiv 1810.03993) as Markdown, and its gist, out."""
+"""Model card of one detector (Mitchell et al. 2019, arXiv 1810.03993) as Markdown, and its gist."""
 
 from fakelens.config import to_commented_yaml
 from fakelens.core.table import Table
 from fakelens.dataset.store import PreparedData
 from fakelens.evaluation.metrics import SetMetrics
 from fakelens.report.records import Entry
-from fakelens.report.tables import groups_table, robustness_table, sets_table, thresholds_table, with_interval
+from fakelens.report.tables import (
+    data_table,
+    groups_table,
+    robustness_table,
+    sets_table,
+    thresholds_table,
+    with_interval,
+)
 
 _SET_WORDS = {
     "test": "pictures from the sources it was trained on",
@@ -35,7 +42,7 @@ _LIMITS = (
 
 
 def model_card(entry: Entry, data: PreparedData) -> str:
-    """The card: use, data, training, figures on every test set, thresholds, weak spots, robustness and limits."""
+    """Model card: use, data, training, figures on every test set, thresholds, weak spots, robustness and limits."""
     parts = [
         f"# Model card: {entry.spec.display_name}",
         "> **A demonstration, trained on synthetic pictures: its verdicts on real pictures mean nothing.**"
@@ -44,7 +51,7 @@ def model_card(entry: Entry, data: PreparedData) -> str:
         "\n".join(f"- {sentence}" for sentence in gist(entry, data)),
         f"## Use\n\n{_USE}",
         f"## Model\n\n{_model_table(entry).markdown()}",
-        f"## Data\n\n{_data_table(data).markdown()}",
+        f"## Data\n\n{data_table(data).markdown()}",
         f"## Figures\n\nVerdicts at 0.5; in brackets 95 % bootstrap intervals.\n\n{_one(sets_table([entry], data))}",
         f"## Thresholds\n\nChosen on validation photographs alone.\n\n{_one(thresholds_table([entry]))}",
         f"## Weakest generators and sources\n\n{_one(groups_table([entry], weakest=5))}",
@@ -58,7 +65,7 @@ def model_card(entry: Entry, data: PreparedData) -> str:
 
 
 def gist(entry: Entry, data: PreparedData) -> tuple[str, ...]:
-    """The card in a few sentences, for a page that has little room."""
+    """Gist of the card: a few sentences for a page that has little room."""
     sentences = [_set_sentence(name, block) for name, block in entry.metrics.items()]
     null = data.results.audit.random_split
     sentences.append(f"For comparison, the original files' metadata alone, without looking, score {null:.0%}.")
@@ -111,23 +118,6 @@ def _model_table(entry: Entry) -> Table:
         ("Source revision", str(entry.train.environment["revision"])),
     )  # fmt: skip
     return Table(("", "Model"), rows)
-
-
-def _data_table(data: PreparedData) -> Table:
-    found = data.results
-    splits = "; ".join(f"{name}: {n['real']} photographs, {n['fake']} fakes" for name, n in found.splits.items())
-    rows = [
-        ("Source", found.description),
-        ("Revision", found.revision or "—"),
-        ("Licence", found.licence),
-        ("Splits", splits),
-        ("Generators", ", ".join(found.generators["fake"])),
-        ("Origins of photographs", ", ".join(found.generators["real"])),
-        ("Seed", str(data.settings.seed)),
-    ]
-    rows += [(f"Leak check: {name}", audit.sentence) for name, audit in found.audits.items()]
-    rows += [(f"Set {name}", f"{s.description}, n={s.num_images}") for name, s in found.test_sets.items()]
-    return Table(("", "Data"), tuple(rows))
 
 
 def _one(table: Table) -> str:

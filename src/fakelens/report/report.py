@@ -36,6 +36,7 @@ from fakelens.report.records import Entry
 from fakelens.report.tables import (
     comparisons_table,
     compression_table,
+    data_table,
     groups_table,
     robustness_table,
     sets_table,
@@ -141,7 +142,7 @@ def _parts(data: PreparedData, entries: Sequence[Entry]) -> _Parts:
         judgement=_judgement(data, entries),
         all_groups=groups_table(entries),
         exports=_exports(entries),
-        data=_data_table(data),
+        data=data_table(data),
         environment=_environment(data, entries),
     )
 
@@ -190,7 +191,7 @@ def _comparison_notes(data: PreparedData, entries: Sequence[Entry]) -> tuple[str
 
 
 def _judgement(data: PreparedData, entries: Sequence[Entry]) -> dict[str, tuple[str, Table]]:
-    found = {
+    sections = {
         "Known, unseen and wild pictures": (
             "Verdicts at 0.5; in brackets 95 % bootstrap intervals (pictures drawn again within each label), which "
             "know nothing of another training run. Calibration: expected error of the stated probability over 15 bins, "
@@ -209,25 +210,25 @@ def _judgement(data: PreparedData, entries: Sequence[Entry]) -> dict[str, tuple[
         ),
     }
     if len(entries) > 1:
-        found["Differences between detectors"] = (
+        sections["Differences between detectors"] = (
             "On the same pictures: McNemar's exact test of the verdicts at 0.5 and DeLong's test of the AUCs. "
             "No correction for the number of tests.",
             comparisons_table(entries),
         )
     if any(e.spec.full for e in entries):
-        found["Compression"] = (
+        sections["Compression"] = (
             "Compact detectors beside the full ones of which they were made, by removing channels and training on with "
             "the full one as teacher. Accuracy and AUC are the checkpoints', verdicts at 0.5.",
             compression_table(entries),
         )
     if any(e.robustness for e in entries):
         count = max(step.num_images for e in entries for step in e.robustness)
-        found["Robustness"] = (
+        sections["Robustness"] = (
             f"{count} test pictures, half of them fake, degraded and served again. The last figure is the one-class "
             "control: when only the photographs are degraded, so many of them are called AI-generated.",
             robustness_table(entries),
         )
-    return found
+    return sections
 
 
 def _exports(entries: Sequence[Entry]) -> Table:
@@ -254,25 +255,6 @@ def _exports(entries: Sequence[Entry]) -> Table:
         for v in e.exported.variants
     ]  # fmt: skip
     return Table(head, tuple(rows))
-
-
-def _data_table(data: PreparedData) -> Table:
-    found = data.results
-    splits = "; ".join(f"{name}: {n['real']} photographs, {n['fake']} fakes" for name, n in found.splits.items())
-    refused = ", ".join(f"{count} × {reason}" for reason, count in found.refused.items()) or "none"
-    generators = ", ".join(f"{name} {count}" for name, count in found.generators["fake"].items())
-    origins = ", ".join(f"{name} {count}" for name, count in found.generators["real"].items())
-    rows = (
-        ("Source", found.description),
-        ("Revision", found.revision or "—"),
-        ("Licence", found.licence),
-        ("Splits", splits),
-        ("Refused images, replaced by others", refused),
-        ("Near-duplicates kept within one split", str(found.num_near_duplicates)),
-        ("Generators of the fakes", generators),
-        ("Origins of the photographs", origins),
-    )
-    return Table(("", "Data"), rows)
 
 
 def _environment(data: PreparedData, entries: Sequence[Entry]) -> Table:

@@ -1,7 +1,7 @@
 """The tables of the report and the model cards."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 
 from fakelens.core.scoring import LABELS
@@ -110,11 +110,13 @@ def comparisons_table(entries: Sequence[Entry]) -> Table:
 def _compared(first: Entry, second: Entry, name: str) -> tuple[str, ...]:
     own, other = first.scores.of(name), second.scores.of(name)
     assert list(own.key) == list(other.key)  # both scored the same prepared data
-    found = compare(own.label, calibrated(own.logit, first.temperature), calibrated(other.logit, second.temperature))
-    low, high = found.auc_interval
+    comparison = compare(
+        own.label, calibrated(own.logit, first.temperature), calibrated(other.logit, second.temperature)
+    )
+    low, high = comparison.auc_interval
     return (
-        str(found.only_first_right), str(found.only_second_right), p_words(found.mcnemar_p),
-        f"{found.auc_difference:+.3f} ({low:+.3f} to {high:+.3f})", p_words(found.delong_p),
+        str(comparison.only_first_right), str(comparison.only_second_right), p_words(comparison.mcnemar_p),
+        f"{comparison.auc_difference:+.3f} ({low:+.3f} to {high:+.3f})", p_words(comparison.delong_p),
     )  # fmt: skip
 
 
@@ -179,3 +181,30 @@ def _costs(entry: Entry) -> tuple[float, ...]:
 
 def _rates(entry: Entry, sets: Sequence[str]) -> tuple[float, ...]:
     return tuple(value for name in sets for value in (entry.metrics[name].accuracy, entry.metrics[name].auc))
+
+
+def data_table(data: PreparedData) -> Table:
+    """Where the pictures come from, how many there are, and what gives their labels away."""
+    results = data.results
+    splits = "; ".join(f"{name}: {n['real']} photographs, {n['fake']} fakes" for name, n in results.splits.items())
+    rows = [
+        ("Source", results.description),
+        ("Revision", results.revision or "—"),
+        ("Licence", results.licence),
+        ("Seed", str(data.settings.seed)),
+        (
+            "Splits",
+            "; ".join(f"{name}: {n['real']} photographs, {n['fake']} fakes" for name, n in results.splits.items()),
+        ),
+        ("Refused images, replaced by others", _counts(results.refused)),
+        ("Near-duplicates kept within one split", str(results.num_near_duplicates)),
+        ("Generators of the fakes", _counts(results.generators["fake"])),
+        ("Origins of the photographs", _counts(results.generators["real"])),
+        *((f"Set {name}", f"{s.description}, n={s.num_images}") for name, s in results.test_sets.items()),
+        *((f"Leak check: {name}", audit.sentence) for name, audit in results.audits.items()),
+    ]
+    return Table(("", "Data"), tuple(rows))
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
