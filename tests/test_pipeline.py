@@ -73,8 +73,9 @@ def test_the_report_is_one_file_and_says_that_it_is_a_demonstration(finished_run
     page = (finished_run / "report" / "index.html").read_text(encoding="utf-8")
     assert "http://" not in page
     assert "https://" not in page
-    assert page.count("data:image/png;base64,") == 1 + len(PLOTS) * len(ROWS)
+    assert page.count("data:image/webp;base64,") == 1 + len(PLOTS) * len(ROWS)
     assert "demonstration on synthetic pictures" in page
+    assert len(page) < 4_000_000
     assert all(spec.display_name in page for spec in ROWS)
 
 

@@ -10,15 +10,17 @@ class Table:
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    best: frozenset[tuple[int, int]] = frozenset()
+    """(row, column) of cells that stand out."""
 
-    def transposed(self) -> "Table":
-        """Rows as columns."""
-        head, *rows = zip(self.head, *self.rows, strict=True)
-        return Table(head, tuple(rows))
+    def without_first_column(self) -> "Table":
+        """For a table of one thing that its first column would name in each row."""
+        return Table(self.head[1:], tuple(row[1:] for row in self.rows))
 
     def markdown(self) -> str:
         """GitHub's Markdown table; what would be markup in a name is escaped."""
-        lines = [self.head, tuple("---" for _ in self.head), *self.rows]
-        return "\n".join(
-            "| " + " | ".join(re.sub(r"([|*<\\])", r"\\\1", cell) for cell in line) + " |" for line in lines
-        )
+        escaped = [[re.sub(r"([|*<\\])", r"\\\1", cell) for cell in row] for row in (self.head, *self.rows)]
+        for row, column in self.best:
+            escaped[row + 1][column] = f"**{escaped[row + 1][column]}**"
+        escaped.insert(1, ["---"] * len(self.head))
+        return "\n".join("| " + " | ".join(row) + " |" for row in escaped)

@@ -111,8 +111,6 @@ def _short(text: str) -> str:
 
 def plot_tradeoff(path: Path, points: Sequence[tuple[str, float, float, float]], subject: str) -> Path:
     """Accuracy against latency; `points` are (name, ms, accuracy, megabytes), the area follows the megabytes."""
-    from matplotlib.ticker import NullFormatter, ScalarFormatter
-
     figure, axes = new_figure(6.6, 4.4)
     for number, (name, latency_ms, accuracy, size_mb) in enumerate(sorted(points, key=lambda point: point[1])):
         axes.scatter(latency_ms, accuracy, s=20 + 12 * size_mb, alpha=0.7)
@@ -120,10 +118,7 @@ def plot_tradeoff(path: Path, points: Sequence[tuple[str, float, float, float]],
         place = {"va": "bottom", "xytext": (0, 12)} if number % 2 else {"va": "top", "xytext": (0, -12)}
         label = f"{name}\n{latency_ms:.1f} ms, {size_mb:.1f} MB"
         axes.annotate(label, (latency_ms, accuracy), textcoords="offset points", ha="center", fontsize=9, **place)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set(xlabel="Time per picture, one CPU thread (ms, logarithmic)", ylabel="Test accuracy as shipped")
+    axes.set(xlabel="Time per picture, one CPU thread (ms)", ylabel="Test accuracy as shipped")
     axes.margins(0.3)
     return save_figure(path, figure, "Accuracy against time", subject, "Up and to the left is better; area: file size.")
 

@@ -52,7 +52,7 @@ def model_card(entry: Entry, data: PreparedData) -> str:
         f"## Use\n\n{_USE}",
         f"## Model\n\n{_model_table(entry).markdown()}",
         f"## Data\n\n{data_table(data).markdown()}",
-        f"## Figures\n\nVerdicts at 0.5; in brackets 95 % bootstrap intervals.\n\n{_one(sets_table([entry], data))}",
+        f"## Figures\n\nVerdicts at 0.5; in brackets 95 % bootstrap intervals.\n\n{_one(sets_table([entry]))}",
         f"## Thresholds\n\nChosen on validation photographs alone.\n\n{_one(thresholds_table([entry]))}",
         f"## Weakest generators and sources\n\n{_one(groups_table([entry], weakest=5))}",
         f"## Robustness\n\n{_robustness(entry)}",
@@ -121,8 +121,7 @@ def _model_table(entry: Entry) -> Table:
 
 
 def _one(table: Table) -> str:
-    """A table of one detector, without the column that names it."""
-    return Table(table.head[1:], tuple(row[1:] for row in table.rows)).markdown()
+    return table.without_first_column().markdown()
 
 
 def _robustness(entry: Entry) -> str:
@@ -130,6 +129,6 @@ def _robustness(entry: Entry) -> str:
         return "Not measured in this run."
     count = entry.robustness[0].num_images
     return (
-        f"{count} test pictures, half of them fake. The last figure is the one-class control: so many photographs are "
-        f"called AI-generated when they alone are degraded.\n\n{robustness_table([entry]).markdown()}"
+        f"{count} test pictures, half of them fake. The last column is the one-class control: so many photographs are "
+        f"called AI-generated when they alone are degraded.\n\n{_one(robustness_table([entry]))}"
     )

@@ -2,10 +2,10 @@
 
 import base64
 import html
+import io
 import re
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from string import Template
 
@@ -34,51 +34,43 @@ from fakelens.detectors.spec import DetectorSpec
 from fakelens.evaluation.plots import plot_tradeoff
 from fakelens.report.records import Entry
 from fakelens.report.tables import (
+    calibration_table,
+    comparison_table,
     comparisons_table,
     compression_table,
     data_table,
+    environment_table,
+    exports_table,
     groups_table,
     robustness_table,
     sets_table,
     thresholds_table,
 )
 
-_PLOTS = {
-    f"{PLOTS}/{LOSS}": "Loss",
-    f"{PLOTS}/{ACCURACY}": "Accuracy",
-    f"{PLOTS}/{LEARNING_RATE}": "Learning rate",
+_TRAINING_PLOTS = {
+    f"{PLOTS}/{LOSS}": "Loss by epoch",
+    f"{PLOTS}/{ACCURACY}": "Accuracy by epoch",
+    f"{PLOTS}/{LEARNING_RATE}": "Learning rate by epoch",
+}
+_TEST_PLOTS = {
     f"evaluation/{PLOTS}/{CONFUSION_MATRIX}": "Confusion matrix, test split",
     f"evaluation/{PLOTS}/{ROC}": "ROC curve",
     f"evaluation/{PLOTS}/{PRECISION_RECALL}": "Precision–recall curve",
     f"evaluation/{PLOTS}/{RELIABILITY}": "Reliability diagram",
     f"evaluation/{PLOTS}/{RISK_COVERAGE}": "Risk–coverage curve",
-    f"evaluation/{PLOTS}/{ROBUSTNESS_PLOT}": "Robustness: what degradations cost",
+}
+_PICTURES = {
     f"evaluation/{PLOTS}/{SAMPLES}": "Sample predictions, test split",
     f"evaluation/{PLOTS}/{MISTAKES}": "Worst mistakes, test split",
 }
-
-
-_FULL_WIDTH = {"samples", "mistakes", "robustness"}
-
-
-# What scores without looking at content, beside which every figure must be read.
-_NULLS = {
-    "container": "Original files' metadata alone (no pixels)",
-    "pixels": "Prepared pixels' statistics alone (no content)",
-}
-
-
+_ROBUSTNESS = {f"evaluation/{PLOTS}/{ROBUSTNESS_PLOT}": "Robustness: what degradations cost"}
+_FULL_WIDTH = {Path(name).stem for name in (*_PICTURES, *_ROBUSTNESS)}
 _DEMO = (
     "This is a demonstration on synthetic pictures made by fakelens itself. Its figures say that the pipeline works; "
     "they say nothing about real photographs or real AI-generated images."
 )
-
-
-_RECIPE = "Recipe"
-_FOLDED = {
-    "All generators and sources": "Every generator's recall and every source's specificity",
-    _RECIPE: "The complete recipe",
-}
+_WEBP_QUALITY = 85  # of the page's images; the PNG files beside it are as they were drawn
+_FOLDED = "#### "  # headings of what the page shows only when it is asked for
 _TEMPLATE = Path(__file__).with_name("report_template.html")
 
 
@@ -86,205 +78,181 @@ def write_report(workdir: Path, detectors: Sequence[DetectorSpec], recipe_yaml: 
     """Write the report of every detector given; returns the page's path.
 
     Raises:
-        ValueError: naming the stage that is missing.
+        FakelensError: naming the stage that is missing.
     """
-    data = PreparedData(RunFolder(workdir).data)
-    entries = [Entry.load(workdir, spec) for spec in detectors]
+    data, entries = _loaded(workdir, detectors)
     folder = RunFolder(workdir).report
-    tradeoff = folder / PLOTS / TRADEOFF
     points = [
-        (
-            e.spec.display_name,
-            e.shipped.latency_ms,
-            e.shipped.metrics.accuracy,
-            e.shipped.size_bytes / 1e6,
-        )
+        (e.spec.display_name, e.shipped.latency_ms, e.shipped.metrics.accuracy, e.shipped.size_bytes / 1e6)
         for e in entries
     ]
-    plot_tradeoff(tradeoff, points, data.subject("What ships"))
+    plot_tradeoff(folder / PLOTS / TRADEOFF, points, data.subject("What ships"))
     _copy_plots(folder, entries)
-    parts = _parts(data, entries)
-    markdown = _markdown(parts, entries, recipe_yaml)
+    markdown = "\n\n".join(_blocks(workdir, data, entries, recipe_yaml)) + "\n"
     write_text(folder / REPORT_TEXT, markdown)
-    page = folder / REPORT_PAGE
-    write_text(page, _page(markdown, folder))
-    return page
+    write_text(folder / REPORT_PAGE, _page(markdown, folder))
+    return folder / REPORT_PAGE
 
 
 def comparison(workdir: Path, detectors: Sequence[DetectorSpec]) -> Table:
     """The report's first table: every detector's figures, and what the files' metadata alone would score."""
-    data = PreparedData(RunFolder(workdir).data)
-    return _comparison(data, [Entry.load(workdir, spec) for spec in detectors])
+    return comparison_table(*_loaded(workdir, detectors))
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """The report's content before it is Markdown or HTML."""
-
-    notices: tuple[str, ...]
-    comparison: Table
-    comparison_notes: tuple[str, ...]
-    judgement: dict[str, tuple[str, Table]]
-    """Title -> what the table says, and the table."""
-    all_groups: Table
-    exports: Table
-    data: Table
-    environment: Table
+def _loaded(workdir: Path, detectors: Sequence[DetectorSpec]) -> tuple[PreparedData, list[Entry]]:
+    return PreparedData(RunFolder(workdir).data), [Entry.load(workdir, spec) for spec in detectors]
 
 
-def _parts(data: PreparedData, entries: Sequence[Entry]) -> _Parts:
-    notices = [_DEMO] if data.is_demo else []
-    notices += [audit.warning for audit in data.results.audits.values() if audit.warning]
-    return _Parts(
-        notices=tuple(notices),
-        comparison=_comparison(data, entries),
-        comparison_notes=_comparison_notes(data, entries),
-        judgement=_judgement(data, entries),
-        all_groups=groups_table(entries),
-        exports=_exports(entries),
-        data=data_table(data),
-        environment=_environment(data, entries),
-    )
+def _blocks(workdir: Path, data: PreparedData, entries: Sequence[Entry], recipe_yaml: str) -> Iterator[str]:
+    """Blocks of Markdown, from what everybody reads to what few look up."""
+    yield "# fakelens report"
+    if data.is_demo:
+        yield f"> **{_DEMO}**"
+    else:
+        # On synthetic pictures nobody can act on these: the table of the data says them.
+        yield from (f"> **{audit.warning}**" for audit in data.results.audits.values() if audit.warning)
+    yield " ".join(_conclusion(data, entries))
+    yield _bullets(_next_steps(workdir, data))
+    yield "## Comparison"
+    yield comparison_table(data, entries).markdown()
+    yield _bullets(_comparison_notes(data, entries))
+    yield f"![Accuracy of what ships against time and size]({PLOTS}/{TRADEOFF})"
+    for entry in entries:
+        yield from _detector(entry)
+    yield from _side_by_side(entries)
+    yield from ("## Data", data_table(data).markdown())
+    yield from ("## How it was made", environment_table(data, entries).markdown())
+    yield from (f"{_FOLDED}The complete recipe", f"```yaml\n{recipe_yaml}\n```")
 
 
-def _comparison(data: PreparedData, entries: Sequence[Entry]) -> Table:
-    further = list(data.results.test_sets)
-    head = (
-        "Detector", "Start", "Accuracy", "Precision", "Recall", "F1", "AUC",
-        *(f"Accuracy / AUC on {name}" for name in further),
-        "Ships as", "Accuracy as shipped", "ONNX size (MB)", "Time per picture (ms)", "Parameters",
+def _bullets(sentences: Iterable[str]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def _conclusion(data: PreparedData, entries: Sequence[Entry]) -> Iterator[str]:
+    """Three sentences: which detector, how far to trust it, what ships. The best is chosen on validation."""
+    best = max(entries, key=lambda entry: (entry.evaluated.val.accuracy, entry.evaluated.val.auc))
+    low, high = best.test.intervals["accuracy"]
+    chosen = f"{best.spec.display_name} is the most accurate on validation pictures" if len(entries) > 1 else (
+        f"{best.spec.display_name} is the detector of this run"
     )  # fmt: skip
-    rows = [
-        (
-            e.spec.display_name, e.start,
-            *(f"{getattr(e.test, name):.3f}" for name in ("accuracy", "precision", "recall", "f1", "auc")),
-            *(f"{e.metrics[name].accuracy:.3f} / {e.metrics[name].auc:.3f}" for name in further),
-            e.exported.ships, f"{e.shipped.metrics.accuracy:.3f}",
-            f"{e.shipped.size_bytes / 1e6:.2f}", f"{e.shipped.latency_ms:.1f}",
-            f"{e.trained.num_parameters:,}",
+    yield (
+        f"**{chosen}: it judges {best.test.accuracy:.1%} of {best.test.num_images:,} held-out test pictures rightly "
+        f"(95 % interval {low:.1%} to {high:.1%}{', which includes mere chance' if low <= 0.5 else ''}).**"
+    )
+    others = [f"{block.accuracy:.1%} on `{name}`" for name, block in best.metrics.items() if name != "test"]
+    unseen = f"On pictures of other origins it is right in {' and '.join(others)}; " if others else (
+        "No set of unseen generators was judged: expect less there; "
+    )  # fmt: skip
+    yield f"{unseen}the files' metadata alone, without looking, would reach {data.results.audit.random_split:.1%}."
+    size_mb = sum(entry.shipped.size_bytes for entry in entries) / 1e6
+    slowest = max(entry.shipped.latency_ms for entry in entries)
+    yield (
+        f"What ships has {size_mb:.1f} MB together and takes at most {slowest:.1f} ms a picture and detector on one "
+        "CPU thread."
+    )
+
+
+def _next_steps(workdir: Path, data: PreparedData) -> Iterator[str]:
+    bundle = RunFolder(workdir).bundle
+    yield f'Try it in the browser: `fakelens app --bundle "{bundle}"`'
+    yield f'Judge pictures of your own: `fakelens predict PICTURE… --bundle "{bundle}"`'
+    if data.is_demo:
+        yield "Train on real pictures: `fakelens run` takes OpenFake"
+        yield (
+            "Or your own, in `FOLDER/real` and `FOLDER/fake`: `fakelens run --set data.source=folder --set "
+            "data.path=FOLDER`"
         )
-        for e in entries
-    ]  # fmt: skip
-    for evidence, name in _NULLS.items():
-        null = f"{data.results.audits[evidence].random_split:.3f} (balanced)"
-        rows.append((name, "—", null, *("—",) * (len(head) - 3)))
-    # A column for each detector fits a page and a terminal, however many test sets there are.
-    return Table(head, tuple(rows)).transposed()
+    else:
+        yield (
+            "Hold the detectors against pictures that you know: `fakelens judge FOLDER` with `real/` and `fake/` in it"
+        )
 
 
-def _comparison_notes(data: PreparedData, entries: Sequence[Entry]) -> tuple[str, ...]:
-    environment = entries[0].export.environment
-    return (
-        f"Held-out test split, n={entries[0].test.num_images}, half of them fake, "
-        f"data's seed {data.settings.seed}, one training each ("
+def _comparison_notes(data: PreparedData, entries: Sequence[Entry]) -> Iterator[str]:
+    yield (
+        f"Held-out test split, n={entries[0].test.num_images}, half of them fake, verdicts at 0.5; data's seed "
+        f"{data.settings.seed}, one training each ("
         + ", ".join(f"{e.spec.display_name}: seed {e.seed}" for e in entries)
-        + f"); {data.results.description}.",
-        f"Time: median of 31 runs, one picture, one thread, onnxruntime on {environment['cpu']}.",
-        *(audit.sentence for audit in data.results.audits.values()),
-        "Test pictures come from the same generators and sources as the training pictures: on unseen ones expect less.",
-        *(
-            f"{name}: {s.description}, n={s.num_images}, half of them fake"
-            + (f"; also in training: {', '.join(also)}." if (also := s.generators_also_in_training) else ".")
-            for name, s in data.results.test_sets.items()
-        ),
+        + f"); {data.results.description}."
+    )
+    cpu = entries[0].export.environment["cpu"]
+    yield f"Time: median of 31 runs, one picture, one thread, onnxruntime on {cpu}."
+    yield "Test pictures come from the generators and sources of the training pictures: on unseen ones expect less."
+    for name, s in data.results.test_sets.items():
+        also = ", ".join(s.generators_also_in_training)
+        yield f"{name}: {s.description}, n={s.num_images}, half of them fake{also and f'; also in training: {also}'}."
+
+
+def _detector(entry: Entry) -> Iterator[str]:
+    yield f"## {entry.spec.display_name}"
+    yield f"{entry.summary}. {entry.exported.why}."
+    yield _one(sets_table([entry]))
+    yield _images(entry, _PICTURES)
+    yield _images(entry, _TEST_PLOTS)
+    yield "### Weakest generators and sources"
+    yield "At 0.5, the three weakest of at least five pictures in each set and label, with Wilson's 95 % intervals."
+    yield _one(groups_table([entry], weakest=3))
+    if entry.robustness:
+        yield f"{_FOLDED}{entry.spec.display_name}: robustness"
+        yield from (_robustness_words(entry), _one(robustness_table([entry], worst=5)), _images(entry, _ROBUSTNESS))
+    yield f"{_FOLDED}{entry.spec.display_name}: training"
+    yield _images(entry, _TRAINING_PLOTS)
+    yield f"{_FOLDED}{entry.spec.display_name}: thresholds"
+    yield "Chosen on validation photographs alone. Between its two thresholds a picture is called uncertain."
+    yield _one(thresholds_table([entry]))
+    yield f"{_FOLDED}{entry.spec.display_name}: calibration"
+    yield (
+        "Expected error of the stated probability over 15 bins, before and after the temperature fitted on validation "
+        "pictures; and what chance alone makes of as many pictures where every probability is exactly right."
+    )
+    yield _one(calibration_table([entry]))
+    yield f"{_FOLDED}{entry.spec.display_name}: exported files"
+    yield _one(exports_table([entry]))
+    yield f"{_FOLDED}{entry.spec.display_name}: all generators and sources"
+    yield _one(groups_table([entry]))
+
+
+def _robustness_words(entry: Entry) -> str:
+    return (
+        f"{entry.robustness[0].num_images} test pictures, half of them fake, degraded and judged again; the table "
+        "shows the five degradations that flip most verdicts. One-class control: share of the photographs called "
+        "AI-generated when they alone are degraded."
     )
 
 
-def _judgement(data: PreparedData, entries: Sequence[Entry]) -> dict[str, tuple[str, Table]]:
-    sections = {
-        "Known, unseen and wild pictures": (
-            "Verdicts at 0.5; in brackets 95 % bootstrap intervals (pictures drawn again within each label), which "
-            "know nothing of another training run. Calibration: expected error of the stated probability over 15 bins, "
-            "before and after the temperature fitted on validation pictures, and what chance alone makes of as many "
-            "pictures, on average and in 95 % of draws, where every probability is exactly right. Metadata alone: "
-            "balanced accuracy of a tree that sees no pixel of the original files.",
-            sets_table(entries, data),
-        ),
-        "Thresholds": (
-            "Chosen on validation photographs alone. Between its two lines a picture is called uncertain.",
-            thresholds_table(entries),
-        ),
-        "Weakest generators and sources": (
-            "At 0.5, the three weakest of at least five pictures in each set and label, with Wilson's 95 % intervals.",
-            groups_table(entries, weakest=3),
-        ),
-    }
+def _side_by_side(entries: Sequence[Entry]) -> Iterator[str]:
     if len(entries) > 1:
-        sections["Differences between detectors"] = (
-            "On the same pictures: McNemar's exact test of the verdicts at 0.5 and DeLong's test of the AUCs. "
-            "No correction for the number of tests.",
-            comparisons_table(entries),
+        yield "## Differences between detectors"
+        yield (
+            "On the same pictures: McNemar's exact test of the verdicts at 0.5 and DeLong's test of the AUCs. No "
+            "correction for the number of tests."
         )
+        yield comparisons_table(entries).markdown()
     if any(e.spec.full for e in entries):
-        sections["Compression"] = (
+        yield "## Compression"
+        yield (
             "Compact detectors beside the full ones of which they were made, by removing channels and training on with "
-            "the full one as teacher. Accuracy and AUC are the checkpoints', verdicts at 0.5.",
-            compression_table(entries),
+            "the full one as teacher. Accuracy and AUC are the checkpoints', verdicts at 0.5."
         )
-    if any(e.robustness for e in entries):
-        count = max(step.num_images for e in entries for step in e.robustness)
-        sections["Robustness"] = (
-            f"{count} test pictures, half of them fake, degraded and served again. The last figure is the one-class "
-            "control: when only the photographs are degraded, so many of them are called AI-generated.",
-            robustness_table(entries),
-        )
-    return sections
+        yield compression_table(entries).markdown()
 
 
-def _exports(entries: Sequence[Entry]) -> Table:
-    head = (
-        "Detector",
-        "Variant",
-        "Size (MB)",
-        "Time (ms)",
-        "Accuracy",
-        "AUC",
-        "Verdicts changed, test",
-        "Verdicts changed, validation",
-        "Largest difference",
-        "Gate (validation)",
+def _one(table: Table) -> str:
+    return table.without_first_column().markdown() if table.rows else "None."
+
+
+def _images(entry: Entry, names: dict[str, str]) -> str:
+    return "\n".join(
+        f"![{entry.spec.display_name}: {words}]({PLOTS}/{entry.spec.name}/{Path(name).name})"
+        for name, words in names.items()
     )
-    rows = [
-        (
-            e.spec.display_name, v.name, f"{v.size_bytes / 1e6:.2f}", f"{v.latency_ms:.1f}",
-            f"{v.metrics.accuracy:.3f}", f"{v.metrics.auc:.3f}", f"{v.num_changed} of {v.num_images}",
-            f"{v.val.num_changed} of {v.val.num_images}",
-            f"{v.max_difference:.2g}", "passed" if v.passed else "refused: " + "; ".join(v.reasons),
-        )
-        for e in entries
-        for v in e.exported.variants
-    ]  # fmt: skip
-    return Table(head, tuple(rows))
-
-
-def _environment(data: PreparedData, entries: Sequence[Entry]) -> Table:
-    rows = [("Seed of the data", str(data.settings.seed))]
-    for e in entries:
-        rows.append((f"{e.spec.display_name}: seed of the training", str(e.seed)))
-        where = f"{e.trained.device}, {e.trained.num_threads} threads"
-        stages = ", ".join(f"{r.stage} {r.seconds:.0f} s" for r in (e.train, e.evaluate, e.export))
-        rows.append(
-            (
-                f"{e.spec.display_name}: stage times",
-                f"{stages}; {e.trained.num_epochs} epochs on {where}",
-            )
-        )
-    environment = entries[-1].export.environment
-    rows += [
-        ("prepare", f"{data.record.seconds:.0f} s"),
-        ("Processor", f"{environment['cpu']}, {environment['num_cpus']} cores"),
-        ("Source revision", str(environment["revision"])),
-        (
-            "Versions",
-            f"python {environment['python']}, " + ", ".join(f"{k} {v}" for k, v in environment["versions"].items()),
-        ),
-    ]
-    return Table(("", "How it was made"), tuple(rows))
 
 
 def _copy_plots(folder: Path, entries: Sequence[Entry]) -> None:
     for entry in entries:
-        for name in _plots(entry):
+        names = [*_TRAINING_PLOTS, *_TEST_PLOTS, *_PICTURES, *(_ROBUSTNESS if entry.robustness else ())]
+        for name in names:
             with atomic_path(folder / PLOTS / entry.spec.name / Path(name).name) as temporary:
                 shutil.copyfile(_checked_plot(entry, name), temporary)
 
@@ -295,36 +263,8 @@ def _checked_plot(entry: Entry, name: str) -> Path:
     return record.output(own)
 
 
-def _plots(entry: Entry) -> dict[str, str]:
-    """The detector's plots and what they show; the robustness plot only if there was a sweep."""
-    return {name: words for name, words in _PLOTS.items() if entry.robustness or "robustness" not in name}
-
-
-def _markdown(parts: _Parts, entries: Sequence[Entry], recipe_yaml: str) -> str:
-    blocks = ["# fakelens report", *(f"> **{notice}**" for notice in parts.notices)]
-    blocks += ["## Comparison", parts.comparison.markdown(), "\n".join(f"- {note}" for note in parts.comparison_notes)]
-    blocks += ["![Accuracy against time and size of what ships](plots/tradeoff.png)"]
-    for title, (words, table) in parts.judgement.items():
-        blocks += [f"## {title}", words, table.markdown()]
-    blocks += ["## Exported files", parts.exports.markdown()]
-    for entry in entries:
-        images = [
-            f"![{entry.spec.display_name}: {words}](plots/{entry.spec.name}/{Path(name).name})"
-            for name, words in _plots(entry).items()
-        ]
-        blocks += [f"## {entry.spec.display_name}", f"{entry.exported.why}.", "\n".join(images)]
-    blocks += ["## Data", parts.data.markdown(), "## How it was made", parts.environment.markdown()]
-    blocks += [
-        "## All generators and sources",
-        parts.all_groups.markdown(),
-        f"## {_RECIPE}",
-        f"```yaml\n{recipe_yaml}\n```",
-    ]
-    return "\n\n".join(blocks) + "\n"
-
-
 def _page(markdown: str, folder: Path) -> str:
-    """The Markdown as one HTML page that holds its images."""
+    """The Markdown as one HTML page that holds its images, with contents and folded details."""
     from markdown_it import MarkdownIt
 
     renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
@@ -334,18 +274,28 @@ def _page(markdown: str, folder: Path) -> str:
     renderer.add_render_rule("table_open", lambda *_: "<div class=wide><table>")
     renderer.add_render_rule("table_close", lambda *_: "</table></div>")
     body = str(renderer.render(markdown))
-    for title, words in _FOLDED.items():
-        body = re.sub(
-            rf"(<h2>{title}</h2>)(.*?)(?=<h2>|\Z)",
-            rf"\1<details><summary>{words}</summary>\2</details>",
-            body,
-            flags=re.DOTALL,
-        )
+    body = re.sub(
+        r"<h4>(.*?)</h4>(.*?)(?=<h[1-4]>|\Z)",
+        r"<details><summary>\1</summary>\2</details>",
+        body,
+        flags=re.DOTALL,
+    )
+    titles = re.findall(r"<h2>(.*?)</h2>", body)
+    for number, title in enumerate(titles):
+        body = body.replace(f"<h2>{title}</h2>", f'<h2 id="section-{number}">{title}</h2>', 1)
+    contents = " ".join(f'<a href="#section-{number}">{title}</a>' for number, title in enumerate(titles))
+    body = body.replace("</h1>", f"</h1>\n<nav>{contents}</nav>", 1)
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(body=body)
 
 
 def _image(path: Path, words: str) -> str:
     """One image, its bytes in the page."""
-    encoded = base64.b64encode(path.read_bytes()).decode()
-    width = " class=full" if path.stem in _FULL_WIDTH else ""
-    return f'<img{width} src="data:image/png;base64,{encoded}" alt="{html.escape(words)}">'
+    from PIL import Image
+
+    with Image.open(path) as image:
+        buffer = io.BytesIO()
+        image.convert("RGB").save(buffer, "WEBP", quality=_WEBP_QUALITY)
+        size = f"width={image.width} height={image.height}"
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    img = f'<img {size} src="data:image/webp;base64,{encoded}" alt="{html.escape(words)}">'
+    return f"<span class=full>{img}</span>" if path.stem in _FULL_WIDTH else img

@@ -4,15 +4,30 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 
+from fakelens.core.records import Metrics
 from fakelens.core.scoring import LABELS
 from fakelens.core.table import Table
+from fakelens.dataset.audit import Evidence
 from fakelens.dataset.store import PreparedData
 from fakelens.evaluation.calibration import calibrated
 from fakelens.evaluation.metrics import GroupFigures, SetMetrics
 from fakelens.evaluation.significance import compare
 from fakelens.report.records import Entry
 
-_RATES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc")
+_RATE_WORDS = {
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "precision": "Precision",
+    "recall": "Recall",
+    "f1": "F1",
+    "auc": "AUC",
+}
+_RATES = tuple(_RATE_WORDS)
+# What scores without looking at content, beside which every figure must be read.
+_NULLS: dict[Evidence, str] = {
+    "container": "Files' metadata alone (no pixels)",
+    "pixels": "Pixel statistics alone (no content)",
+}
 
 
 _GROUP_WORDS = {"real": "photographs from", "fake": "fakes by"}
@@ -22,19 +37,60 @@ _GROUP_WORDS = {"real": "photographs from", "fake": "fakes by"}
 _SMALLEST_GROUP = 5
 
 
-def sets_table(entries: Sequence[Entry], data: PreparedData) -> Table:
-    """Every detector on every test set, with 95 % intervals, and what metadata alone scores."""
-    head = (
-        "Detector", "Set", "Pictures", "Accuracy", "Balanced accuracy", "Precision", "Recall", "F1", "AUC",
-        "Calibration error before → after", "If perfectly calibrated: mean, 95 %", "Metadata alone",
-    )  # fmt: skip
-    null = f"{data.results.audit.random_split:.3f}"
+def comparison_table(data: PreparedData, entries: Sequence[Entry]) -> Table:
+    """Comparison of the detectors, a column each, the best in bold; and of what scores without looking at content."""
+    sets = {name: [e.metrics[name] for e in entries] for name in ("test", *data.results.test_sets)}
+    shipped = [e.shipped for e in entries]
+    figures: dict[str, list[tuple[str, float]]] = {
+        **{_RATE_WORDS[rate]: _higher(sets["test"], rate) for rate in ("accuracy", "precision", "recall", "f1", "auc")},
+        **{
+            f"{_RATE_WORDS[rate]} on {name}": _higher(blocks, rate)
+            for name, blocks in sets.items()
+            if name != "test"
+            for rate in ("accuracy", "auc")
+        },
+        "Accuracy as shipped": _higher([variant.metrics for variant in shipped], "accuracy"),
+        "ONNX size (MB)": [(f"{variant.size_bytes / 1e6:.2f}", -variant.size_bytes) for variant in shipped],
+        "Time per picture (ms)": [(f"{variant.latency_ms:.1f}", -variant.latency_ms) for variant in shipped],
+    }
+    audits = [data.results.audits[evidence].random_split for evidence in _NULLS]
+    rows, best = [("Start", *(e.start for e in entries), *("—" for _ in audits))], set()
+    for name, cells in figures.items():
+        nulls = (f"{null:.3f} (balanced)" if name == "Accuracy" else "—" for null in audits)
+        if len({words for words, _ in cells}) > 1:
+            top = max(value for _, value in cells)
+            best |= {(len(rows), 1 + i) for i, (_, value) in enumerate(cells) if value == top}
+        rows.append((name, *(words for words, _ in cells), *nulls))
+    rows.append(("Ships as", *(e.exported.ships for e in entries), *("—" for _ in audits)))
+    rows.append(("Parameters", *(f"{e.trained.num_parameters:,}" for e in entries), *("—" for _ in audits)))
+    head = ("Detector", *(e.spec.display_name for e in entries), *_NULLS.values())
+    return Table(head, tuple(rows), frozenset(best))
+
+
+def _higher(blocks: Sequence[Metrics], rate: str) -> list[tuple[str, float]]:
+    """Cells of a rate, each with what it is ranked by."""
+    return [(f"{getattr(block, rate):.3f}", getattr(block, rate)) for block in blocks]
+
+
+def sets_table(entries: Sequence[Entry]) -> Table:
+    """Every detector on every test set, with 95 % intervals."""
+    head = ("Detector", "Set", "Pictures", *(_RATE_WORDS[rate] for rate in _RATES))
+    rows = [
+        (e.spec.display_name, name, str(block.num_images), *(with_interval(block, rate) for rate in _RATES))
+        for e in entries
+        for name, block in e.metrics.items()
+    ]
+    return Table(head, tuple(rows))
+
+
+def calibration_table(entries: Sequence[Entry]) -> Table:
+    """Expected calibration error of every set, beside what chance alone makes of as many pictures."""
+    head = ("Detector", "Set", "Before the temperature", "After it", "By chance: mean", "By chance: 95 % below")
     rows = [
         (
-            e.spec.display_name, name, str(block.num_images),
-            *(with_interval(block, rate) for rate in _RATES),
-            " → ".join(f"{error:.3f}" for error in astuple(e.evaluated.calibration_error[name])),
-            ", ".join(f"{value:.3f}" for value in block.calibration_error_by_chance), null,
+            e.spec.display_name, name,
+            *(f"{error:.3f}" for error in astuple(e.evaluated.calibration_error[name])),
+            *(f"{value:.3f}" for value in block.calibration_error_by_chance),
         )
         for e in entries
         for name, block in e.metrics.items()
@@ -125,22 +181,60 @@ def p_words(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.2g}"
 
 
-def robustness_table(entries: Sequence[Entry]) -> Table:
-    """Each degradation's cost, a column for each detector that has a sweep."""
-    swept = [e for e in entries if e.robustness]
-    head = ("Degradation", "Step", *(f"{e.spec.display_name}: {_ROBUSTNESS_WORDS}" for e in swept))
-    rows = [
-        (
-            steps[0].family,
-            steps[0].label,
-            *(f"{s.auc:.3f} / {s.balanced_accuracy:.3f} / {s.flips:.0%} / {s.false_positive_rate:.0%}" for s in steps),
-        )
-        for steps in zip(*(e.robustness for e in swept), strict=True)
-    ]
+def robustness_table(entries: Sequence[Entry], worst: int | None = None) -> Table:
+    """Cost of each degradation, or of the `worst` that flip most verdicts; the first row is the undegraded pictures."""
+    head = ("Detector", "Degradation", "Step", "AUC", "Balanced accuracy", "Verdicts flipped", "One-class control")
+    rows = []
+    for e in entries:
+        stored, *steps = e.robustness
+        if worst is not None:
+            steps = sorted(steps, key=lambda step: -step.flips)[:worst]
+        rows += [
+            (
+                e.spec.display_name, s.family, s.label, f"{s.auc:.3f}", f"{s.balanced_accuracy:.3f}", f"{s.flips:.0%}",
+                f"{s.false_positive_rate:.0%}",
+            )
+            for s in (stored, *steps)
+        ]  # fmt: skip
     return Table(head, tuple(rows))
 
 
-_ROBUSTNESS_WORDS = "AUC / balanced accuracy / verdicts flipped / photographs called AI-generated"
+def exports_table(entries: Sequence[Entry]) -> Table:
+    """Every exported file with its figures and what the gate says."""
+    head = (
+        "Detector", "Variant", "Size (MB)", "Time (ms)", "Accuracy", "AUC", "Verdicts changed, test",
+        "Verdicts changed, validation", "Largest difference", "Gate (validation)",
+    )  # fmt: skip
+    rows = [
+        (
+            e.spec.display_name, v.name, f"{v.size_bytes / 1e6:.2f}", f"{v.latency_ms:.1f}",
+            f"{v.metrics.accuracy:.3f}", f"{v.metrics.auc:.3f}", f"{v.num_changed} of {v.num_images}",
+            f"{v.val.num_changed} of {v.val.num_images}",
+            f"{v.max_difference:.2g}", "passed" if v.passed else "refused: " + "; ".join(v.reasons),
+        )
+        for e in entries
+        for v in e.exported.variants
+    ]  # fmt: skip
+    return Table(head, tuple(rows))
+
+
+def environment_table(data: PreparedData, entries: Sequence[Entry]) -> Table:
+    """Seeds, times, machine and versions."""
+    rows = [("Seed of the data", str(data.settings.seed))]
+    for e in entries:
+        where = f"{e.trained.device}, {e.trained.num_threads} threads"
+        stages = ", ".join(f"{r.stage} {r.seconds:.0f} s" for r in (e.train, e.evaluate, e.export))
+        rows.append((f"{e.spec.display_name}: seed of the training", str(e.seed)))
+        rows.append((f"{e.spec.display_name}: stage times", f"{stages}; {e.trained.num_epochs} epochs on {where}"))
+    environment = entries[-1].export.environment
+    versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
+    rows += [
+        ("prepare", f"{data.record.seconds:.0f} s"),
+        ("Processor", f"{environment['cpu']}, {environment['num_cpus']} cores"),
+        ("Source revision", str(environment["revision"])),
+        ("Versions", f"python {environment['python']}, {versions}"),
+    ]
+    return Table(("", "How it was made"), tuple(rows))
 
 
 def compression_table(entries: Sequence[Entry]) -> Table:
@@ -192,10 +286,7 @@ def data_table(data: PreparedData) -> Table:
         ("Revision", results.revision or "—"),
         ("Licence", results.licence),
         ("Seed", str(data.settings.seed)),
-        (
-            "Splits",
-            "; ".join(f"{name}: {n['real']} photographs, {n['fake']} fakes" for name, n in results.splits.items()),
-        ),
+        ("Splits", splits),
         ("Refused images, replaced by others", _counts(results.refused)),
         ("Near-duplicates kept within one split", str(results.num_near_duplicates)),
         ("Generators of the fakes", _counts(results.generators["fake"])),
