@@ -5,6 +5,7 @@ Importing this module must stay cheap (`--help` answers at once): a stage is imp
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from contextlib import closing
@@ -104,21 +105,21 @@ def run(
     """Everything, in order: prepare, train, compress, evaluate, export, bundle, report."""
     from fakelens import pipeline
     from fakelens.recipes import shown
-    from fakelens.report.report import comparison
+    from fakelens.report.report import summary
 
     names = [] if detectors is None else [f"only=[{detectors}]"]
     chosen, folder = _setup(recipe, [*names, *(set_ or [])], workdir, no_pretrained)
     specs = _specs(None, chosen)
     with TerminalReporter() as reporter:
         page = pipeline.run(folder, chosen, specs, force=force, reporter=reporter)
-    table = comparison(folder, shown(specs, chosen))
+    table, words = summary(folder, shown(specs, chosen))
     print_table(table.head, table.rows)
     for line in pipeline.float_that_ships(folder, chosen, specs):
         print(f"WARNING: {line}")
-    if chosen.data.source == "synthetic":
-        print("This was a demonstration on synthetic pictures: the figures say nothing about real images.")
-    target = RunFolder(folder).bundle
-    print(f"\nReport:         {page}\nBundle:         {target}\nStart the app:  {_own_command()} app --bundle {target}")
+    target, command = shlex.quote(str(RunFolder(folder).bundle)), _own_command()
+    print(f"{words}\n\nReport:          {shlex.quote(str(page))}\nBundle:          {target}")
+    print(f"Start the app:   {command} app --bundle {target}")
+    print(f"Judge pictures:  {command} predict PICTURE… --bundle {target}")
 
 
 @app.command()

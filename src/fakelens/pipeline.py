@@ -1,6 +1,7 @@
 """`fakelens run`: the stages in order. Reads as the story of the project."""
 
 import contextlib
+import itertools
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from fakelens.config import read_as
 from fakelens.core.artifacts import differences, load_record, read_json, write_bytes, write_text
 from fakelens.core.errors import FakelensError
 from fakelens.core.lock import PARENT, hold
-from fakelens.core.progress import SILENT, Reporter
+from fakelens.core.progress import SILENT, Numbered, Reporter
 from fakelens.core.records import ExportResults, Metrics, TrainResults
 from fakelens.core.run_folder import RunFolder
 from fakelens.core.stopping import is_follower
@@ -42,22 +43,27 @@ def run(
             "`fakelens run` was started in several processes: train each detector in them first (`fakelens train "
             "DETECTOR` in the place of `fakelens run`), then run `fakelens run` in one, which goes on from there"
         )
+    rows = {spec: shown([spec], recipe) for spec in detectors}
+    # Each detector is trained or compressed, evaluated and exported; data, bundle and report are of all.
+    total = 3 + sum(3 * len(own) for own in rows.values())
+    steps = (Numbered(reporter, number, total) for number in itertools.count(1))
     with _working(workdir, recipe, reporter):
-        prepare(workdir, recipe, force=force, reporter=reporter)
-        for spec in detectors:
-            if _trains_in_several_processes(recipe):
-                _train_apart(workdir, spec, force=force)
-            else:
-                train(workdir, recipe, spec, force=force, reporter=reporter)
+        prepare(workdir, recipe, force=force, reporter=next(steps))
+        for spec, own in rows.items():
+            for row in own:
+                step = next(steps)
+                if row.full:
+                    compress(workdir, recipe, row.full, force=force, reporter=step)
+                elif _trains_in_several_processes(recipe):
+                    _train_apart(workdir, spec, force=force)
+                else:
+                    train(workdir, recipe, spec, force=force, reporter=step)
+                evaluate(workdir, recipe, row, force=force, reporter=next(steps))
+                export(workdir, recipe, row, force=force, reporter=next(steps))
             if spec.compact_mb and not recipe.compress.in_run:
                 reporter.say(f"compress {spec.name}: left out (compress.in_run=false), the full detector ships")
-            for row in shown([spec], recipe):
-                if row.full:
-                    compress(workdir, recipe, row.full, force=force, reporter=reporter)
-                evaluate(workdir, recipe, row, force=force, reporter=reporter)
-                export(workdir, recipe, row, force=force, reporter=reporter)
-        bundle(workdir, recipe, detectors, reporter=reporter)
-        return report(workdir, recipe, detectors, reporter=reporter)
+        bundle(workdir, recipe, detectors, reporter=next(steps))
+        return report(workdir, recipe, detectors, reporter=next(steps))
 
 
 def _trains_in_several_processes(recipe: Recipe) -> bool:
@@ -142,9 +148,11 @@ def prepare(workdir: Path, recipe: Recipe, *, force: bool = False, reporter: Rep
     with _working(workdir, recipe, reporter):
         record = prepare(workdir, recipe.data, force=force, reporter=reporter)
     results, folder = read_as(PrepareResults, record.results, record.folder), RunFolder(workdir).data
-    reporter.say(f"prepare: {results.num_images} images in {folder} ({record.seconds:.0f} s)")
+    reporter.say(f"prepare: {results.num_images} images in {folder} ({record.duration})")
     for audit in results.audits.values():
-        reporter.say(f"audit: {audit.warning or audit.sentence}")
+        # On synthetic pictures nobody can act on a warning.
+        is_demo = recipe.data.source == "synthetic"
+        reporter.say(f"audit: {audit.sentence if is_demo else audit.warning or audit.sentence}")
     return results
 
 
@@ -164,7 +172,7 @@ def train(
     start = f"from {results.pretrained}" if results.pretrained else "from scratch"
     reporter.say(
         f"train {spec.name}: {results.num_parameters:,} parameters, {start}, {results.num_epochs} epochs, "
-        f"best validation AUC {results.best.val_auc:.3f} in epoch {results.best.epoch + 1} ({record.seconds:.0f} s)"
+        f"best validation AUC {results.best.val_auc:.3f} in epoch {results.best.epoch + 1} ({record.duration})"
     )
     return results
 
@@ -187,7 +195,7 @@ def compress(
     reporter.say(
         f"compress {spec.name}: {results.num_parameters:,} of {compression.full_parameters:,} parameters, static INT8 "
         f"{compression.int8_bytes / 1e6:.2f} of {compression.full_int8_bytes / 1e6:.2f} MB, validation AUC "
-        f"{results.best.val_auc:.3f} after {compression.full_best.val_auc:.3f} ({record.seconds:.0f} s)"
+        f"{results.best.val_auc:.3f} after {compression.full_best.val_auc:.3f} ({record.duration})"
     )
     return results
 
@@ -206,7 +214,7 @@ def evaluate(
         f"{name} accuracy {m.accuracy:.3f}, F1 {m.f1:.3f}, AUC {m.auc:.3f}, n={m.num_images}"
         for name, m in metrics.items()
     )
-    reporter.say(f"evaluate {spec.name}: {'; '.join(figures)} ({record.seconds:.0f} s)")
+    reporter.say(f"evaluate {spec.name}: {'; '.join(figures)} ({record.duration})")
     return metrics
 
 
@@ -222,7 +230,7 @@ def export(
     shipped = results.shipped
     reporter.say(
         f"export {spec.name}: {shipped.name} ships, {shipped.size_bytes / 1e6:.1f} MB, "
-        f"{shipped.latency_ms:.1f} ms; {results.why} ({record.seconds:.0f} s)"
+        f"{shipped.latency_ms:.1f} ms; {results.why} ({record.duration})"
     )
     return results
 

@@ -88,13 +88,21 @@ class _TerminalTask:
 class _LogTask:
     def __init__(self, title: str, total: float, say: Callable[[str], None]) -> None:
         self._title, self._total, self._say = title, total, say
-        self._done, self._said_s = 0.0, time.monotonic()
+        self._done, self._first_s, self._said_s = 0.0, time.monotonic(), time.monotonic()
+        self._first_done: float | None = None
 
     def advance(self, steps: float = 1, note: str = "") -> None:
         self._done += steps
-        if time.monotonic() - self._said_s >= LOG_EVERY_S:
-            self._said_s = time.monotonic()
-            self._say(f"{self._title}: {100 * self._done / max(self._total, self._done):.0f} %{note and f', {note}'}")
+        if self._first_done is None:  # what an earlier run had done already tells nothing of the speed
+            self._first_done = self._done
+        if (now := time.monotonic()) - self._said_s >= LOG_EVERY_S:
+            self._said_s = now
+            share = self._done / max(self._total, self._done)
+            words = [f"{self._title}: {100 * share:.0f} %"]
+            if (new := self._done - self._first_done) > 0:
+                left_s = round((now - self._first_s) / new * max(0.0, self._total - self._done))
+                words.append(f"{left_s // 60:02d}:{left_s % 60:02d} left")
+            self._say(", ".join([*words, *([note] if note else [])]))
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -122,7 +122,10 @@ def compress(
     # Pruning has no need of several devices, and one process of its own is what goes on past it.
     alone = common.model_copy(update={"devices": 1, "num_nodes": 1})
     fitting = Fitting(stage.folder, spec.compact, info, alone, data, teacher, info.seed, reporter)
-    with quiet_lightning(), reporter.task(spec.compact.display_name, settings.steps * taught.epochs) as task:
+    with (
+        quiet_lightning(),
+        reporter.task(f"Training {spec.compact.display_name}", settings.steps * taught.epochs) as task,
+    ):
         steps = _run_steps(stage, fitting, goal, settings, full, task, force=force)
     record = _finish(stage, fitting, goal, steps, trained)
     shutil.rmtree(stage.folder / _STEPS)

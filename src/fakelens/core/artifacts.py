@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,13 @@ class StageRecord:
     environment: Mapping[str, Any] = field(default_factory=dict)
     folder: Path = field(default=Path(), compare=False)
     """Where it lies; not part of the file."""
+    is_new: bool = field(default=False, compare=False)
+    """Whether it was written just now, not found finished; not part of the file."""
+
+    @property
+    def duration(self) -> str:
+        """How long the stage took, or that it was left as it was."""
+        return f"{self.seconds:.0f} s" if self.is_new else "unchanged, kept"
 
     def output(self, name: str) -> Path:
         """Path of one output, after its bytes were compared with the hash that was written.
@@ -286,12 +293,12 @@ class Stage:
         )
         # Results stand at the top level, where scripts look for them.
         plain = asdict(record)
-        del plain["folder"]
+        del plain["folder"], plain["is_new"]
         text = to_json(plain.pop("results") | plain | {_SEAL: ""})
         sealed = json.loads(text) | {_SEAL: hashlib.sha256(text.encode()).hexdigest()}
         write_text(self.record_path, to_json(sealed))
         self._begun_path.unlink(missing_ok=True)
-        return load_record(self.record_path)
+        return replace(load_record(self.record_path), is_new=True)
 
 
 def load_record(path: Path) -> StageRecord:
@@ -306,7 +313,7 @@ def load_record(path: Path) -> StageRecord:
         unsealed, same_text = to_json(plain | {_SEAL: ""}), to_json(plain).encode() == path.read_bytes()
         whole = same_text and hashlib.sha256(unsealed.encode()).hexdigest() == plain.pop(_SEAL)
         plain.pop(_SEAL, None)
-        names = [item.name for item in fields(StageRecord) if item.name not in ("results", "folder")]
+        names = [item.name for item in fields(StageRecord) if item.name not in ("results", "folder", "is_new")]
         own = {name: plain.pop(name) for name in names}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise FakelensError(f"{path} is not a stage record of this version: run its stage with --force") from error

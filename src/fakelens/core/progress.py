@@ -29,6 +29,25 @@ class Reporter(Protocol):
         ...
 
 
+class Numbered:
+    """A Reporter that says before each line which of how many stages it is of."""
+
+    def __init__(self, reporter: Reporter, number: int, total: int) -> None:
+        self._reporter, self._position = reporter, f"[{number}/{total}]"
+
+    def say(self, text: str) -> None:
+        """One line with its position."""
+        self._reporter.say(f"{self._position} {text}")
+
+    def log(self, text: str) -> None:
+        """One line with its position."""
+        self._reporter.log(f"{self._position} {text}")
+
+    def task(self, title: str, total: float) -> AbstractContextManager[Task]:
+        """A progress display with its position."""
+        return self._reporter.task(f"{self._position} {title}", total)
+
+
 class _SilentTask:
     def advance(self, steps: float = 1, note: str = "") -> None:
         """Nothing to draw."""

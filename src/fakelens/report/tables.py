@@ -10,7 +10,7 @@ from fakelens.core.table import Table
 from fakelens.dataset.audit import Evidence
 from fakelens.dataset.store import PreparedData
 from fakelens.evaluation.calibration import calibrated
-from fakelens.evaluation.metrics import GroupFigures, SetMetrics
+from fakelens.evaluation.metrics import GroupFigures, SetMetrics, wilson_interval
 from fakelens.evaluation.significance import compare
 from fakelens.report.records import Entry
 
@@ -35,6 +35,21 @@ _GROUP_WORDS = {"real": "photographs from", "fake": "fakes by"}
 
 # Small groups' shares are mostly chance.
 _SMALLEST_GROUP = 5
+
+
+def summary_table(entries: Sequence[Entry]) -> Table:
+    """What ships: accuracy, AUC, size and time of each detector's file."""
+    head = ("Detector", "Accuracy", "AUC", "Ships as", "MB", "ms a picture")
+    rows = [
+        (
+            e.spec.display_name, f"{v.metrics.accuracy:.3f} ({low:.3f}–{high:.3f})", f"{v.metrics.auc:.3f}",
+            v.name, f"{v.size_bytes / 1e6:.2f}", f"{v.latency_ms:.1f}",
+        )
+        for e in entries
+        for v in [e.shipped]
+        for low, high in [wilson_interval(round(v.metrics.accuracy * v.num_images), v.num_images)]
+    ]  # fmt: skip
+    return Table(head, tuple(rows))
 
 
 def comparison_table(data: PreparedData, entries: Sequence[Entry]) -> Table:

@@ -103,8 +103,9 @@ class EpochKeeper(Checkpoint):
             write_history(self._folder / HISTORY, history)
         trainer.strategy.barrier()  # the other processes read the best one when the next phase begins
         self._reporter.log(
-            f"{self._info.detector}: epoch {row.epoch + 1} ({self._phase.name}), loss {row.train_loss:.3f}, validation "
-            f"loss {row.val_loss:.3f}, accuracy {row.val_accuracy:.3f}, AUC {row.val_auc:.3f} ({row.seconds:.0f} s)"
+            f"train {self._info.detector}: epoch {row.epoch + 1} of {self._phase.first_epoch + self._phase.num_epochs} "
+            f"({self._phase.name}), loss {row.train_loss:.3f}, validation loss "
+            f"{row.val_loss:.3f}, accuracy {row.val_accuracy:.3f}, AUC {row.val_auc:.3f} ({row.seconds:.0f} s)"
         )
 
     def on_save_checkpoint(

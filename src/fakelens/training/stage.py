@@ -104,7 +104,7 @@ def train(
     phases = plan_phases(settings, common.max_epochs)
     with (
         quiet_lightning(),
-        reporter.task(spec.display_name, sum(phase.num_epochs for phase in phases)) as task,
+        reporter.task(f"Training {spec.display_name}", sum(phase.num_epochs for phase in phases)) as task,
     ):
         task.advance(len(state.history))
         state = _run_phases(fitting, phases, state, task)
