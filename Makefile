@@ -1,5 +1,6 @@
 # Every target makes what it needs: `make demo` and `make test` work in a fresh clone.
-PYTHON ?= python3.11
+# The newest supported Python that is at hand; `make setup PYTHON=/path/to/python` takes another one.
+PYTHON ?= $(shell for v in 14 13 12 11; do python3.$$v -c "" 2>/dev/null && echo python3.$$v && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -13,11 +14,19 @@ help: ## list the targets
 setup: $(INSTALLED) ## make .venv with everything pinned in constraints.txt
 
 $(INSTALLED): pyproject.toml constraints.txt
-	command -v $(PYTHON) >/dev/null || { echo "fakelens needs Python 3.11: install it or say 'make PYTHON=/path/to/python'"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@if [ -z "$(PYTHON)" ] && command -v uv >/dev/null; then \
+		uv venv --quiet --seed --allow-existing --python '>=3.11,<3.15' $(VENV); \
+	elif [ -z "$(PYTHON)" ]; then \
+		echo "fakelens needs Python 3.11 to 3.14: install one (Ubuntu, Debian: apt-get install python3 python3-venv), install uv,"; \
+		echo "or say 'make setup PYTHON=/path/to/python'"; exit 1; \
+	else \
+		$(PYTHON) -m venv $(VENV) || { echo "this Python cannot make environments: apt-get install python3-venv"; exit 1; }; \
+	fi
+	@echo "Installing PyTorch and $$(grep -c == constraints.txt) more packages into $(VENV), about 2 GB: once, some minutes"
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	# torch first and alone: what comes after is then satisfied by it.
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	@echo "PyTorch is there; now the others"
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,app,cluster,dev]'
 	touch $@
 
