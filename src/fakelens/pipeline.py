@@ -44,20 +44,21 @@ def run(
             "DETECTOR` in the place of `fakelens run`), then run `fakelens run` in one, which goes on from there"
         )
     rows = {spec: shown([spec], recipe) for spec in detectors}
-    # Each detector is trained or compressed, evaluated and exported; data, bundle and report are of all.
-    total = 3 + sum(3 * len(own) for own in rows.values())
+    # Data, bundle and report are of all; each detector is trained, and each row evaluated and exported.
+    num_compressed = sum(row.full is not None for own in rows.values() for row in own)
+    total = 3 + len(detectors) + num_compressed + 2 * sum(map(len, rows.values()))
     steps = (Numbered(reporter, number, total) for number in itertools.count(1))
     with _working(workdir, recipe, reporter):
         prepare(workdir, recipe, force=force, reporter=next(steps))
         for spec, own in rows.items():
+            step = next(steps)
+            if _trains_in_several_processes(recipe):
+                _train_apart(workdir, spec, force=force)
+            else:
+                train(workdir, recipe, spec, force=force, reporter=step)
             for row in own:
-                step = next(steps)
                 if row.full:
-                    compress(workdir, recipe, row.full, force=force, reporter=step)
-                elif _trains_in_several_processes(recipe):
-                    _train_apart(workdir, spec, force=force)
-                else:
-                    train(workdir, recipe, spec, force=force, reporter=step)
+                    compress(workdir, recipe, row.full, force=force, reporter=next(steps))
                 evaluate(workdir, recipe, row, force=force, reporter=next(steps))
                 export(workdir, recipe, row, force=force, reporter=next(steps))
             if spec.compact_mb and not recipe.compress.in_run:
@@ -272,7 +273,9 @@ def _bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], re
         )
     data = prepared.results
     about = BundleAbout(data.description, data.licence, data.num_images, data.source)
-    folder = write_bundle(RunFolder(workdir).bundle, entries, about, example_pictures())
+    # Of the size that the demonstration's detectors know: shrinking would wipe out what tells the two kinds apart.
+    examples = example_pictures(recipe.data.synthetic_px)
+    folder = write_bundle(RunFolder(workdir).bundle, entries, about, examples)
     size = sum(entry.onnx_path.stat().st_size for entry in entries) / 1e6
     reporter.say(f"bundle: {folder} ({len(entries)} models, {size:.1f} MB together)")
     return folder

@@ -162,8 +162,12 @@ def target_mb(spec: DetectorSpec, recipe: Recipe) -> float | None:
 
 
 def shown(detectors: Sequence[DetectorSpec], recipe: Recipe) -> list[DetectorSpec]:
-    """The detectors of a run, each followed by its compact one if it has one: the rows of its tables."""
-    return [row for spec in detectors for row in (spec, *([spec.compact] if target_mb(spec, recipe) else []))]
+    """The detectors that a run evaluates and exports: a compact one after the full one, or in its place."""
+    rows = []
+    for spec in detectors:
+        compact = [spec.compact] if target_mb(spec, recipe) else []
+        rows += [*([spec] if not compact or recipe.compress.report_full else []), *compact]
+    return rows
 
 
 def shipped(detectors: Sequence[DetectorSpec], recipe: Recipe) -> list[DetectorSpec]:

@@ -269,6 +269,8 @@ class CompressSettings(Settings):
 
     in_run: bool = True
     """Whether `fakelens run` compresses the detectors that are too large, and ships the compact ones in their place."""
+    report_full: bool = True
+    """Whether `fakelens run` also evaluates and exports the full detector, to stand beside the compact one."""
     target_mb: float | None = Field(None, gt=0)
     """Largest size of the static INT8 file in MB (10^6 bytes); null takes each detector's own."""
     steps: int = Field(3, ge=1)

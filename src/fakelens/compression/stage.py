@@ -66,7 +66,7 @@ def compress_stage(
             "seed": full.settings["seed"],
             **taught.model_dump(mode="json"),
             "engine": {name: value for name, value in decisive(common).items() if name != "tiny"},
-            "compress": settings.model_dump(mode="json", exclude={"in_run"}),
+            "compress": settings.model_dump(mode="json", exclude={"in_run", "report_full"}),
         },
         inputs={"data": load_record(RunFolder(workdir).prepare_record).digest, "full": full.digest},
     )

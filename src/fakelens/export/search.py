@@ -54,6 +54,11 @@ class Search:
         self._until_s = time.monotonic() + limit_s
         self.tried: list[Tried] = []
 
+    @property
+    def has_time(self) -> bool:
+        """Whether the limit is not yet reached."""
+        return time.monotonic() < self._until_s
+
     def static(self, enough: float) -> Tried:
         """The best way without a node in float; ends at one that passes with agreement of `enough`."""
         return self._best(CANDIDATES, enough)
@@ -79,14 +84,14 @@ class Search:
             self._quantizer.write(path, replace(start, float_nodes=group))
             errors.append((float(np.mean((logits(path.read_bytes(), images) - expected) ** 2)), group))
             self._task.advance(0, f"{len(errors)} groups of nodes tried in float")
-            if time.monotonic() > self._until_s:
+            if not self.has_time:
                 break
         return [group for _, group in sorted(errors)]
 
     def _best(self, ways: Sequence[Candidate], enough: float) -> Tried:
         here: list[Tried] = []
         for candidate in ways:
-            if here and time.monotonic() > self._until_s:
+            if here and not self.has_time:
                 break
             here.append(self._try(candidate))
             if here[-1].passed and here[-1].agreement >= enough:

@@ -136,7 +136,7 @@ def _quantize(
         quantizer.write(paths[STATIC], best.candidate)
         gate.describe(paths[STATIC], STATIC)
         task.advance(1, "static INT8")
-        if not (best.passed and best.agreement >= enough):
+        if not best.passed or (best.agreement < enough and search.has_time):
             paths[MIXED] = paths[STATIC].with_name(f"{MIXED}.onnx")
             mixed = search.mixed(best.candidate, paths[FP32], images, enough)
             quantizer.write(paths[MIXED], mixed.candidate)

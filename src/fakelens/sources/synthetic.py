@@ -146,7 +146,7 @@ class Pictures:
             yield _picture(rng, _kind(number)[1], self.side_px)
 
 
-def example_pictures(side_px: int = 512, seed: int = 0) -> dict[str, bytes]:
+def example_pictures(side_px: int, seed: int = 0) -> dict[str, bytes]:
     """Four JPEG pictures to try the app with, by file name: two through a simulated camera, two through a decoder."""
     return {
         f"{words}-{copy}.jpg": _picture(
