@@ -23,7 +23,9 @@ import numpy as np
 from harness import report
 from PIL import Image, PngImagePlugin
 
-from fakelens.app import cautions, view
+from fakelens.app import view
+from fakelens.runtime.cautions import cautions_of
+from fakelens.runtime.judgement import Picture
 
 HANG_S = 2.0
 _KILL_AFTER_S = 60.0
@@ -136,11 +138,11 @@ def work(numbers: range, seed: int, at: "Synchronized[int]", outcomes: "mp.Queue
         kind, data = mutated(files, seed, number)
         started = time.process_time()
         try:
-            taken = view.take("picture", data, _SIDE_PX)
-            if isinstance(taken, view.Taken):
-                for picture in taken.pictures.values():
-                    cautions.cautions(taken.container, picture, 224)
-            said = "refused" if isinstance(taken, view.Refused) else "judged"
+            picture = view.take("picture", data, _SIDE_PX)
+            if isinstance(picture, Picture):
+                for image in picture.images.values():
+                    cautions_of(picture.container, image, 224)
+            said = "judged" if isinstance(picture, Picture) else "refused"
         except Exception as error:  # the very thing that is looked for
             said = f"error {error!r}"
         outcomes.put((number, kind, said, time.process_time() - started))

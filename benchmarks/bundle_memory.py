@@ -24,11 +24,12 @@ import json, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from fakelens.runtime.bundle import Bundle
+from fakelens.runtime.judgement import judge
 bundle = Bundle.open(Path(sys.argv[1]))
 detectors = [bundle.detector(model.name) for model in bundle.models]
 paths = sorted(Path(sys.argv[2]).iterdir())
 for number in range(int(sys.argv[3])):
-    detectors[number % len(detectors)].predict(paths[number % len(paths)].read_bytes())
+    judge(paths[number % len(paths)].read_bytes(), detectors[number % len(detectors)])
 def kib(file):
     fields = (line.split() for line in Path(file).read_text().splitlines()[1:])
     return {words[0].rstrip(":"): int(words[1]) for words in fields if words[-1] == "kB"}

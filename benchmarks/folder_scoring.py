@@ -23,6 +23,7 @@ from fakelens.core.cpus import available_cpus
 from fakelens.export.benchmark import large_jpeg
 from fakelens.runtime.detector import OnnxDetector
 from fakelens.runtime.folder import judge_files
+from fakelens.runtime.judgement import Judgement
 
 MIN_SHARE = 0.9
 _LARGE_SEEDS = 4
@@ -39,7 +40,7 @@ def written(folder: Path, pictures: Sequence[bytes]) -> list[Path]:
 def decoding(detector: OnnxDetector, paths: Sequence[Path]) -> None:
     """Everything before inference, one picture after the other."""
     for path in paths:
-        picture, _ = detector.decode(path.read_bytes())
+        picture, _ = imaging.decode(path.read_bytes(), short_side_px=detector.stored_px)
         imaging.to_model_input(imaging.to_square(picture)[None], detector.input_px)
 
 
@@ -83,12 +84,12 @@ def main() -> int:
     rows, figures, shares = [], {"workers": args.workers, "repeats": args.repeats, "model": args.model.name}, []
     for title, pictures in sets.items():
         with tempfile.TemporaryDirectory() as name:
-            found = list(judge_files(detector, "any", written(Path(name), pictures), num_workers=args.workers))
-            paths = [judged.path for judged in found if not judged.error]
+            found = list(judge_files(detector, written(Path(name), pictures), num_workers=args.workers))
+            paths = [Path(answer.name) for answer in found if isinstance(answer, Judgement)]
             runs = {
                 "decoding": lambda paths=paths: decoding(detector, paths),
                 "inference": lambda paths=paths: inference(detector, len(paths)),
-                "folder": lambda paths=paths: [*judge_files(detector, "any", paths, num_workers=args.workers)],
+                "folder": lambda paths=paths: [*judge_files(detector, paths, num_workers=args.workers)],
             }
             turns = turns_of(runs, args.repeats)
         clock, processor = share(turns, "folder", 0, args.workers), share(turns, "folder", 1, 1)

@@ -97,7 +97,7 @@ def test_predict_judges_folders_and_reports_a_bad_file(finished_run: Path, pictu
     lines = {Path(line["path"]).name: line for line in map(json.loads, result.stdout.splitlines())}
     assert result.returncode == 1
     assert set(lines) == {"a.jpg", "b.webp", "broken.png"}
-    assert set(lines["a.jpg"]) == {"path", "detector", "probability", "verdict", "error"}
+    assert set(lines["a.jpg"]) == {"path", "detector", "probability", "verdict", "error", "cautions", "marks"}
     assert lines["a.jpg"]["verdict"] in ("fake", "real", "uncertain")
     assert 0 <= lines["a.jpg"]["probability"] <= 1
     assert lines["broken.png"]["probability"] is None
@@ -115,6 +115,7 @@ def test_predict_writes_csv_and_a_table(finished_run: Path, pictures: Path, tmp_
     table = fakelens("predict", str(pictures / "*.jpg"), *options)
     assert table.returncode == 0
     assert "a.jpg" in table.stdout
+    assert f"Judged by {name}: a photograph below" in table.stdout
 
 
 def test_predict_names_what_is_missing(finished_run: Path, tmp_path: Path) -> None:

@@ -307,18 +307,18 @@ def predict(
     """Judge pictures; a bad file is reported and the rest goes on (exit status 1)."""
     from fakelens.core.scoring import point_at
     from fakelens.runtime.bundle import Bundle
-    from fakelens.runtime.folder import Judgement, check_table, judge_files, picture_files, write_csv
+    from fakelens.runtime.folder import check_table, judge_files, picture_files, write_csv
+    from fakelens.runtime.judgement import Answer, Refusal
 
     # Workers share a model that uses one thread: the same probability for a picture alone and among others.
     opened = Bundle.open(bundle or _newest_bundle(), num_threads=1)
-    name = detector or max(opened.models, key=lambda model: model.metrics.accuracy).name
     files = picture_files(paths)
     if opened.demo:
         print(
             "note: these detectors were trained on synthetic pictures; their verdicts mean nothing",
             file=sys.stderr,
         )
-    chosen = opened.detector(name)
+    chosen = opened.detector(opened.model(detector).name)
     threshold = chosen.threshold
     if max_fpr is not None:
         point = point_at(chosen.operating_points, max_fpr)
@@ -327,23 +327,23 @@ def predict(
             print(f"note: {point.caution}", file=sys.stderr)
     if csv_:
         check_table(csv_)
-    judged: list[Judgement] = []
-    found = judge_files(chosen, name, files, threshold, num_workers=threads)
+    judged: list[Answer] = []
+    answers = judge_files(chosen, files, threshold, num_workers=threads)
     with (
-        closing(found),
+        closing(answers),
         TerminalReporter(quiet_s=2) as reporter,
         reporter.task("Judging pictures", len(files)) as task,
     ):
-        for judgement in found:
-            judged.append(judgement)
+        for answer in answers:
+            judged.append(answer)
             task.advance()
             if json_:
-                print(json.dumps(judgement.as_dict(), ensure_ascii=False), flush=True)
+                print(json.dumps(answer.as_dict(), ensure_ascii=False), flush=True)
     if csv_:
         write_csv(csv_, judged)
     elif not json_:
-        print_verdicts(judged)
-    if any(judgement.error for judgement in judged):
+        print_verdicts(chosen.name, threshold, judged)
+    if any(isinstance(answer, Refusal) for answer in judged):
         raise typer.Exit(1)
 
 

@@ -11,7 +11,9 @@ from fakelens.core.progress import Task
 from fakelens.core.stopping import is_follower
 
 if TYPE_CHECKING:
+    from fakelens.core.scoring import Threshold
     from fakelens.judging.judge import Against
+    from fakelens.runtime.judgement import Answer
 
 LOG_EVERY_S = 60
 _WEAKEST_SHOWN = 10
@@ -117,19 +119,20 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     Console(width=None if sys.stdout.isatty() else 160).print(table, highlight=False)
 
 
-def print_verdicts(judged: Sequence[Any]) -> None:
+def print_verdicts(detector: str, threshold: "Threshold", answers: Sequence["Answer"]) -> None:
     """Print what `predict` found, a row for each file."""
-    from fakelens.core.scoring import VERDICT_WORDS
+    from fakelens.core.scoring import percent, probability_words
+    from fakelens.runtime.judgement import Judgement
 
     rows = [
-        (
-            str(j.path),
-            j.error or VERDICT_WORDS[j.verdict],
-            "" if j.probability is None else f"{j.probability:.1%}",
-        )
-        for j in judged
+        (each.name, each.words, probability_words(each.probability), " ".join(each.remarks))
+        if isinstance(each, Judgement)
+        else (each.name, "not judged", "", each.error)
+        for each in answers
     ]
-    print_table(("Picture", "Verdict", "Probability of AI"), rows)
+    print_table(("Picture", "Verdict", "Probability of AI", "Remarks"), rows)
+    real, fake = percent(threshold.real), percent(threshold.fake)
+    print(f"Judged by {detector}: a photograph below {real}, AI-generated from {fake}.")
 
 
 def print_against(found: "Against", page: Path, *, as_json: bool) -> None:

@@ -6,23 +6,23 @@ import json
 
 import pytest
 
-from fakelens.app.batch import as_csv, as_json, row
-from fakelens.app.view import Refused
+from fakelens.app.batch import as_csv, as_json
+from fakelens.runtime.judgement import Refusal
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx"])
 def test_a_name_is_never_a_formula(name: str) -> None:
-    text = as_csv([row("tiny", Refused(name, "bad"))]).decode("utf-8-sig")
+    text = as_csv([Refusal(name, "tiny", "bad")]).decode("utf-8-sig")
     (cells,) = csv.DictReader(io.StringIO(text, newline=""))
     assert cells["path"] == f"'{name}"
 
 
 def test_both_files_have_every_row_and_its_reason() -> None:
-    rows = [row("tiny", Refused(name, 'a "reason", long')) for name in ("ü.png", "b.png")]
+    rows = [Refusal(name, "tiny", 'a "reason", long') for name in ("ü.png", "b.png")]
     told = list(csv.DictReader(io.StringIO(as_csv(rows).decode("utf-8-sig"))))
-    assert [(cells["path"], cells["error"]) for cells in told] == [(each.path, each.error) for each in rows]
+    assert [(cells["path"], cells["error"]) for cells in told] == [(each.name, each.error) for each in rows]
     plain = json.loads(as_json(rows))
     assert plain[0] == {
         "path": "ü.png", "detector": "tiny", "probability": None, "verdict": None, "error": 'a "reason", long',
-        "cautions": [], "statements": [],
+        "cautions": [], "marks": [],
     }  # fmt: skip

@@ -85,7 +85,7 @@ def test_each_tab_judges_what_was_given_once(app: AppTest, label: str) -> None:
     assert verdicts(app) == ["Likely AI-generated"]
     assert "99.7 %" in app.html[-1].value + app.html[0].value + app.html[1].value
     name = list(DETECTORS)[LABELS.index(label)]
-    assert (name, next(iter(app.session_state["taken"]))) in app.session_state["examined"]
+    assert (name, next(iter(app.session_state["taken"]))) in app.session_state["assessments"]
 
 
 GRAIN = noise(300, 300)[..., 0] // 6  # 0 to 42: a picture of one colour would get no verdict
@@ -121,7 +121,7 @@ def test_a_picture_on_its_side_is_shown_upright(app: AppTest) -> None:
     exif[0x0112] = 6
     upload(app, ("turned.jpg", encoded(Image.fromarray(noise(300, 400)), "JPEG", exif=exif)))
     (taken,) = app.session_state["taken"].values()
-    assert taken.pictures[256].size == (256, 341)
+    assert taken.images[256].size == (256, 341)
     assert len(verdicts(app)) == 1
 
 
@@ -181,7 +181,7 @@ def test_names_are_text_whatever_they_hold(app: AppTest) -> None:
 def test_all_detectors_side_by_side_and_their_agreement(app: AppTest) -> None:
     choose_tab(upload(app, ("white.png", WHITE)), "Compare")
     assert verdicts(app) == ["All 3 agree: likely AI-generated.", *["Likely AI-generated"] * 3]
-    assert {name for name, _ in app.session_state["examined"]} == set(DETECTORS)
+    assert {name for name, _ in app.session_state["assessments"]} == set(DETECTORS)
 
 
 def test_a_comparison_of_nothing_says_what_to_do(open_page: Callable[..., AppTest]) -> None:
@@ -191,7 +191,7 @@ def test_a_comparison_of_nothing_says_what_to_do(open_page: Callable[..., AppTes
 
 def test_only_the_tabs_that_were_opened_have_asked_their_model(app: AppTest) -> None:
     upload(app, ("white.png", WHITE))
-    assert {name for name, _ in app.session_state["examined"]} == {"small_net"}
+    assert {name for name, _ in app.session_state["assessments"]} == {"small_net"}
 
 
 def test_the_session_keeps_no_bytes_of_what_was_looked_at(app: AppTest) -> None:
@@ -209,7 +209,7 @@ def test_a_removed_picture_is_forgotten(app: AppTest) -> None:
     app.file_uploader[0].clear()
     checked(app.run())
     assert verdicts(app) == []
-    assert app.session_state["taken"] == app.session_state["examined"] == {}
+    assert app.session_state["taken"] == app.session_state["assessments"] == {}
 
 
 def test_a_picture_that_made_room_says_so(app: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:

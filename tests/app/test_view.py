@@ -12,9 +12,10 @@ from PIL import Image
 
 from fakelens.app import view, wording
 from fakelens.core import imaging
-from fakelens.core.scoring import OperatingPoint, Threshold, Verdict
+from fakelens.core.scoring import OperatingPoint, Threshold, Verdict, probability_words
 from fakelens.runtime.bundle import BundledModel
 from fakelens.runtime.detector import OnnxDetector
+from fakelens.runtime.judgement import Judgement, Picture, Refusal
 from onnx_models import FIGURES, encoded, flat_picture, noise, onnx_bytes
 from picture_files import png_promising
 
@@ -24,28 +25,28 @@ def detector() -> OnnxDetector:
     return OnnxDetector(onnx_bytes())
 
 
-def taken(data: bytes) -> view.Taken:
-    found = view.take("picture", data, [256])
-    assert isinstance(found, view.Taken), found
-    return found
+def taken(data: bytes) -> Picture:
+    picture = view.take("picture", data, [256])
+    assert isinstance(picture, Picture), picture
+    return picture
 
 
-def judged(detector: OnnxDetector, data: bytes, threshold: Threshold | None = None) -> view.Judged:
-    found = taken(data)
-    examined = view.examine(detector, found)
-    assert isinstance(examined, view.Examined)
-    return view.judged(found, examined, threshold or detector.threshold)
+def judged(detector: OnnxDetector, data: bytes, threshold: Threshold | None = None) -> Judgement:
+    picture = taken(data)
+    answer = view.answer(picture, view.assess(detector, picture), detector.name, threshold or detector.threshold)
+    assert isinstance(answer, Judgement)
+    return answer
 
 
 @pytest.mark.parametrize(
     ("level", "verdict", "words", "sentence"),
     [
-        (0, Verdict.REAL, "Likely a photograph", "gives 0.3 %; below 40 % it calls a picture a photograph"),
-        (127, Verdict.UNCERTAIN, "Uncertain", "between 40 % and 60 % it does not decide"),
+        (0, Verdict.REAL, "likely a photograph", "gives 0.3 %; below 40 % it calls a picture a photograph"),
+        (127, Verdict.UNCERTAIN, "uncertain", "between 40 % and 60 % it does not decide"),
         (
             255,
             Verdict.FAKE,
-            "Likely AI-generated",
+            "likely AI-generated",
             "gives 99.7 %; from 60 % on it calls a picture AI-generated",
         ),
     ],
@@ -54,14 +55,14 @@ def test_a_verdict_in_words(detector: OnnxDetector, level: int, verdict: Verdict
     shown = judged(detector, flat_picture(level))
     assert (shown.name, shown.verdict, shown.words) == ("picture", verdict, words)
     assert sentence in shown.sentence
-    assert shown.caption.startswith(f"320 × 240 px, PNG, {len(flat_picture(level)) / 1000:.0f} kB")
-    assert f"width:{100 * shown.probability:.2f}%" in shown.bar_html
+    assert view.caption(shown).startswith(f"320 × 240 px, PNG, {len(flat_picture(level)) / 1000:.0f} kB")
+    assert f"width:{100 * shown.probability:.2f}%" in view.bar_html(shown.probability, shown.threshold, shown.verdict)
 
 
 def test_of_a_long_picture_the_middle_is_kept_and_its_square_stays_the_same() -> None:
     data = encoded(Image.fromarray(noise(256, 2001)))
     whole, _ = imaging.decode(data)
-    kept = taken(data).pictures[256]
+    kept = taken(data).images[256]
     assert kept.size == (769, 256)
     assert np.array_equal(imaging.to_square(kept), imaging.to_square(whole))
 
@@ -71,7 +72,7 @@ def test_a_picture_on_its_side_is_shown_upright() -> None:
     pixels[:, :160] = (255, 0, 0)
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees clockwise: what was left is on top
-    picture = taken(encoded(Image.fromarray(pixels), "JPEG", exif=exif, quality=95)).pictures[256]
+    picture = taken(encoded(Image.fromarray(pixels), "JPEG", exif=exif, quality=95)).images[256]
     with Image.open(BytesIO(view.shown_jpeg(picture, None, 0.5))) as shown:
         assert shown.width < shown.height
         assert shown.getpixel((100, 20))[0] > 200 > 100 > shown.getpixel((100, shown.height - 20))[0]
@@ -105,10 +106,10 @@ def test_sixteen_bits_are_scaled_not_clipped(detector: OnnxDetector) -> None:
 )
 def test_a_file_that_cannot_be_judged_gets_a_sentence(data: bytes, message: str) -> None:
     shown = view.take("bad.png", data, [256])
-    assert isinstance(shown, view.Refused)
+    assert isinstance(shown, Refusal)
     assert shown.name == "bad.png"
-    assert message in shown.message
-    assert "Traceback" not in shown.message
+    assert message in shown.error
+    assert "Traceback" not in shown.error
 
 
 def test_a_flipped_byte_anywhere_never_raises() -> None:
@@ -126,7 +127,7 @@ def test_a_flipped_byte_anywhere_never_raises() -> None:
     [(0.0, "under 0.1 %"), (0.0314, "3.1 %"), (0.5, "50.0 %"), (0.9985, "99.9 %"), (1.0, "over 99.9 %")],
 )
 def test_a_probability_never_claims_certainty(probability: float, words: str) -> None:
-    assert wording.probability_words(probability) == words
+    assert probability_words(probability) == words
 
 
 def test_the_bar_marks_both_thresholds() -> None:
@@ -176,7 +177,7 @@ def test_another_threshold_changes_the_verdict_not_the_probability(detector: Onn
 
 def test_a_caution_of_the_undecided_kind_keeps_the_score_and_takes_the_verdict(detector: OnnxDetector) -> None:
     shown = judged(detector, flat_picture(255, (100, 100)))
-    assert (shown.verdict, shown.words) == (Verdict.UNCERTAIN, "Uncertain")
+    assert (shown.verdict, shown.words) == (Verdict.UNCERTAIN, "uncertain")
     assert shown.probability > 0.99
     assert "but for the reason below that says nothing" in shown.sentence
 

@@ -95,15 +95,13 @@ from pathlib import Path
 from fakelens.app import view, wording
 from fakelens.runtime.bundle import Bundle
 bundle = Bundle.open(Path({str(folder)!r}))
-taken = view.take("white", Path({str(picture)!r}).read_bytes(), [256])
-detector = bundle.detector("mobile_net")
-shown = view.judged(taken, view.examine(detector, taken), detector.threshold)
+shown = view.judge(Path({str(picture)!r}).read_bytes(), bundle.detector("mobile_net"))
 ours = [module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] == "fakelens"]
 assert ours and all(file.startswith({str(folder)!r}) for file in ours), ours
 print(shown.words, sorted({{"torch", "pydantic", "typer", "rich"}} & set(sys.modules)))
 """
     result = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True)
-    assert result.stdout.strip() == "Likely AI-generated []", result.stderr
+    assert result.stdout.strip() == "likely AI-generated []", result.stderr
 
 
 def test_requirements_are_exact_pins_of_what_is_installed(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fakelens.core import imaging
-from fakelens.core.imaging import Container, ImageRefused, decode, harmonise, to_model_input, to_square
+from fakelens.core.imaging import Container, ImageRefused, Limits, decode, harmonise, to_model_input, to_square
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF")
 ORIENTATION = 0x0112
@@ -200,8 +200,8 @@ class TestRefusals:
 
     def test_pixel_limit_is_inclusive(self) -> None:
         data = encoded(picture(100, 80), "PNG")
-        assert decode(data, max_pixels=8000)[0].size == (320, 256)
-        assert refusal(data, max_pixels=7999).reason == "too_many_pixels"
+        assert decode(data, limits=Limits(max_pixels=8000))[0].size == (320, 256)
+        assert refusal(data, limits=Limits(max_pixels=7999)).reason == "too_many_pixels"
 
     def test_small_side_limit_is_inclusive(self) -> None:
         assert decode(encoded(picture(64, 100), "PNG"))[0].size == (256, 400)
@@ -475,7 +475,7 @@ FUZZ = settings(max_examples=150, deadline=None, derandomize=True, suppress_heal
 def answers(data: bytes) -> None:
     """A picture of the promised shape, or a refusal: nothing else may come out."""
     try:
-        image, container = decode(data, short_side_px=32, max_pixels=1_000_000)
+        image, container = decode(data, short_side_px=32, limits=Limits(max_pixels=1_000_000))
     except ImageRefused:
         return
     assert image.mode == "RGB"

@@ -21,6 +21,7 @@ from fakelens.judging.judge import Against, ScoredFolder, judge_folder
 from fakelens.judging.systems import open_models
 from fakelens.judging.write import groups_table, main_table, pairs_table, place_for, points_table, write_against
 from fakelens.runtime.detector import OnnxDetector
+from fakelens.runtime.judgement import Judgement, judge
 from fakelens.settings import EvaluationSettings
 from labelled_pictures import LEVELS, evaluated, fill, flat_folder, scores_file, structured, tiny_checkpoint
 from onnx_models import DETECTORS, make_bundle, onnx_bytes
@@ -100,7 +101,8 @@ def test_scores_are_those_of_predict(tmp_path: Path) -> None:
     _, scored = judged(folder, paths)
     for system, path in zip(scored.systems, paths, strict=True):
         detector = OnnxDetector(path)
-        alone = [detector.predict((folder / key).read_bytes()).probability for key in scored.pictures.keys]
+        answers = [judge((folder / key).read_bytes(), detector) for key in scored.pictures.keys]
+        alone = [answer.probability for answer in answers if isinstance(answer, Judgement)]
         np.testing.assert_allclose(system.probabilities, alone, rtol=1e-5)
     assert not np.array_equal(scored.systems[0].probabilities, scored.systems[1].probabilities)
 

@@ -9,10 +9,9 @@ import pytest
 from PIL import Image
 
 from fakelens.core import imaging
-from fakelens.core.imaging import ImageRefused
-from fakelens.core.scoring import Threshold, Verdict
+from fakelens.core.scoring import Threshold
 from fakelens.runtime.detector import OnnxDetector
-from onnx_models import encoded, flat_picture, noise, onnx_bytes
+from onnx_models import noise, onnx_bytes
 
 
 def test_what_it_knows_comes_from_the_file() -> None:
@@ -32,27 +31,12 @@ def test_scores_are_one_float_an_image(num_images: int) -> None:
     np.testing.assert_allclose(scores, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize(("level", "verdict"), [(0, Verdict.REAL), (127, Verdict.UNCERTAIN), (255, Verdict.FAKE)])
-def test_predict_says_verdict_and_container(level: int, verdict: Verdict) -> None:
-    prediction = OnnxDetector(onnx_bytes()).predict(flat_picture(level, format="JPEG"))
-    assert prediction.verdict is verdict
-    assert (prediction.container.format, prediction.container.width_px) == ("JPEG", 320)
-    assert prediction.seconds > 0
-
-
-def test_predict_is_the_training_preprocessing_to_the_bit() -> None:
-    detector, data = OnnxDetector(onnx_bytes()), encoded(Image.fromarray(noise(500, 700)), "JPEG")
-    picture, _ = imaging.decode(data, short_side_px=256)
-    images_nchw = imaging.to_model_input(imaging.to_square(picture)[None], 224)
-    assert detector.predict(data).probability == float(detector.score(images_nchw)[0])
-
-
 def test_examine_says_probability_and_where() -> None:
     pixels = np.zeros((256, 256, 3), dtype=np.uint8)
     pixels[16 + 2 * 32 : 16 + 3 * 32, 16 + 5 * 32 : 16 + 6 * 32] = 255  # one cell of the model's square
     detector, picture = OnnxDetector(onnx_bytes()), Image.fromarray(pixels)
     probability, heatmap = detector.examine(picture)
-    assert probability == detector.probability(picture)
+    assert probability == float(detector.score(imaging.to_model_input(imaging.to_square(picture)[None]))[0])
     assert (heatmap.shape, heatmap.dtype) == ((7, 7), np.float32)
     assert np.unravel_index(heatmap.argmax(), heatmap.shape) == (2, 5)
     np.testing.assert_allclose(1 / (1 + np.exp(-heatmap.mean())), probability, atol=1e-5)
@@ -69,11 +53,6 @@ def test_the_heatmap_covers_what_the_model_sees(size: tuple[int, int], box: tupl
     side = (picture.width - 256) // 2, (picture.height - 256) // 2
     square = np.asarray(picture.crop((*side, side[0] + 256, side[1] + 256)))[None]
     np.testing.assert_array_equal(imaging.to_model_input(square, 224)[0], pixels.transpose(2, 0, 1) / np.float32(255))
-
-
-def test_predict_refuses_what_is_no_picture() -> None:
-    with pytest.raises(ImageRefused):
-        OnnxDetector(onnx_bytes()).predict(b"not a picture")
 
 
 @pytest.mark.parametrize(

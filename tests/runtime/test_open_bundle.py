@@ -11,6 +11,7 @@ import pytest
 from fakelens.core.scoring import Threshold, Verdict
 from fakelens.runtime import bundle as bundle_module
 from fakelens.runtime.bundle import Bundle, BundleDamaged
+from fakelens.runtime.judgement import judge
 from onnx_models import ABOUT, DETECTORS, FIGURES, flat_picture, make_bundle
 
 
@@ -45,7 +46,7 @@ def test_a_detector_is_loaded_once_and_judges(folder: Path) -> None:
     bundle = Bundle.open(folder)
     detector = bundle.detector("small_net")
     assert bundle.detector("small_net") is detector
-    assert detector.predict(flat_picture(255)).verdict is Verdict.FAKE
+    assert judge(flat_picture(255), detector).as_dict()["verdict"] == Verdict.FAKE
 
 
 def test_an_unknown_detector_is_answered_with_those_there_are(folder: Path) -> None:

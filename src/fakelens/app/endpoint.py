@@ -4,7 +4,6 @@ import functools
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from fakelens.app import batch, view
+from fakelens.app import view
 from fakelens.app.limits import ENDPOINT, MAX_FILE_MB
-from fakelens.app.view import Refused
 from fakelens.core.artifacts import sha256_file
 from fakelens.core.errors import FakelensError
 from fakelens.core.run_folder import BUNDLE_RECORD
 from fakelens.runtime.bundle import Bundle, BundleDamaged
+from fakelens.runtime.judgement import Refusal
 
 
 async def verdict(request: Request) -> JSONResponse:
-    """Judge one image with the detector that `?detector=NAME` names, the bundle's first by default.
+    """Judge one image with the detector that `?detector=NAME` names, the bundle's most accurate by default.
 
     200 with the verdict, 404 no such detector, 413 too large, 422 a file that cannot be judged, 503 a damaged bundle.
     """
@@ -46,17 +45,15 @@ def _answer(name: str | None, data: bytes) -> tuple[int, Mapping[str, Any]]:
     """(status, body): the row that a batch has, and the seconds it took."""
     try:
         bundle = open_own()
-        model = bundle.model(name) if name else bundle.models[0]
+        model = bundle.model(name)
     except ValueError as error:
         return (404 if name else 503), {"error": str(error)}
-    taken = view.take("", data, [model.stored_px])
-    examined = taken if isinstance(taken, Refused) else view.examine(bundle.detector(model.name), taken)
-    if isinstance(taken, Refused) or isinstance(examined, Refused):
-        return 422, {"detector": model.name, "error": getattr(taken, "message", "")}
-    shown = view.judged(taken, examined, model.threshold)
-    row = asdict(batch.row(model.name, shown))
+    answer = view.judge(data, bundle.detector(model.name))
+    row = answer.as_dict()
     del row["path"]
-    return 200, {**row, "seconds": round(shown.seconds, 3)}
+    if isinstance(answer, Refusal):
+        return 422, row
+    return 200, {**row, "seconds": round(answer.seconds, 3)}
 
 
 def _failed(message: str, status: int) -> JSONResponse:

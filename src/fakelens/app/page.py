@@ -13,6 +13,7 @@ from fakelens.app.cards import Pictures, Settings
 from fakelens.app.endpoint import open_own
 from fakelens.app.uploads import DESK, let_go, refusal
 from fakelens.runtime.bundle import Bundle
+from fakelens.runtime.judgement import Picture
 
 COMPARE = "Compare"
 _EXAMPLES = "examples/"
@@ -103,9 +104,9 @@ def take_in(bundle: Bundle, arrivals: list[Arrival], kept: Pictures) -> None:
     sides_px = {model.stored_px for model in bundle.models}
     bar = st.progress(0.0, "Opening the pictures …") if len(arrivals) > 1 else None
     for number, arrival in enumerate(arrivals, start=1):
-        taken = kept[arrival.key] = view.take(arrival.name, arrival.read(), sides_px)
-        if isinstance(taken, view.Taken):
-            DESK.add(taken)
+        picture = kept[arrival.key] = view.take(arrival.name, arrival.read(), sides_px)
+        if isinstance(picture, Picture):
+            DESK.add(picture)
         if bar:
             bar.progress(number / len(arrivals), f"Opened {number} of {len(arrivals)} pictures")
     if bar:

@@ -19,7 +19,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRec
 
 from fakelens.app.limits import ENDPOINT
-from fakelens.app.view import Taken
+from fakelens.runtime.judgement import Picture
 
 _UPLOADS = "/_stcore/upload_file/"
 
@@ -211,20 +211,20 @@ class Desk:
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
-        self._pictures: list[weakref.ref[Taken]] = []
+        self._pictures: list[weakref.ref[Picture]] = []
         self._lock = threading.Lock()
 
-    def add(self, taken: Taken) -> None:
+    def add(self, picture: Picture) -> None:
         """Count one more; the pixels of the oldest go until all fit again, their facts stay."""
         with self._lock:
-            self._pictures.append(weakref.ref(taken))
-            alive = [picture for each in self._pictures if (picture := each()) is not None and picture.pictures]
-            excess = sum(picture.num_bytes for picture in alive) - self._max_bytes
+            self._pictures.append(weakref.ref(picture))
+            alive = [one for each in self._pictures if (one := each()) is not None and one.images]
+            excess = sum(one.num_bytes for one in alive) - self._max_bytes
             while excess > 0:
                 oldest = alive.pop(0)
                 excess -= oldest.num_bytes
-                oldest.pictures.clear()
-            self._pictures = [weakref.ref(picture) for picture in alive]
+                oldest.images.clear()
+            self._pictures = [weakref.ref(one) for one in alive]
 
 
 DESK = Desk()

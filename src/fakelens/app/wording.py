@@ -1,7 +1,7 @@
 """Figures and thresholds in; the words and sentences of the page out."""
 
 from fakelens.app.limits import MAX_FILE_MB, MAX_PICTURES
-from fakelens.core.scoring import OperatingPoint, Threshold
+from fakelens.core.scoring import OperatingPoint, Threshold, percent
 from fakelens.runtime.bundle import BundledModel
 
 DEMO_NOTICE = (
@@ -68,25 +68,13 @@ def measured_words(model: BundledModel, choice: str) -> str:
     else:
         return ""
     caution = model.operating_points[number].caution
-    told = [*model.point_facts[number : number + 1], *([f"{caution}."] if caution else [])]
-    return " ".join(capital(words) for words in told)
+    sentences = [*model.point_facts[number : number + 1], *([f"{caution}."] if caution else [])]
+    return " ".join(capital(words) for words in sentences)
 
 
 def _point_words(point: OperatingPoint) -> str:
     rate = point.false_positive_rate
     return "balanced" if rate is None else f"{percent(rate)} false alarms"
-
-
-def percent(share: float) -> str:
-    """A share of one to at most three digits: `40 %`, `97.5 %`."""
-    return f"{100 * share:.3g} %"
-
-
-def probability_words(probability: float) -> str:
-    """A probability to a tenth of a percent that never claims to be certain."""
-    if probability >= 0.999:
-        return "over 99.9 %"
-    return "under 0.1 %" if probability < 0.001 else f"{100 * probability:.1f} %"
 
 
 def as_text(words: str) -> str:

@@ -15,6 +15,7 @@ from fakelens.core.artifacts import sha256_file, write_bytes, write_json, write_
 from fakelens.core.errors import FakelensError
 from fakelens.core.records import Metrics
 from fakelens.core.run_folder import BUNDLE_RECORD
+from fakelens.core.scoring import percent
 from fakelens.runtime.bundle import FORMAT, BundleAbout, BundledModel, BundleInfo
 from fakelens.runtime.detector import OnnxDetector
 
@@ -196,6 +197,6 @@ def _table(models: Sequence[BundledModel]) -> str:
     rows = [head, ["---"] * len(head)]
     for model in models:
         figures = [value for _, value, _ in wording.figure_rows(model)]
-        thresholds = f"{wording.percent(model.threshold.real)}, {wording.percent(model.threshold.fake)}"
+        thresholds = f"{percent(model.threshold.real)}, {percent(model.threshold.fake)}"
         rows.append([f"[{model.display_name}]({model.card}) (`{model.file}`)", *figures, thresholds])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

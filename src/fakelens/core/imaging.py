@@ -8,8 +8,8 @@ import contextlib
 import io
 import threading
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from fakelens.core.errors import FakelensError
+from fakelens.core.metadata import Metadata, metadata_of
 
 RefusalReason = Literal[
     "empty", "unsupported_format", "unreadable", "truncated", "too_small", "too_many_pixels", "too_many_bytes"
@@ -30,6 +31,7 @@ STORED_PX = 256
 INPUT_PX = 224
 MIN_SIDE_PX = 64
 MAX_PIXELS = 64_000_000
+MAX_BYTES = 512 * 2**20  # more than `MAX_PIXELS` take without any compression
 # Before the fine resampling a picture is shrunk by a power of two as long as the short side keeps this
 # many times the wanted one: memory stays bounded, and the bicubic filter still does the last factor.
 _COARSE_MARGIN = 2
@@ -70,13 +72,41 @@ class Container:
     chroma_quantisation: float
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What is decoded: the defaults protect one's own machine, an app for strangers sets narrower ones."""
+
+    max_bytes: int = MAX_BYTES
+    max_pixels: int = MAX_PIXELS
+    max_megapixels: Mapping[str, int] = field(default_factory=dict)
+    """By what the decoder holds in memory: a format's name, or `PROGRESSIVE` (JPEG), or `DEEP` (16-bit PNG)."""
+    max_aspect: float = float("inf")
+    """Long side by short side."""
+
+
+DEFAULT_LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """An upright RGB picture, and everything that was read of its file on the way."""
+
+    image: Image.Image
+    container: Container
+    metadata: Metadata
+
+
 def decode(
-    data: bytes,
-    *,
-    short_side_px: int = STORED_PX,
-    min_side_px: int = MIN_SIDE_PX,
-    max_pixels: int = MAX_PIXELS,
+    data: bytes, *, short_side_px: int = STORED_PX, min_side_px: int = MIN_SIDE_PX, limits: Limits = DEFAULT_LIMITS
 ) -> tuple[Image.Image, Container]:
+    """The picture and container of `read_image`."""
+    decoded = read_image(data, short_side_px=short_side_px, min_side_px=min_side_px, limits=limits)
+    return decoded.image, decoded.container
+
+
+def read_image(
+    data: bytes, *, short_side_px: int = STORED_PX, min_side_px: int = MIN_SIDE_PX, limits: Limits = DEFAULT_LIMITS
+) -> DecodedImage:
     """Decode `data` to an upright RGB picture whose short side is exactly `short_side_px`.
 
     Large pictures are first shrunk by a power of two, JPEG in the DCT domain (`Image.draft`), others by a
@@ -88,27 +118,21 @@ def decode(
     """
     if not data:
         raise ImageRefused("empty", "the file is empty")
+    if len(data) > limits.max_bytes:
+        size = f"{len(data) / 1e6:.1f} MB"
+        raise ImageRefused("too_many_bytes", f"it has {size}, and the limit is {limits.max_bytes >> 20} MB a file")
     with _typed_errors():
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         container = Container(_format_of(image), image.width, image.height, len(data), *_quantisation(image))
-        _check_size(container, short_side_px, min_side_px, max_pixels)
+        _check_limits(container, _memory_kind(image), limits)
+        _check_size(container, short_side_px, min_side_px, limits.max_pixels)
         small = _shrunk(image, short_side_px)
+        # A PNG's text may stand behind its pixels, so only now is everything there.
+        metadata = metadata_of(image, data)
         turn = _turn(image)
         del image
         rgb = _resized(_to_rgb(small), short_side_px)
-        return (rgb if turn is None else rgb.transpose(turn)), container
-
-
-def container_of(data: bytes) -> Container:
-    """What the file says about itself; no pixel is decoded.
-
-    Raises:
-        ImageRefused: when it is no picture of our formats.
-    """
-    if not data:
-        raise ImageRefused("empty", "the file is empty")
-    with _typed_errors(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        return Container(_format_of(image), image.width, image.height, len(data), *_quantisation(image))
+        return DecodedImage(rgb if turn is None else rgb.transpose(turn), container, metadata)
 
 
 def to_square(image: Image.Image) -> ImageU8:
@@ -165,6 +189,29 @@ def _quantisation(image: Image.Image) -> tuple[float, float]:
     used = [tables.get(layer[3], []) for layer in getattr(image, "layer", [])[:2]]
     luma, chroma, *_ = *(float(np.mean(table)) if table else 0.0 for table in used), 0.0, 0.0
     return luma, chroma
+
+
+def _memory_kind(image: Image.Image) -> str:
+    """What decides how much memory decoding takes: the format, and two expensive forms of it."""
+    if image.info.get("progressive"):
+        return "PROGRESSIVE"
+    deep = image.format == "PNG" and any("16" in str(tile[3]) for tile in getattr(image, "tile", []))
+    return "DEEP" if deep else _format_of(image)
+
+
+_KIND_WORDS = {"PROGRESSIVE": "progressive JPEG", "DEEP": "16-bit PNG", "WEBP": "WebP"}
+
+
+def _check_limits(container: Container, kind: str, limits: Limits) -> None:
+    megapixels = container.width_px * container.height_px / 1e6
+    limit = limits.max_megapixels.get(kind, megapixels)
+    if megapixels > limit:
+        words = f"it has {megapixels:.1f} megapixels, and the limit for {_KIND_WORDS.get(kind, kind)} is {limit}"
+        raise ImageRefused("too_many_pixels", words)
+    short, long = sorted((container.width_px, container.height_px))
+    if long > limits.max_aspect * short:
+        words = f"its sides are as 1 to {long / short:.0f}, and the limit is 1 to {limits.max_aspect:g}"
+        raise ImageRefused("too_many_pixels", words)
 
 
 def _check_size(container: Container, short_side_px: int, min_side_px: int, max_pixels: int) -> None:

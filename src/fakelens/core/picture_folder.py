@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fakelens.core.errors import FakelensError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".avif"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif"})
 _UNKNOWN = "unknown"
 
 

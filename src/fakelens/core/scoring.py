@@ -1,4 +1,4 @@
-"""The meaning of a score: thresholds, operating points, verdicts."""
+"""The meaning of a score: thresholds, operating points, verdicts, and their words."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -99,3 +99,15 @@ def point_at(points: Sequence[OperatingPoint], rate: float | None) -> OperatingP
             return point
     known = ", ".join(f"{p.false_positive_rate:g}" for p in points if p.false_positive_rate is not None) or "none"
     raise FakelensError(f"no threshold was kept for a false-positive rate of {rate}: there are {known}")
+
+
+def percent(share: float) -> str:
+    """A share of one to at most three digits: `40 %`, `97.5 %`."""
+    return f"{100 * share:.3g} %"
+
+
+def probability_words(probability: float) -> str:
+    """A probability to a tenth of a percent that never claims to be certain."""
+    if probability >= 0.999:
+        return "over 99.9 %"
+    return "under 0.1 %" if probability < 0.001 else f"{100 * probability:.1f} %"

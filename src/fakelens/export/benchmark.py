@@ -29,6 +29,7 @@ from fakelens.export.isolated import IsolatedCost, isolated_cost
 from fakelens.figure import new_figure, save_figure
 from fakelens.runtime.bundle import Bundle
 from fakelens.runtime.detector import OnnxDetector
+from fakelens.runtime.judgement import judge
 
 EAGER = "PyTorch eager"
 THREADS, BATCHES = (1, 2), (1, 8, 32)
@@ -323,18 +324,18 @@ def _end_to_end(files: Sequence[Exported], jpeg: bytes, effort: Effort, reporter
 
 def _stages_ms(detector: OnnxDetector, jpeg: bytes) -> dict[str, float]:
     """One turn: the yardstick, each stage by itself, and the whole."""
-    picture, container = detector.decode(jpeg)
+    picture, container = imaging.decode(jpeg, short_side_px=detector.stored_px)
     factor = 2 ** max(0, int(np.log2(min(container.width_px, container.height_px) / detector.stored_px)) - 1)
     size = container.width_px // factor, container.height_px // factor
     decode = _timed_ms(lambda: _drafted(jpeg, size))
-    decode_and_resize = _timed_ms(lambda: detector.decode(jpeg))
+    decode_and_resize = _timed_ms(lambda: imaging.decode(jpeg, short_side_px=detector.stored_px))
     image = _model_input(detector, picture)
     return {
         "decode": decode,
         "resize": max(0.0, decode_and_resize - decode),
         "crop": _timed_ms(lambda: _model_input(detector, picture)),
         "inference": _timed_ms(lambda: detector.score(image)),
-        "total": _timed_ms(lambda: detector.predict(jpeg)),
+        "total": _timed_ms(lambda: judge(jpeg, detector)),
     }
 
 

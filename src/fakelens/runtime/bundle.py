@@ -106,13 +106,15 @@ class Bundle:
     def models(self) -> tuple[BundledModel, ...]:
         return self.info.models
 
-    def model(self, name: str) -> BundledModel:
-        """The model of this name.
+    def model(self, name: str | None = None) -> BundledModel:
+        """The model of this name; without one the most accurate, which judges where nobody chooses.
 
         Raises:
             ValueError: listing the names there are.
 
         """
+        if name is None:
+            return max(self.models, key=lambda model: model.metrics.accuracy)
         for model in self.models:
             if model.name == name:
                 return model

@@ -1,8 +1,7 @@
-"""One exported ONNX file in; probabilities, verdicts and evidence on pictures out."""
+"""One exported ONNX file in; probabilities of pictures and the evidence for them out."""
 
+import hashlib
 import json
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +12,10 @@ from PIL import Image
 from fakelens.core import imaging
 from fakelens.core.cpus import available_cpus
 from fakelens.core.errors import FakelensError
-from fakelens.core.imaging import Container, ImageF32
-from fakelens.core.scoring import Threshold, Verdict, points_of
+from fakelens.core.imaging import ImageF32
+from fakelens.core.scoring import Threshold, points_of
 
 INPUT, OUTPUT, HEATMAP = "image", "probability", "heatmap"
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a detector says about one picture."""
-
-    probability: float
-    verdict: Verdict
-    container: Container
-    seconds: float
-    """Decoding and scoring together."""
 
 
 class OnnxDetector:
@@ -41,7 +29,9 @@ class OnnxDetector:
 
         """
         label = "the model" if isinstance(model, bytes) else str(model)
-        self._session = _open_session(_model_bytes(model), label, num_threads or available_cpus())
+        data = _model_bytes(model)
+        self.sha256 = hashlib.sha256(data).hexdigest()
+        self._session = _open_session(data, label, num_threads or available_cpus())
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         try:
             self.name = self.metadata["fakelens.name"]
@@ -67,20 +57,6 @@ class OnnxDetector:
         (probability,) = self._session.run([OUTPUT], {INPUT: images_nchw})
         return np.asarray(probability, dtype=np.float32)
 
-    def decode(self, data: bytes) -> tuple[Image.Image, Container]:
-        """Untrusted bytes to the upright RGB picture (short side `stored_px`) that `probability` takes.
-
-        Raises:
-            ImageRefused: when the bytes are no picture that can be judged.
-
-        """
-        return imaging.decode(data, short_side_px=self.stored_px)
-
-    def probability(self, picture: Image.Image) -> float:
-        """The probability that a decoded picture is AI-generated."""
-        squares_nhwc = imaging.to_square(picture)[None]
-        return float(self.score(imaging.to_model_input(squares_nhwc, self.input_px))[0])
-
     def examine(self, picture: Image.Image) -> tuple[float, npt.NDArray[np.float32]]:
         """Probability that a decoded picture is AI-generated, and where the evidence lies.
 
@@ -98,19 +74,6 @@ class OnnxDetector:
         left, top = ((length - side) // 2 + margin for length in picture.size)
         length = side * self.input_px // self.stored_px
         return left, top, left + length, top + length
-
-    def predict(self, data: bytes) -> Prediction:
-        """Judge the untrusted bytes of one picture.
-
-        Raises:
-            ImageRefused: when the bytes are no picture that can be judged.
-
-        """
-        started_s = time.perf_counter()
-        picture, container = self.decode(data)
-        probability = self.probability(picture)
-        seconds = time.perf_counter() - started_s
-        return Prediction(probability, self.threshold.verdict(probability), container, seconds)
 
 
 def _model_bytes(model: bytes | Path) -> bytes:

@@ -7,36 +7,20 @@ import os
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from fakelens.core.artifacts import write_text
 from fakelens.core.cpus import available_cpus
 from fakelens.core.errors import FakelensError
-from fakelens.core.imaging import ImageRefused
+from fakelens.core.imaging import MAX_BYTES
 from fakelens.core.picture_folder import SUFFIXES
-from fakelens.core.scoring import Threshold, Verdict
+from fakelens.core.scoring import Threshold
 from fakelens.runtime.detector import OnnxDetector
+from fakelens.runtime.judgement import COLUMNS, Answer, Refusal, judge
 
 # Files that are begun or waiting for each worker: a slow picture at the head must not leave the others idle.
 _AHEAD = 8
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What a detector said about one file; `error` says why there is nothing to say."""
-
-    path: Path
-    detector: str
-    probability: float | None = None
-    verdict: Verdict | None = None
-    error: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON and CSV."""
-        return {**asdict(self), "path": str(self.path)}
 
 
 def picture_files(paths: Sequence[Path]) -> list[Path]:
@@ -61,12 +45,11 @@ def picture_files(paths: Sequence[Path]) -> list[Path]:
 
 def judge_files(
     detector: OnnxDetector,
-    name: str,
     files: Iterable[Path],
     threshold: Threshold | None = None,
     *,
     num_workers: int | None = None,
-) -> Generator[Judgement, None, None]:
+) -> Generator[Answer, None, None]:
     """Judge files, by the detector's own thresholds or another pair; results come in the order of `files`.
 
     Each worker is a thread that takes one file from its bytes to its probability, so at most `num_workers` pictures
@@ -76,15 +59,14 @@ def judge_files(
     A file that cannot be read or judged yields its reason. Closing the generator, or an interrupt, drops what has not
     begun and waits for the pictures in hand.
     """
-    threshold = threshold or detector.threshold
     workers = num_workers or available_cpus()
     waiting = iter(files)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="judge")
     try:
-        ahead: deque[Future[Judgement]] = deque()
+        ahead: deque[Future[Answer]] = deque()
         while True:
             new = islice(waiting, workers * _AHEAD - len(ahead))
-            ahead.extend(pool.submit(_judge, detector, name, path, threshold) for path in new)
+            ahead.extend(pool.submit(_judge, detector, path, threshold) for path in new)
             if not ahead:
                 return
             yield ahead.popleft().result()
@@ -92,13 +74,13 @@ def judge_files(
         pool.shutdown(cancel_futures=True)
 
 
-def _judge(detector: OnnxDetector, name: str, path: Path, threshold: Threshold) -> Judgement:
+def _judge(detector: OnnxDetector, path: Path, threshold: Threshold | None) -> Answer:
     try:
-        prediction = detector.predict(path.read_bytes())
-    except (ImageRefused, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        return Judgement(path, name, error=reason)
-    return Judgement(path, name, round(prediction.probability, 6), threshold.verdict(prediction.probability))
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)  # a device has no end; what is longer is refused by its size
+    except OSError as error:
+        return Refusal(str(path), detector.name, error.strerror or str(error))
+    return judge(data, detector, threshold, name=str(path))
 
 
 def check_table(path: Path) -> None:
@@ -110,10 +92,12 @@ def check_table(path: Path) -> None:
         raise FakelensError(f"--csv {path} cannot be written: name a file in a folder that exists and can be written")
 
 
-def write_csv(path: Path, judged: Sequence[Judgement]) -> None:
-    """Write a table of judgements, atomically."""
+def write_csv(path: Path, judged: Sequence[Answer]) -> None:
+    """Write a table of answers, atomically."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, ["path", "detector", "probability", "verdict", "error"], lineterminator="\n")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(judgement.as_dict() for judgement in judged)
+    for answer in judged:
+        row = answer.as_dict()
+        writer.writerow(row | {"cautions": " ".join(row["cautions"]), "marks": "; ".join(row["marks"])})
     write_text(path, text.getvalue())

@@ -1,5 +1,6 @@
 """What files say of themselves is found in every place it may stand, and nothing is found where nothing is said."""
 
+import contextlib
 import struct
 import time
 import zlib
@@ -7,7 +8,8 @@ import zlib
 import pytest
 from PIL import Image
 
-from fakelens.app.provenance import Statement, format_of, parts, statements
+from fakelens.core.imaging import ImageRefused, read_image
+from fakelens.runtime.provenance import Mark, marks_of
 from onnx_models import encoded
 from picture_files import with_png_chunk, with_segments
 
@@ -15,8 +17,12 @@ PICTURE = Image.new("RGB", (64, 64), "grey")
 TERM = b"http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 XMP = b'<x:xmpmeta><d Iptc4xmpExt:DigitalSourceType="' + TERM + b'"/></x:xmpmeta>'
 JUMBF = b"jumb\0\0\0\x1ejumdc2pa" + b"x" * 40 + b"qdigitalSourceTypexF" + TERM + b"y" * 40
-CREDENTIALS = Statement("Content credentials (C2PA)", "made by a trained model")
-IPTC = Statement("IPTC digital source type", "made by a trained model")
+CREDENTIALS = Mark("Content credentials (C2PA)", "made by a trained model")
+IPTC = Mark("IPTC digital source type", "made by a trained model")
+
+
+def marks(data: bytes) -> tuple[Mark, ...]:
+    return marks_of(read_image(data).metadata)
 
 
 def riff_with(webp: bytes, name: bytes, content: bytes) -> bytes:
@@ -36,45 +42,42 @@ def jumbf_segments(box: bytes, size: int) -> list[bytes]:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
 def test_a_plain_picture_says_nothing(kind: str) -> None:
-    data = encoded(PICTURE, kind)
-    assert format_of(data) == kind
-    assert list(parts(data))
-    assert statements(data) == ()
+    assert marks(encoded(PICTURE, kind)) == ()
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF"])
 def test_xmp_names_a_trained_model(kind: str) -> None:
-    assert statements(encoded(PICTURE, kind, xmp=XMP)) == (IPTC,)
+    assert marks(encoded(PICTURE, kind, xmp=XMP)) == (IPTC,)
 
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_xmp_in_a_png(packed: bool) -> None:
     head = b"XML:com.adobe.xmp\0" + (b"\1\0" if packed else b"\0\0") + b"\0\0"
     data = with_png_chunk(encoded(PICTURE), b"iTXt", head + (zlib.compress(XMP) if packed else XMP))
-    assert statements(data) == (IPTC,)
+    assert marks(data) == (IPTC,)
 
 
 def test_a_composition_is_called_one() -> None:
     xmp = XMP.replace(b"trainedAlg", b"compositeWithTrainedAlg")
-    (said,) = statements(encoded(PICTURE, "JPEG", xmp=xmp))
+    (said,) = marks(encoded(PICTURE, "JPEG", xmp=xmp))
     assert said.says == "composed with parts made by a trained model"
 
 
 @pytest.mark.parametrize("other", [b"digitalCapture", b"untrainedAlgorithmicMedia"])
 def test_other_source_types_say_nothing_of_an_ai(other: bytes) -> None:
-    assert statements(encoded(PICTURE, "JPEG", xmp=XMP.replace(b"trainedAlgorithmicMedia", other))) == ()
+    assert marks(encoded(PICTURE, "JPEG", xmp=XMP.replace(b"trainedAlgorithmicMedia", other))) == ()
 
 
 @pytest.mark.parametrize("size", [1000, 97, 100, 110])
 def test_content_credentials_in_a_jpeg_however_they_are_cut(size: int) -> None:
-    assert statements(with_segments(encoded(PICTURE, "JPEG"), 0xEB, *jumbf_segments(JUMBF, size))) == (CREDENTIALS,)
+    assert marks(with_segments(encoded(PICTURE, "JPEG"), 0xEB, *jumbf_segments(JUMBF, size))) == (CREDENTIALS,)
 
 
 def test_content_credentials_in_the_other_formats() -> None:
-    assert statements(with_png_chunk(encoded(PICTURE), b"caBX", JUMBF)) == (CREDENTIALS,)
-    assert statements(riff_with(encoded(PICTURE, "WEBP"), b"C2PA", JUMBF)) == (CREDENTIALS,)
+    assert marks(with_png_chunk(encoded(PICTURE), b"caBX", JUMBF)) == (CREDENTIALS,)
+    assert marks(riff_with(encoded(PICTURE, "WEBP"), b"C2PA", JUMBF)) == (CREDENTIALS,)
     box = b"uuid" + bytes.fromhex("d8fec3d61b0e483c92975828877ec481") + JUMBF
-    assert statements(encoded(PICTURE, "AVIF") + struct.pack(">I", len(box) + 4) + box) == (CREDENTIALS,)
+    assert marks(encoded(PICTURE, "AVIF") + struct.pack(">I", len(box) + 4) + box) == (CREDENTIALS,)
 
 
 @pytest.mark.parametrize(
@@ -88,19 +91,19 @@ def test_content_credentials_in_the_other_formats() -> None:
     ],
 )
 def test_the_text_of_known_generators(chunk: bytes, content: bytes, program: str) -> None:
-    (said,) = statements(with_png_chunk(encoded(PICTURE), chunk, content))
-    assert said == Statement("Text in the file", f"settings of {program}")
+    (said,) = marks(with_png_chunk(encoded(PICTURE), chunk, content))
+    assert said == Mark("Text in the file", f"settings of {program}")
 
 
 def test_a_user_comment_in_exif() -> None:
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + "a cat, Steps: 20, Sampler: Euler".encode("utf-16-be")
-    assert statements(encoded(PICTURE, "JPEG", exif=exif))[0].says == "settings of a Stable Diffusion program"
+    assert marks(encoded(PICTURE, "JPEG", exif=exif))[0].says == "settings of a Stable Diffusion program"
 
 
 def test_an_honest_description_is_no_statement() -> None:
     text = b"Description\0A walk. Steps: we took 2,000. Software by hand."
-    assert statements(with_png_chunk(encoded(PICTURE), b"tEXt", text)) == ()
+    assert marks(with_png_chunk(encoded(PICTURE), b"tEXt", text)) == ()
 
 
 @pytest.mark.parametrize(
@@ -117,5 +120,6 @@ def test_an_honest_description_is_no_statement() -> None:
 )
 def test_hostile_framing_takes_no_time_and_raises_nothing(data: bytes) -> None:
     started = time.process_time()
-    assert statements(data) == ()
+    with contextlib.suppress(ImageRefused):
+        assert marks(data) == ()
     assert time.process_time() - started < 2

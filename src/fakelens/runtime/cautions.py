@@ -1,4 +1,4 @@
-"""A decoded picture and its file's facts in; why its verdict deserves less trust out. Knows nothing of Streamlit.
+"""A decoded picture and its file's facts in; why its verdict deserves less trust out.
 
 A caution makes a verdict uncertain only where nothing was measured: pictures smaller than any in the evaluation, JPEG
 coarser than its coarsest, and pictures in which there is nothing that detectors could look at. The others are said and
@@ -35,7 +35,7 @@ class Caution:
     """Whether the verdict becomes `uncertain` whatever the score."""
 
 
-def cautions(container: Container, picture: Image.Image, input_px: int) -> tuple[Caution, ...]:
+def cautions_of(container: Container, picture: Image.Image, input_px: int) -> tuple[Caution, ...]:
     """The cautions for a decoded picture (RGB, its short side as stored) that a model sees at `input_px`."""
     return (*_of_the_file(container, input_px), *_of_the_pixels(picture))
 

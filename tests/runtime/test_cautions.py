@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from fakelens.app.cautions import Caution, cautions, jpeg_quality
 from fakelens.core.imaging import decode
+from fakelens.runtime.cautions import Caution, cautions_of, jpeg_quality
 from fakelens.sources.synthetic import example_pictures
 from onnx_models import encoded, flat_picture
 
 
 def said(data: bytes) -> tuple[Caution, ...]:
     picture, container = decode(data)
-    return cautions(container, picture, 224)
+    return cautions_of(container, picture, 224)
 
 
 def scene() -> Image.Image:
