@@ -3,6 +3,9 @@
 import struct
 import zlib
 
+import numpy as np
+import numpy.typing as npt
+
 
 def png_chunk(name: bytes, content: bytes) -> bytes:
     body = name + content
@@ -25,3 +28,23 @@ def with_segments(jpeg: bytes, marker: int, *contents: bytes) -> bytes:
     """The JPEG with further segments at its start."""
     segments = b"".join(bytes((0xFF, marker)) + struct.pack(">H", len(c) + 2) + c for c in contents)
     return jpeg[:2] + segments + jpeg[2:]
+
+
+def png_of(samples: npt.NDArray[np.uint16], bits: int, key: tuple[int, ...] | None = None) -> bytes:
+    """A grey (H, W) or colour (H, W, 3) PNG of exactly these samples, with a transparent key colour at need."""
+    height, width = samples.shape[:2]
+    if bits == 16:
+        rows = samples.astype(">u2").reshape(height, -1).view(np.uint8)
+    else:
+        rows = np.zeros((height, samples[0].size * bits // 8), np.uint8)
+        for place, part in enumerate(np.moveaxis(samples.reshape(height, -1, 8 // bits), 2, 0)):
+            rows |= (part << (8 - bits * (place + 1))).astype(np.uint8)
+    head = struct.pack(">IIBBBBB", width, height, bits, 0 if samples.ndim == 2 else 2, 0, 0, 0)
+    chunks = [
+        (b"IHDR", head),
+        (b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))),
+        (b"IEND", b""),
+    ]
+    if key is not None:
+        chunks.insert(1, (b"tRNS", struct.pack(f">{len(key)}H", *key)))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(name, content) for name, content in chunks)

@@ -1,5 +1,6 @@
 """Untrusted bytes: what decodes, what is refused and why, and that both resize paths see the same picture."""
 
+import contextlib
 import io
 import struct
 import threading
@@ -15,6 +16,7 @@ from PIL import Image
 
 from fakelens.core import imaging
 from fakelens.core.imaging import Container, ImageRefused, Limits, decode, harmonise, to_model_input, to_square
+from picture_files import png_of, with_png_chunk
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF")
 ORIENTATION = 0x0112
@@ -265,6 +267,39 @@ class TestColours:
         image = Image.new("RGB", (128, 128), (1, 2, 3))
         got = pixels(encoded(image, "PNG", transparency=(1, 2, 3)))
         np.testing.assert_array_equal(got, 255)
+
+    @pytest.mark.parametrize("side_px", [256, 1104])
+    @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_key_colour_of_every_depth(self, bits: int, channels: int, side_px: int) -> None:
+        if channels == 3 and bits < 8:
+            return  # there are none
+        largest = 2**bits - 1
+        samples = np.zeros((side_px, side_px, channels), np.uint16)
+        samples[: side_px // 2, side_px // 2 :] = largest // 2
+        key = (0,) * channels  # hidden black on the left and below: white; the rest is grey
+        got = pixels(png_of(samples[..., 0] if channels == 1 else samples, bits, key), short_side_px=128)
+        grey = round(255 * (largest // 2) / largest)
+        np.testing.assert_allclose(got[10, 100], 255 if bits == 1 else grey, atol=1)
+        np.testing.assert_array_equal(got[100, 20], 255)
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_a_key_colour_is_compared_in_all_sixteen_bits(self, channels: int) -> None:
+        samples = np.full((256, 256, channels), 0x1234, np.uint16)
+        samples[:, 128:] = 0x1235
+        data = png_of(samples[..., 0] if channels == 1 else samples, 16, (0x1235,) * channels)
+        got = pixels(data)
+        np.testing.assert_allclose(got[100, 20], 0x12, atol=1)
+        np.testing.assert_array_equal(got[100, 200], 255)
+
+    @pytest.mark.parametrize("key", [(0x10005, 1, 2), (300, 300, 300), (0,), (1, 2)])
+    def test_an_impossible_key_colour_hides_nothing(self, key: tuple[int, ...]) -> None:
+        samples = np.full((64, 64, 3), 99, np.uint16)
+        content = b"".join((value & 0xFFFF).to_bytes(2) for value in key)
+        for bits in (8, 16):
+            data = with_png_chunk(png_of(samples if bits == 8 else samples * 257, bits), b"tRNS", content)
+            with contextlib.suppress(ImageRefused):
+                np.testing.assert_allclose(pixels(data), 99, atol=1)
 
     @pytest.mark.parametrize("side_px", [128, 1100])
     @pytest.mark.parametrize("mode", ["L", "LA", "1"])

@@ -126,7 +126,7 @@ def read_image(
         container = Container(_format_of(image), image.width, image.height, len(data), *_quantisation(image))
         _check_limits(container, _memory_kind(image), limits)
         _check_size(container, short_side_px, min_side_px, limits.max_pixels)
-        small = _shrunk(image, short_side_px)
+        small = _shrunk(_with_key_colour(image, data), short_side_px)
         # A PNG's text may stand behind its pixels, so only now is everything there.
         metadata = metadata_of(image, data)
         turn = _turn(image)
@@ -195,8 +195,7 @@ def _memory_kind(image: Image.Image) -> str:
     """What decides how much memory decoding takes: the format, and two expensive forms of it."""
     if image.info.get("progressive"):
         return "PROGRESSIVE"
-    deep = image.format == "PNG" and any("16" in str(tile[3]) for tile in getattr(image, "tile", []))
-    return "DEEP" if deep else _format_of(image)
+    return "DEEP" if image.format == "PNG" and "16" in _raw_mode(image) else _format_of(image)
 
 
 _KIND_WORDS = {"PROGRESSIVE": "progressive JPEG", "DEEP": "16-bit PNG", "WEBP": "WebP"}
@@ -241,6 +240,32 @@ def _shrunk(image: Image.Image, short_side_px: int) -> Image.Image:
     return image
 
 
+def _with_key_colour(image: Image.Image, data: bytes) -> Image.Image:
+    """A PNG's key colour brought to the depth of the samples that Pillow compares it with; others as they are.
+
+    Pillow expands samples of 2 and 4 bits to 8 but not the key, and of 16-bit colours it keeps the upper byte alone.
+    """
+    key, raw_mode = image.info.get("transparency"), _raw_mode(image)
+    if image.format != "PNG" or not isinstance(key, int | tuple):
+        return image
+    if raw_mode in ("L;2", "L;4"):
+        largest = 2 ** int(raw_mode[-1]) - 1
+        image.info["transparency"] = (key & largest) * (255 // largest)
+    elif raw_mode == "RGB;16B" and isinstance(key, tuple):
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as low:
+            low.tile = [tile._replace(args="RGB;16L") for tile in low.tile]
+            upper_and_lower = zip(image.split(), low.split(), key, strict=True)
+            other = [(np.asarray(u) != k >> 8) | (np.asarray(v) != k & 255) for u, v, k in upper_and_lower]
+        del image.info["transparency"]
+        image.putalpha(Image.fromarray(np.logical_or.reduce(other)).convert("L"))
+    return image
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """How the samples of an image that is not loaded yet lie in the file, by Pillow's name; empty if unknown."""
+    return next((str(tile[3]) for tile in getattr(image, "tile", [])), "")
+
+
 def _direct_colour(image: Image.Image) -> Image.Image:
     """A palette, one-bit or key-colour picture as colours, which alone can be averaged."""
     if "transparency" in image.info or image.mode in ("PA", "La", "RGBa"):
@@ -251,8 +276,10 @@ def _direct_colour(image: Image.Image) -> Image.Image:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in _HIGH_BIT_MODES:
         # Of our formats only PNG has such modes, for 16-bit grey. Pillow's own conversion clips it to white.
-        values = np.asarray(image, dtype=np.float32)
+        values, key = np.asarray(image, dtype=np.float32), image.info.get("transparency")
         image = Image.fromarray(np.clip(values * (255 / 65535), 0, 255).astype(np.uint8))
+        if isinstance(key, int):
+            image.putalpha(Image.fromarray(values != key).convert("L"))
     image = _direct_colour(image)
     if image.mode in ("RGBA", "LA"):
         # Dropping alpha would show colours that nobody sees: composite on a background instead.
