@@ -24,6 +24,7 @@ from harness import report
 from PIL import Image, PngImagePlugin
 
 from fakelens.app import view
+from fakelens.core.imaging import heif_is_read
 from fakelens.runtime.cautions import cautions_of
 from fakelens.runtime.judgement import Picture
 
@@ -62,7 +63,25 @@ def originals() -> dict[str, bytes]:
         "webp-animated": (colour, "WEBP", {"save_all": True, "append_images": frames}),
         "avif": (colour, "AVIF", {"exif": exif, "xmp": _XMP}),
         "avif-alpha": (clear, "AVIF", {}),
+        "tiff": (colour, "TIFF", {"xmp": _XMP}),
+        "tiff-lzw": (clear, "TIFF", {"compression": "tiff_lzw"}),
+        "tiff-jpeg": (colour, "TIFF", {"compression": "jpeg"}),
+        "tiff-deflate": (colour.quantize(16), "TIFF", {"compression": "tiff_adobe_deflate"}),
+        "tiff-deep": (deep, "TIFF", {"exif": exif}),
+        "bmp": (colour, "BMP", {}),
+        "bmp-palette": (colour.quantize(16), "BMP", {}),
+        "gif": (colour, "GIF", {"comment": b"a comment"}),
+        "gif-animated": (clear, "GIF", {"save_all": True, "append_images": frames}),
     }
+    if heif_is_read():
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+        made |= {
+            "heic": (colour, "HEIF", {"exif": exif, "xmp": _XMP}),
+            "heic-alpha": (clear, "HEIF", {"quality": 40}),
+            "heic-many": (colour, "HEIF", {"save_all": True, "append_images": frames}),
+        }
     files = {}
     for name, (image, kind, options) in made.items():
         buffer = io.BytesIO()

@@ -119,7 +119,7 @@ BROKEN: dict[str, tuple[set[str], Maker]] = {
     "empty": ({"empty"}, lambda _, i: b"" if i % 4 < 2 else None),
     "random-bytes": ({"unsupported_format"}, lambda _, i: np.random.default_rng(i).bytes(5000)),
     "web-page": ({"unsupported_format"}, lambda _, i: b"<!doctype html><title>403</title>" + b"." * i),
-    "other-format": ({"unsupported_format"}, lambda p, i: saved(p, ("GIF", "BMP", "TIFF", "ICO")[i % 4])),
+    "other-format": ({"unsupported_format"}, lambda p, i: saved(p, ("PPM", "TGA", "PCX", "ICO")[i % 4])),
     "cut-jpeg": ({"truncated"}, lambda p, i: _cut(saved(p, "JPEG"), i)),
     "cut-progressive": ({"truncated"}, lambda p, i: _cut(saved(p, "JPEG", progressive=True), i)),
     "cut-png": ({"truncated", "unreadable"}, lambda p, i: _cut(saved(p, "PNG"), i)),

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -48,3 +49,12 @@ def png_of(samples: npt.NDArray[np.uint16], bits: int, key: tuple[int, ...] | No
     if key is not None:
         chunks.insert(1, (b"tRNS", struct.pack(f">{len(key)}H", *key)))
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(name, content) for name, content in chunks)
+
+
+def tiff_of(pixels: bytes, tags: Mapping[int, int]) -> bytes:
+    """A grey TIFF of 64 × 64 px out of its tags; a value below 0 leaves a tag out."""
+    entries = {273: 8, 279: len(pixels), 256: 64, 257: 64, 258: 8, 259: 1, 262: 1, 277: 1, 278: 64, **tags}
+    fields = [(tag, value) for tag, value in sorted(entries.items()) if value >= 0]
+    body = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in fields)
+    end = 8 + len(pixels)
+    return b"II*\0" + struct.pack("<I", end) + pixels + struct.pack("<H", len(fields)) + body + bytes(4)

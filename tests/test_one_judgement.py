@@ -42,7 +42,7 @@ def odd_files() -> dict[str, bytes]:
         "quality 12.jpg": encoded(SCENE, "JPEG", quality=12),
         "quality 40.jpg": encoded(SCENE, "JPEG", quality=40),
         "thumbnail.jpg": encoded(SCENE.resize((120, 96)), "JPEG"),
-        "small.png": encoded(SCENE.resize((200, 160))),
+        "scan.tif": encoded(SCENE.resize((200, 160)), "TIFF", compression="tiff_lzw"),
         "progressive.jpg": encoded(SCENE, "JPEG", progressive=True),
         "cmyk.jpg": encoded(SCENE.convert("CMYK"), "JPEG"),
         "turned.jpg": encoded(SCENE, "JPEG", exif=exif),
@@ -54,7 +54,7 @@ def odd_files() -> dict[str, bytes]:
         "alpha.png": encoded(clear),
         "palette.png": encoded(SCENE.quantize(16), transparency=3),
         "deep.png": encoded(Image.fromarray(deep)),
-        "one bit.png": encoded(SCENE.convert("1")),
+        "old.bmp": encoded(SCENE.convert("1"), "BMP"),
         "white.png": flat_picture(255),
         "black.png": flat_picture(0),
         "grey.png": flat_picture(127),
@@ -65,7 +65,7 @@ def odd_files() -> dict[str, bytes]:
         "avif.avif": encoded(SCENE, "AVIF"),
         "named wrongly.jpg": encoded(SCENE, "WEBP"),
         "cut.jpg": jpeg[: len(jpeg) // 2],
-        "cut.png": png[: len(png) // 2],
+        "frames.gif": encoded(SCENE, "GIF", save_all=True, append_images=[SCENE.rotate(90)]),
         "empty.jpg": b"",
         "page.jpg": b"<html>not found</html>",
         "bomb.png": png_promising(60_000, 60_000),
@@ -93,7 +93,7 @@ def rows(answers: Mapping[str, Answer]) -> dict[str, dict[str, Any]]:
 
 def test_the_files_are_odd_indeed(answers: dict[str, Answer]) -> None:
     judgements = [answer for answer in answers.values() if isinstance(answer, Judgement)]
-    assert len(judgements) == 25
+    assert len(judgements) == 26
     assert len({caution.words[:25] for judgement in judgements for caution in judgement.cautions}) >= 6
     assert sum(bool(judgement.marks) for judgement in judgements) == 5
     assert len({judgement.verdict for judgement in judgements}) == 3

@@ -312,19 +312,17 @@ def predict(
 
     # Workers share a model that uses one thread: the same probability for a picture alone and among others.
     opened = Bundle.open(bundle or _newest_bundle(), num_threads=1)
-    files = picture_files(paths)
+    files, notes = picture_files(paths)
     if opened.demo:
-        print(
-            "note: these detectors were trained on synthetic pictures; their verdicts mean nothing",
-            file=sys.stderr,
-        )
+        notes = ["these detectors were trained on synthetic pictures; their verdicts mean nothing", *notes]
     chosen = opened.detector(opened.model(detector).name)
     threshold = chosen.threshold
     if max_fpr is not None:
         point = point_at(chosen.operating_points, max_fpr)
         threshold = point.threshold
-        if point.caution:
-            print(f"note: {point.caution}", file=sys.stderr)
+        notes += [point.caution] if point.caution else []
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     if csv_:
         check_table(csv_)
     judged: list[Answer] = []

@@ -103,6 +103,9 @@ FORMATS = {
     "16 bit": (Image.fromarray((255 - GRAIN).astype(np.uint16) * 257), "PNG", {}),
     "webp": (BRIGHT, "WEBP", {}),
     "avif": (BRIGHT, "AVIF", {}),
+    "tiff": (BRIGHT, "TIFF", {"compression": "tiff_lzw"}),
+    "16 bit tiff": (Image.fromarray((255 - GRAIN).astype(np.uint16) * 257), "TIFF", {}),
+    "bmp": (BRIGHT, "BMP", {}),
     "animated png": (BRIGHT, "PNG", MOVING),
     "animated webp": (BRIGHT, "WEBP", MOVING),
 }
@@ -114,6 +117,12 @@ def test_every_format_and_colour_mode_is_judged(app: AppTest, kind: str) -> None
     upload(app, ("picture.jpg", encoded(image, format, **options)))
     assert verdicts(app) == ["Likely AI-generated"]
     assert not app.error
+
+
+@pytest.mark.parametrize("ending", ["JPG", "jpe", "jfif", "mpo", "tif", "TIFF", "bmp", "gif"])
+def test_files_are_taken_under_each_of_their_endings(app: AppTest, ending: str) -> None:
+    upload(app, (f"photo.{ending}", WHITE))
+    assert verdicts(app) == ["Likely AI-generated"]
 
 
 def test_a_picture_on_its_side_is_shown_upright(app: AppTest) -> None:
@@ -133,8 +142,8 @@ def test_a_wrong_extension_does_not_matter(app: AppTest) -> None:
 
 BROKEN = {
     "empty": (b"", "the file is empty"),
-    "text": (b"no picture at all", "not a JPEG, PNG, WebP or AVIF picture"),
-    "gif": (encoded(Image.fromarray(noise()), "GIF"), "not a JPEG"),
+    "text": (b"no picture at all", "not a JPEG, PNG, WebP, AVIF,"),
+    "ppm": (encoded(Image.fromarray(noise()), "PPM"), "not a JPEG"),
     "corrupt": (encoded(Image.fromarray(noise()))[:80] + bytes(500), "cannot be"),
     "cut jpeg": (encoded(Image.fromarray(noise()), "JPEG")[:9000], "cannot be decoded"),
     "cut png": (encoded(Image.fromarray(noise()))[:9000], "cannot be decoded"),

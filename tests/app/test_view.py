@@ -93,7 +93,9 @@ def test_sixteen_bits_are_scaled_not_clipped(detector: OnnxDetector) -> None:
     [
         (b"", "empty"),
         (b"GIF89a, and then nothing of the kind", "not a JPEG, PNG"),
-        (encoded(Image.fromarray(noise()), "GIF"), "not a JPEG, PNG"),
+        (encoded(Image.fromarray(noise()), "PPM"), "not a JPEG, PNG"),
+        (encoded(Image.fromarray(noise()), "BMP")[:9000], "cannot be decoded"),
+        (encoded(Image.fromarray(noise()), "TIFF")[:9000], "cannot be decoded"),
         (encoded(Image.fromarray(noise()), "JPEG")[:9000], "cannot be decoded"),
         (encoded(Image.fromarray(noise()), "PNG")[:9000], "cannot be decoded"),
         (encoded(Image.fromarray(noise()), "WEBP")[:9000], "cannot be"),
@@ -114,7 +116,7 @@ def test_a_file_that_cannot_be_judged_gets_a_sentence(data: bytes, message: str)
 
 def test_a_flipped_byte_anywhere_never_raises() -> None:
     random = np.random.default_rng(1)
-    originals = [encoded(Image.fromarray(noise(96, 96)), kind) for kind in ("JPEG", "PNG", "WEBP")]
+    originals = [encoded(Image.fromarray(noise(96, 96)), kind) for kind in imaging.FORMATS]
     for original in originals:
         for position in random.integers(0, len(original), 40):
             data = bytearray(original)

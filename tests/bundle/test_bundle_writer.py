@@ -104,9 +104,21 @@ print(shown.words, sorted({{"torch", "pydantic", "typer", "rich"}} & set(sys.mod
     assert result.stdout.strip() == "likely AI-generated []", result.stderr
 
 
+@pytest.mark.parametrize("read", [True, False])
+def test_heic_is_required_where_it_is_read_and_said_where_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: bool
+) -> None:
+    installed = metadata.version
+    monkeypatch.setattr(writer, "heif_is_read", lambda: read)
+    monkeypatch.setattr(metadata, "version", lambda name: "9.9" if name == "pillow-heif" else installed(name))
+    text = (make_bundle(tmp_path / "bundle") / "requirements.txt").read_text()
+    assert ("pillow-heif==9.9\n" in text, "refuses telephones' HEIC" in text) == (read, not read)
+
+
 def test_requirements_are_exact_pins_of_what_is_installed(tmp_path: Path) -> None:
     text = (make_bundle(tmp_path / "bundle") / "requirements.txt").read_text()
     pins = dict(line.split("==") for line in text.splitlines() if not line.startswith("#"))
+    pins.pop("pillow-heif", None)  # where it is installed
     assert set(pins) == {"numpy", "onnxruntime", "pillow", "streamlit", "python-multipart", "starlette"}
     assert all(metadata.version(package) == version for package, version in pins.items())
     assert "CVE" in text

@@ -72,7 +72,7 @@ def test_hidden_and_other_files_do_not_count(folder: Path) -> None:
         "real/.git/x.jpg",
         "fake/notes.txt",
         "fake/png",
-        "fake/x.gif",
+        "fake/x.svg",
         "other/x.jpg",
         "x.jpg",
     ]

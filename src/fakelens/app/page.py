@@ -12,6 +12,7 @@ from fakelens.app import cards, limits, view, wording
 from fakelens.app.cards import Pictures, Settings
 from fakelens.app.endpoint import open_own
 from fakelens.app.uploads import DESK, let_go, refusal
+from fakelens.core.imaging import format_words
 from fakelens.runtime.bundle import Bundle
 from fakelens.runtime.judgement import Picture
 
@@ -49,7 +50,7 @@ def main() -> None:
 def take_pictures(bundle: Bundle) -> Pictures:
     """The pictures on the page: those of the drop zone, and those given in other ways. Each is decoded once."""
     uploads = st.file_uploader(
-        "Pictures to judge (JPEG, PNG, WebP or AVIF)",
+        f"Pictures to judge ({format_words()})",
         type=limits.FILE_TYPES,
         accept_multiple_files=True,
         max_upload_size=limits.MAX_FILE_MB,

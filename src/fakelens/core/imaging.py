@@ -5,6 +5,8 @@ resampling traces, so training and serving must resample with the same code.
 """
 
 import contextlib
+import functools
+import importlib.util
 import io
 import threading
 import warnings
@@ -26,7 +28,9 @@ ImageU8 = npt.NDArray[np.uint8]
 ImageF32 = npt.NDArray[np.float32]
 
 # A phone's JPEG with further pictures behind the first is opened as "JPEG" and then calls itself MPO.
-FORMATS = ("JPEG", "PNG", "WEBP", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF")
+HEIF_REMEDY = "pip install 'fakelens[heif]'"
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 STORED_PX = 256
 INPUT_PX = 224
 MIN_SIDE_PX = 64
@@ -36,6 +40,7 @@ MAX_BYTES = 512 * 2**20  # more than `MAX_PIXELS` take without any compression
 # many times the wanted one: memory stays bounded, and the bicubic filter still does the last factor.
 _COARSE_MARGIN = 2
 _ORIENTATION_TAG = 0x0112
+_TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_TILE_WIDTH, _TIFF_TILE_HEIGHT, _TIFF_SAMPLE = 258, 262, 322, 323, 339
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -79,7 +84,7 @@ class Limits:
     max_bytes: int = MAX_BYTES
     max_pixels: int = MAX_PIXELS
     max_megapixels: Mapping[str, int] = field(default_factory=dict)
-    """By what the decoder holds in memory: a format's name, or `PROGRESSIVE` (JPEG), or `DEEP` (16-bit PNG)."""
+    """By what the decoder holds in memory: a format's name, or `PROGRESSIVE` (JPEG), or `DEEP` (16 bits a channel)."""
     max_aspect: float = float("inf")
     """Long side by short side."""
 
@@ -122,10 +127,11 @@ def read_image(
         size = f"{len(data) / 1e6:.1f} MB"
         raise ImageRefused("too_many_bytes", f"it has {size}, and the limit is {limits.max_bytes >> 20} MB a file")
     with _typed_errors():
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = _open(data)
         container = Container(_format_of(image), image.width, image.height, len(data), *_quantisation(image))
         _check_limits(container, _memory_kind(image), limits)
         _check_size(container, short_side_px, min_side_px, limits.max_pixels)
+        _check_form(image)
         small = _shrunk(_with_key_colour(image, data), short_side_px)
         # A PNG's text may stand behind its pixels, so only now is everything there.
         metadata = metadata_of(image, data)
@@ -178,6 +184,57 @@ def to_model_input(squares_nhwc: ImageU8, input_px: int = INPUT_PX) -> ImageF32:
     return centre_crops(squares_nhwc, input_px).astype(np.float32) / np.float32(255)
 
 
+@functools.cache
+def heif_is_read() -> bool:
+    """Whether HEIC and HEIF pictures are read: where the extra `heif` is installed."""
+    return importlib.util.find_spec("pillow_heif") is not None
+
+
+def format_words() -> str:
+    """The formats that are read here: `JPEG, PNG, …, BMP or GIF`."""
+    *words, last = ("JPEG", "PNG", "WebP", "AVIF", *(["HEIC"] if heif_is_read() else []), "TIFF", "BMP", "GIF")
+    return f"{', '.join(words)} or {last}"
+
+
+def _open(data: bytes) -> Image.Image:
+    if data[4:8] != b"ftyp" or data[8:12] not in _HEIF_BRANDS:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    if not heif_is_read():
+        with contextlib.suppress(UnidentifiedImageError):  # an AVIF may have a brand of both
+            return Image.open(io.BytesIO(data), formats=("AVIF",))
+        raise ImageRefused("unsupported_format", f"HEIC pictures are not read here: save it as JPEG, or {HEIF_REMEDY}")
+    _register_heif()
+    return Image.open(io.BytesIO(data), formats=("AVIF", "HEIF"))
+
+
+@functools.cache
+def _register_heif() -> None:
+    from pillow_heif import register_heif_opener
+
+    # One thread: other pictures are decoded beside it. Of the file's pictures only the main one is wanted.
+    register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+
+
+def _check_form(image: Image.Image) -> None:
+    """Refuse forms of TIFF and BMP that Pillow shows wrongly, or that cost far more than their pixels."""
+    if image.format == "TIFF":
+        tags = getattr(image, "tag_v2", {})
+        deep = image.mode in _HIGH_BIT_MODES
+        if deep and (tags.get(_TIFF_BITS), tags.get(_TIFF_PHOTOMETRIC), tags.get(_TIFF_SAMPLE, (1,))) != (
+            (16,),
+            1,
+            (1,),
+        ):
+            words = "TIFF pictures of this depth are not read: save it with 8 or 16 bits a channel"
+            raise ImageRefused("unsupported_format", words)
+        # The decoder holds a whole tile, which may promise to be larger than the picture.
+        if tags.get(_TIFF_TILE_WIDTH, 1) * tags.get(_TIFF_TILE_HEIGHT, 1) > max(2**20, 4 * image.width * image.height):
+            raise ImageRefused("too_many_pixels", "its tiles are too large to be decoded safely")
+    elif any(tile[0] == "bmp_rle" for tile in getattr(image, "tile", [])):
+        # Decoded byte by byte in Python: seconds for what a stranger may send.
+        raise ImageRefused("unsupported_format", "run-length coded BMP pictures are not read: save it as PNG")
+
+
 def _format_of(image: Image.Image) -> str:
     return "JPEG" if image.format == "MPO" else str(image.format)
 
@@ -195,10 +252,10 @@ def _memory_kind(image: Image.Image) -> str:
     """What decides how much memory decoding takes: the format, and two expensive forms of it."""
     if image.info.get("progressive"):
         return "PROGRESSIVE"
-    return "DEEP" if image.format == "PNG" and "16" in _raw_mode(image) else _format_of(image)
+    return "DEEP" if image.format in ("PNG", "TIFF") and "16" in _raw_mode(image) else _format_of(image)
 
 
-_KIND_WORDS = {"PROGRESSIVE": "progressive JPEG", "DEEP": "16-bit PNG", "WEBP": "WebP"}
+_KIND_WORDS = {"PROGRESSIVE": "progressive JPEG", "DEEP": "16-bit pictures", "WEBP": "WebP"}
 
 
 def _check_limits(container: Container, kind: str, limits: Limits) -> None:
@@ -234,7 +291,10 @@ def _shrunk(image: Image.Image, short_side_px: int) -> Image.Image:
     if factor > 1 and image.format in ("JPEG", "MPO"):
         image.draft(None, (image.width // factor, image.height // factor))  # by 8 at most
         factor //= max(1, round(full_width / image.width))
+    size = image.size
     image.load()
+    if image.format == "HEIF" and image.size != size:  # which was checked
+        raise ImageRefused("unreadable", "its header states another size than its picture has")
     if factor > 1 and image.mode not in _HIGH_BIT_MODES:
         image = _direct_colour(image).reduce(factor)
     return image
@@ -263,7 +323,8 @@ def _with_key_colour(image: Image.Image, data: bytes) -> Image.Image:
 
 def _raw_mode(image: Image.Image) -> str:
     """How the samples of an image that is not loaded yet lie in the file, by Pillow's name; empty if unknown."""
-    return next((str(tile[3]) for tile in getattr(image, "tile", [])), "")
+    options = next((tile[3] for tile in getattr(image, "tile", [])), "")
+    return str(options[0] if isinstance(options, tuple) and options else options)
 
 
 def _direct_colour(image: Image.Image) -> Image.Image:
@@ -275,7 +336,7 @@ def _direct_colour(image: Image.Image) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in _HIGH_BIT_MODES:
-        # Of our formats only PNG has such modes, for 16-bit grey. Pillow's own conversion clips it to white.
+        # 16-bit grey, of PNG and TIFF. Pillow's own conversion clips it to white.
         values, key = np.asarray(image, dtype=np.float32), image.info.get("transparency")
         image = Image.fromarray(np.clip(values * (255 / 65535), 0, 255).astype(np.uint8))
         if isinstance(key, int):
@@ -343,7 +404,7 @@ def _typed_errors() -> Iterator[None]:
     except (ImageRefused, MemoryError):  # what this machine lacks is no fault of the picture
         raise
     except UnidentifiedImageError as error:
-        raise ImageRefused("unsupported_format", "not a JPEG, PNG, WebP or AVIF picture") from error
+        raise ImageRefused("unsupported_format", f"not a {format_words()} picture") from error
     except Image.DecompressionBombError as error:
         raise ImageRefused("too_many_pixels", "the picture has too many pixels to be decoded safely") from error
     except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error, EOFError …

@@ -1,28 +1,103 @@
-"""A folder with `real/` and `fake/` in it: which files below it are pictures, and what made each."""
+"""A folder in; the pictures below it, and how many other files were left out of each kind, out. The one listing of all.
+
+In a labelled folder pictures lie in `real/` and `fake/`, and the next folder names what made them.
+"""
 
 import os
-from collections.abc import Iterator
+import stat
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from fakelens.core.errors import FakelensError
+from fakelens.core.imaging import HEIF_REMEDY, heif_is_read
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif"})
+_HEIF_SUFFIXES = {".heic": "HEIC", ".heif": "HEIC", ".hif": "HEIC"}
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif")
+    + (tuple(_HEIF_SUFFIXES) if heif_is_read() else ())
+)
 _UNKNOWN = "unknown"
+_KINDS = {**_HEIF_SUFFIXES, "": "without an ending"}
+_MAX_KINDS = 8
+# Folders that systems put beside pictures: thumbnails, resource forks, what was deleted.
+_SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
 
 
-def picture_keys(root: Path, label: str) -> list[str]:
-    """Paths of one class relative to `root`, with forward slashes and sorted: file systems list in any order.
+@dataclass(frozen=True)
+class Listing:
+    """Pictures below a folder; which files they are is told by their names alone."""
+
+    root: Path
+    keys: tuple[str, ...]
+    """Paths relative to `root`, with forward slashes and sorted: file systems list in any order."""
+    left_out: Mapping[str, int]
+    """Files that are not listed, by kind: `HEIC`, `TXT`, `hidden`."""
+
+    @property
+    def paths(self) -> list[Path]:
+        """The pictures' own paths."""
+        return [self.root / key for key in self.keys]
+
+
+def pictures_in(folder: Path) -> Listing:
+    """The pictures at any depth of a folder; links to folders are followed.
+
+    Hidden files and folders (`._x.jpg`, `.thumbnails`) and a system's own folders are left out, and so is what is not
+    a file. A link that leads nowhere counts: whoever reads it says so.
 
     Raises:
-        ValueError: when there is no such folder, no picture in it, or it cannot be listed.
+        FakelensError: when a folder cannot be listed.
+    """
+    keys, left_out = [], Counter[str]()
+    # Data sets are often put together from links to folders, and a link may lead back to where it lies.
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
+        if (target := os.path.realpath(parent)) in seen:
+            folders.clear()
+            continue
+        seen.add(target)
+        shown = sorted(name for name in folders if not _is_hidden(name))
+        left_out["hidden"] += len(folders) - len(shown)
+        folders[:] = shown  # sorted: of two links to one folder the first counts
+        for name in names:
+            if kind := _kind_left_out(Path(parent, name)):
+                left_out[kind] += 1
+            else:
+                keys.append(Path(parent, name).relative_to(folder).as_posix())
+    return Listing(folder, tuple(sorted(keys)), +left_out)
+
+
+def labelled_pictures(root: Path, label: str) -> Listing:
+    """The pictures of one class, below `root`/`label`.
+
+    Raises:
+        FakelensError: when there is no such folder, no picture in it, or it cannot be listed.
     """
     if not (root / label).is_dir():
         raise FakelensError(f"{root} has no folder {label}/: it should hold real/ and fake/ with pictures in them")
-    pictures = filter(_is_picture, _visible_files(root / label))
-    keys = sorted(path.relative_to(root).as_posix() for path in pictures)
-    if not keys:
-        raise FakelensError(f"{root / label} holds no picture: files with {', '.join(sorted(SUFFIXES))} count")
-    return keys
+    listing = pictures_in(root / label)
+    if not listing.keys:
+        raise FakelensError(f"{root / label} holds no picture: {nothing_words(listing)}")
+    return Listing(root, tuple(f"{label}/{key}" for key in listing.keys), listing.left_out)
+
+
+def nothing_words(listing: Listing) -> str:
+    """Why a listing may be empty: the endings that count, and what there is instead."""
+    words = f"files with {', '.join(sorted(SUFFIXES))} count"
+    return "; ".join([words, *left_out_words([listing])])
+
+
+def left_out_words(listings: Iterable[Listing]) -> list[str]:
+    """What listings left out, as one sentence: `left out: 5 HEIC, 2 TXT`; empty for nothing."""
+    counts = sum((Counter(listing.left_out) for listing in listings), Counter[str]())
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    kinds = [f"{num} {kind}" for kind, num in ranked[:_MAX_KINDS]]
+    if others := sum(num for _, num in ranked[_MAX_KINDS:]):
+        kinds.append(f"{others} others")
+    remedy = f" (to read HEIC: {HEIF_REMEDY})" if "HEIC" in counts else ""
+    return [f"left out: {', '.join(kinds)}{remedy}"] if kinds else []
 
 
 def group_of(key: str) -> str:
@@ -31,22 +106,23 @@ def group_of(key: str) -> str:
     return parts[1] if len(parts) > 2 else _UNKNOWN
 
 
-def _visible_files(folder: Path) -> Iterator[Path]:
-    """Files at any depth; hidden ones and hidden folders (`.git`, `.thumbnails`) are left out."""
-    # Data sets are often put together from links to folders, and a link may lead back to where it lies.
-    seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
-        if (target := os.path.realpath(parent)) in seen:
-            folders.clear()
-            continue
-        seen.add(target)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(parent, name) for name in names if not name.startswith("."))
-
-
 def _refuse(error: OSError) -> None:
     raise FakelensError(f"cannot list {error.filename}: {error.strerror}")
 
 
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in _SYSTEM_FOLDERS
+
+
+def _kind_left_out(path: Path) -> str | None:
+    """What is counted instead of listing the file; None for a picture."""
+    if _is_hidden(path.name):
+        return "hidden"
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        return _KINDS.get(suffix, suffix.removeprefix(".").upper())
+    try:
+        is_file = stat.S_ISREG(path.stat().st_mode)  # a pipe would be waited for
+    except OSError:
+        return None
+    return None if is_file else "not a file"

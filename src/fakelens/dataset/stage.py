@@ -27,7 +27,7 @@ from fakelens.settings import DataSettings
 from fakelens.sources.base import Block, Row, Source
 from fakelens.sources.registry import open_source
 
-_VERSION = 2
+_VERSION = 3
 
 
 # Parts and arrays are both there before the parts are removed; spares come on top.

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from fakelens.core.artifacts import load_record
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import MIN_SIDE_PX, STORED_PX, Container, ImageRefused, ImageU8, decode
-from fakelens.core.picture_folder import group_of, picture_keys
+from fakelens.core.picture_folder import group_of, labelled_pictures, left_out_words
 from fakelens.core.run_folder import RunFolder
 from fakelens.core.scoring import LABELS
 from fakelens.dataset.duplicates import near_any
@@ -44,6 +44,8 @@ class LabelledFolder:
     """Paths relative to `root`, with forward slashes: photographs first."""
     labels: npt.NDArray[np.int64]
     groups: npt.NDArray[np.str_]
+    notes: tuple[str, ...] = ()
+    """What was left out of the listing."""
 
     @classmethod
     def open(cls, root: Path) -> "LabelledFolder":
@@ -54,11 +56,13 @@ class LabelledFolder:
         """
         if not root.is_dir():
             raise FakelensError(f"{root} is not a folder: name one that holds real/ and fake/")
-        found = [(key, label) for label, name in enumerate(LABELS) for key in picture_keys(root, name)]
+        listings = [labelled_pictures(root, name) for name in LABELS]
+        found = [(key, label) for label, listing in enumerate(listings) for key in listing.keys]
         for key, _ in found:
             _check_text(key)
         keys, labels = zip(*found, strict=True)
-        return cls(root, keys, np.array(labels, dtype=np.int64), np.array([group_of(key) for key in keys]))
+        groups = np.array([group_of(key) for key in keys])
+        return cls(root, keys, np.array(labels, dtype=np.int64), groups, tuple(left_out_words(listings)))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -66,7 +70,7 @@ class LabelledFolder:
     def only(self, indices: npt.NDArray[np.int64]) -> "LabelledFolder":
         """Some of the pictures."""
         keys = tuple(self.keys[index] for index in indices)
-        return LabelledFolder(self.root, keys, self.labels[indices], self.groups[indices])
+        return LabelledFolder(self.root, keys, self.labels[indices], self.groups[indices], self.notes)
 
     def examine(self, index: int, sides_px: Iterable[int]) -> Examined:
         """Decode one picture to a stored square of each size, exactly as `prepare` does.

@@ -287,7 +287,7 @@ def _warnings(num_near: int, num_images: int, seen: SeenInTraining, models: Sequ
 def _notes(
     scored: ScoredFolder, models: Sequence[OpenedModel], seen: SeenInTraining, *, comparable: bool
 ) -> tuple[str, ...]:
-    notes = [model.note for model in models if model.note]
+    notes = [*scored.pictures.notes, *(model.note for model in models if model.note)]
     if not seen.manifests and models:
         notes.append(
             "the pictures were not compared with those used in training, no data/manifest.parquet was found: "

@@ -49,10 +49,10 @@ def jpeg_quality(luma_quantisation: float) -> float:
 
 
 def _of_the_file(container: Container, input_px: int) -> list[Caution]:
-    found = []
+    cautions = []
     short, long = sorted((container.width_px, container.height_px))
     if short < input_px:
-        found.append(
+        cautions.append(
             Caution(
                 f"It has {container.width_px} × {container.height_px} px and had to be enlarged to the {input_px} px "
                 "that the detector looks at: pictures this small were not part of its evaluation.",
@@ -64,12 +64,19 @@ def _of_the_file(container: Container, input_px: int) -> list[Caution]:
         words = (
             f"It is compressed very heavily (JPEG quality about {quality:.0f}), more than anything in the evaluation."
         )
-        found.append(Caution(words, undecided=True))
+        cautions.append(Caution(words, undecided=True))
     elif quality < STRONG_JPEG_QUALITY:
-        found.append(Caution(f"It is heavily compressed (JPEG quality about {quality:.0f}), which blurs the traces."))
+        cautions.append(
+            Caution(f"It is heavily compressed (JPEG quality about {quality:.0f}), which blurs the traces.")
+        )
+    if container.format == "GIF":
+        words = (
+            "It is a GIF, of at most 256 colours: the dots that stand for the others were not part of the evaluation."
+        )
+        cautions.append(Caution(words, undecided=True))
     if short / long < _MIN_SEEN_SHARE:
-        found.append(Caution(f"The detector sees only the central {short / long:.0%} of this long picture."))
-    return found
+        cautions.append(Caution(f"The detector sees only the central {short / long:.0%} of this long picture."))
+    return cautions
 
 
 def _of_the_pixels(picture: Image.Image) -> list[Caution]:

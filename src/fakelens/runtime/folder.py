@@ -14,7 +14,7 @@ from fakelens.core.artifacts import write_text
 from fakelens.core.cpus import available_cpus
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import MAX_BYTES
-from fakelens.core.picture_folder import SUFFIXES
+from fakelens.core.picture_folder import SUFFIXES, left_out_words, nothing_words, pictures_in
 from fakelens.core.scoring import Threshold
 from fakelens.runtime.detector import OnnxDetector
 from fakelens.runtime.judgement import COLUMNS, Answer, Refusal, judge
@@ -23,24 +23,30 @@ from fakelens.runtime.judgement import COLUMNS, Answer, Refusal, judge
 _AHEAD = 8
 
 
-def picture_files(paths: Sequence[Path]) -> list[Path]:
-    """The files that paths name: a file as it is, a folder's pictures at any depth, a glob's matches.
+def picture_files(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """The files that paths name, and what was left out of folders in words.
+
+    A file stands for itself, a folder for its pictures at any depth, a glob for the files that match.
 
     Raises:
-        ValueError: when a glob or folder holds no picture.
+        FakelensError: when a glob or folder holds no picture.
     """
     files: list[Path] = []
+    listings = []
     for path in paths:
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            listings.append(listing := pictures_in(path))
+            if not listing.keys:
+                raise FakelensError(f"no pictures in {path}: {nothing_words(listing)}")
+            files += listing.paths
         elif glob.has_magic(str(path)) and not path.exists():
-            found = sorted(Path(match) for match in glob.glob(str(path), recursive=True) if Path(match).is_file())  # noqa: PTH207  absolute globs
+            matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True) if Path(match).is_file())  # noqa: PTH207  absolute globs
+            if not matches:
+                raise FakelensError(f"no file matches {path}: check it, and put it in quotes")
+            files += matches
         else:
-            found = [path]  # a missing file becomes a judgement with an error, so that the others are not lost
-        if not found:
-            raise FakelensError(f"no pictures in {path}: expected files ending in {', '.join(sorted(SUFFIXES))}")
-        files += found
-    return files
+            files.append(path)  # a missing file becomes a judgement with an error, so that the others are not lost
+    return files, left_out_words(listings)
 
 
 def judge_files(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fakelens.core.errors import FakelensError
-from fakelens.core.picture_folder import group_of, picture_keys
+from fakelens.core.picture_folder import group_of, labelled_pictures, left_out_words
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.scoring import LABELS
 from fakelens.settings import SourceSettings
@@ -32,13 +32,15 @@ class FolderSource:
         """
         self._seed = settings.seed
         self._root = _existing_folder(settings.path)
-        self._keys = {label: picture_keys(self._root, label) for label in LABELS}
-        counts = " and ".join(f"{len(keys):,} {label}" for label, keys in self._keys.items())
+        self._listings = {label: labelled_pictures(self._root, label) for label in LABELS}
+        counts = " and ".join(f"{len(listing.keys):,} {label}" for label, listing in self._listings.items())
         self.description = f"pictures of the folder {self._root.resolve().name}: {counts}"
 
-    def catalogue(self, reporter: Reporter = SILENT) -> list[Block]:  # noqa: ARG002  it takes no time
-        """Every picture, in an order that the seed decides, cut into blocks."""
-        found = [(label, key) for label, name in enumerate(LABELS) for key in self._keys[name]]
+    def catalogue(self, reporter: Reporter = SILENT) -> list[Block]:
+        """Every picture, in an order that the seed decides, cut into blocks; says what is left out."""
+        for words in left_out_words(self._listings.values()):
+            reporter.say(words)
+        found = [(label, key) for label, name in enumerate(LABELS) for key in self._listings[name].keys]
         order = [found[index] for index in np.random.default_rng(self._seed).permutation(len(found))]
         rows = [(label, group_of(key)) for label, key in order]
         keys = [key for _, key in order]
