@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from fakelens.app import limits, view, wording
 from fakelens.app.uploads import DESK
+from fakelens.core import imaging
 from onnx_models import DETECTORS, encoded, flat_picture, make_bundle, noise
 from picture_files import png_promising
 
@@ -119,7 +120,7 @@ def test_every_format_and_colour_mode_is_judged(app: AppTest, kind: str) -> None
     assert not app.error
 
 
-@pytest.mark.parametrize("ending", ["JPG", "jpe", "jfif", "mpo", "tif", "TIFF", "bmp", "gif"])
+@pytest.mark.parametrize("ending", ["JPG", "jpe", "jfif", "mpo", "tif", "TIFF", "bmp", "gif", "HEIC"])
 def test_files_are_taken_under_each_of_their_endings(app: AppTest, ending: str) -> None:
     upload(app, (f"photo.{ending}", WHITE))
     assert verdicts(app) == ["Likely AI-generated"]
@@ -144,6 +145,7 @@ BROKEN = {
     "empty": (b"", "the file is empty"),
     "text": (b"no picture at all", "not a JPEG, PNG, WebP, AVIF,"),
     "ppm": (encoded(Image.fromarray(noise()), "PPM"), "not a JPEG"),
+    "heic": (b"\0\0\0\x18ftypheic" + bytes(500), "HEIC" if not imaging.heif_is_read() else "not a JPEG"),
     "corrupt": (encoded(Image.fromarray(noise()))[:80] + bytes(500), "cannot be"),
     "cut jpeg": (encoded(Image.fromarray(noise()), "JPEG")[:9000], "cannot be decoded"),
     "cut png": (encoded(Image.fromarray(noise()))[:9000], "cannot be decoded"),

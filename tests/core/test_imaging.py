@@ -237,6 +237,11 @@ class TestHeif:
                 data[at] = int(rng.integers(256))
             answers(bytes(data[: len(data) - int(rng.integers(200)) * (number % 3)]))
 
+    @pytest.mark.parametrize("kept", [0.02, 0.1, 0.5, 0.95])
+    def test_a_part_of_one_is_called_damaged(self, kept: float) -> None:
+        data = encoded(picture(), "HEIF")
+        assert "cannot be decoded" in str(refusal(data[: max(16, int(kept * len(data)))]))
+
     def test_without_the_extra_the_remedy_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(imaging, "heif_is_read", lambda: False)
         error = refusal(encoded(picture(), "HEIF"))

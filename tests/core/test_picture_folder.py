@@ -60,7 +60,7 @@ def test_hidden_files_and_a_systems_folders_are_no_pictures(tmp_path: Path, name
 
 
 def test_what_is_left_out_is_counted_by_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(picture_folder, "SUFFIXES", SUFFIXES - set(picture_folder._HEIF_SUFFIXES))
+    monkeypatch.setattr(picture_folder, "SUFFIXES", SUFFIXES - set(picture_folder.HEIF_SUFFIXES))
     fill(tmp_path, "a.jpg", "1.HEIC", "x/2.heif", "3.hif", "a.CR2", "b.cr2", "notes.txt", "README", ".hidden")
     words = "left out: 3 HEIC, 2 CR2, 1 TXT, 1 hidden, 1 without an ending (to read HEIC: pip install 'fakelens[heif]')"
     assert said(tmp_path) == words

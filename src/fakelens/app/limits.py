@@ -7,12 +7,13 @@ HEIC takes 190 MB for 24 megapixels, which is what telephones make.
 """
 
 from fakelens.core.imaging import Limits
-from fakelens.core.picture_folder import SUFFIXES
+from fakelens.core.picture_folder import HEIF_SUFFIXES, SUFFIXES
 
 ENDPOINT = "/api/verdict"
 MAX_FILE_MB = 10
 MAX_PICTURES = 30
-FILE_TYPES = tuple(sorted(suffix.removeprefix(".") for suffix in SUFFIXES))
+# HEIC also where it is not read: the drop zone alone would not say why it is refused.
+FILE_TYPES = tuple(sorted(suffix.removeprefix(".") for suffix in {*SUFFIXES, *HEIF_SUFFIXES}))
 LIMITS = Limits(
     max_bytes=MAX_FILE_MB * 2**20,
     max_megapixels={

@@ -41,6 +41,7 @@ MAX_BYTES = 512 * 2**20  # more than `MAX_PIXELS` take without any compression
 _COARSE_MARGIN = 2
 _ORIENTATION_TAG = 0x0112
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_TILE_WIDTH, _TIFF_TILE_HEIGHT, _TIFF_SAMPLE = 258, 262, 322, 323, 339
+_TIFF_GREY_16 = (16,), 1, (1,)  # bits; black is zero; unsigned
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -197,8 +198,20 @@ def format_words() -> str:
 
 
 def _open(data: bytes) -> Image.Image:
-    if data[4:8] != b"ftyp" or data[8:12] not in _HEIF_BRANDS:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+    try:
+        return _open_heif(data) if _is_heif(data) else Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        # These two have at their end what tells what they are, or say no more than this of a fault.
+        if not _is_heif(data) and not data.startswith((b"II*\0", b"MM\0*")):
+            raise
+        raise ImageRefused("unreadable", "the picture cannot be decoded: its file is damaged or cut off") from error
+
+
+def _is_heif(data: bytes) -> bool:
+    return data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS
+
+
+def _open_heif(data: bytes) -> Image.Image:
     if not heif_is_read():
         with contextlib.suppress(UnidentifiedImageError):  # an AVIF may have a brand of both
             return Image.open(io.BytesIO(data), formats=("AVIF",))
@@ -219,12 +232,8 @@ def _check_form(image: Image.Image) -> None:
     """Refuse forms of TIFF and BMP that Pillow shows wrongly, or that cost far more than their pixels."""
     if image.format == "TIFF":
         tags = getattr(image, "tag_v2", {})
-        deep = image.mode in _HIGH_BIT_MODES
-        if deep and (tags.get(_TIFF_BITS), tags.get(_TIFF_PHOTOMETRIC), tags.get(_TIFF_SAMPLE, (1,))) != (
-            (16,),
-            1,
-            (1,),
-        ):
+        depth = tags.get(_TIFF_BITS), tags.get(_TIFF_PHOTOMETRIC), tags.get(_TIFF_SAMPLE, (1,))
+        if image.mode in _HIGH_BIT_MODES and depth != _TIFF_GREY_16:
             words = "TIFF pictures of this depth are not read: save it with 8 or 16 bits a channel"
             raise ImageRefused("unsupported_format", words)
         # The decoder holds a whole tile, which may promise to be larger than the picture.

@@ -13,13 +13,13 @@ from pathlib import Path
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import HEIF_REMEDY, heif_is_read
 
-_HEIF_SUFFIXES = {".heic": "HEIC", ".heif": "HEIC", ".hif": "HEIC"}
+HEIF_SUFFIXES = {".heic": "HEIC", ".heif": "HEIC", ".hif": "HEIC"}
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif")
-    + (tuple(_HEIF_SUFFIXES) if heif_is_read() else ())
+    + (tuple(HEIF_SUFFIXES) if heif_is_read() else ())
 )
 _UNKNOWN = "unknown"
-_KINDS = {**_HEIF_SUFFIXES, "": "without an ending"}
+_KINDS = {**HEIF_SUFFIXES, "": "without an ending"}
 _MAX_KINDS = 8
 # Folders that systems put beside pictures: thumbnails, resource forks, what was deleted.
 _SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
