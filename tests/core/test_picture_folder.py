@@ -125,8 +125,21 @@ def test_a_folder_without_pictures_says_what_there_is(tmp_path: Path) -> None:
         labelled_pictures(tmp_path, "real")
     with pytest.raises(ValueError, match=r"no pictures in .*left out: 2 CR2"):
         picture_files([tmp_path])
-    with pytest.raises(ValueError, match=r"no file matches .*\*\.jpg"):
+    with pytest.raises(ValueError, match=r"no pictures in .*\*\.jpg"):
         picture_files([tmp_path / "*.jpg"])
+
+
+@pytest.mark.parametrize("pattern", ["*", "**", "**/*", "[x]*", "?.jpg"])
+def test_a_glob_is_what_it_matches_and_each_file_once(tmp_path: Path, pattern: str) -> None:
+    fill(tmp_path, "a.jpg", "x/b.jpg", "x/.c.jpg", "x/y/d.png")
+    expected = {"[x]*": ["x/b.jpg", "x/y/d.png"], "?.jpg": ["a.jpg"]}.get(pattern, ["a.jpg", "x/b.jpg", "x/y/d.png"])
+    files, notes = picture_files([tmp_path / pattern])
+    assert notes == (["left out: 1 hidden"] if pattern != "?.jpg" else [])
+    assert [file.relative_to(tmp_path).as_posix() for file in files] == expected
+
+
+def test_a_name_that_ends_in_a_space_is_one(tmp_path: Path) -> None:
+    assert keys(fill(tmp_path, "a.jpg ")) == ["a.jpg "]
 
 
 def test_all_commands_list_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

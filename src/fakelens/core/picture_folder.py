@@ -8,7 +8,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import HEIF_REMEDY, heif_is_read
@@ -61,11 +61,12 @@ def pictures_in(folder: Path) -> Listing:
         shown = sorted(name for name in folders if not _is_hidden(name))
         left_out["hidden"] += len(folders) - len(shown)
         folders[:] = shown  # sorted: of two links to one folder the first counts
+        below = PurePath(parent).relative_to(folder)
         for name in names:
-            if kind := _kind_left_out(Path(parent, name)):
+            if kind := _kind_left_out(parent, name):
                 left_out[kind] += 1
             else:
-                keys.append(Path(parent, name).relative_to(folder).as_posix())
+                keys.append((below / name).as_posix())
     return Listing(folder, tuple(sorted(keys)), +left_out)
 
 
@@ -79,14 +80,14 @@ def labelled_pictures(root: Path, label: str) -> Listing:
         raise FakelensError(f"{root} has no folder {label}/: it should hold real/ and fake/ with pictures in them")
     listing = pictures_in(root / label)
     if not listing.keys:
-        raise FakelensError(f"{root / label} holds no picture: {nothing_words(listing)}")
+        raise FakelensError(f"{root / label} holds no picture: {nothing_words([listing])}")
     return Listing(root, tuple(f"{label}/{key}" for key in listing.keys), listing.left_out)
 
 
-def nothing_words(listing: Listing) -> str:
-    """Why a listing may be empty: the endings that count, and what there is instead."""
+def nothing_words(listings: Iterable[Listing]) -> str:
+    """Why listings may be empty: the endings that count, and what there is instead."""
     words = f"files with {', '.join(sorted(SUFFIXES))} count"
-    return "; ".join([words, *left_out_words([listing])])
+    return "; ".join([words, *left_out_words(listings)])
 
 
 def left_out_words(listings: Iterable[Listing]) -> list[str]:
@@ -114,15 +115,15 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name in _SYSTEM_FOLDERS
 
 
-def _kind_left_out(path: Path) -> str | None:
+def _kind_left_out(parent: str, name: str) -> str | None:
     """What is counted instead of listing the file; None for a picture."""
-    if _is_hidden(path.name):
+    if _is_hidden(name):
         return "hidden"
-    suffix = path.suffix.lower()
+    suffix = os.path.splitext(name)[1].lower().strip()  # noqa: PTH122  a data set has a million of them
     if suffix not in SUFFIXES:
         return _KINDS.get(suffix, suffix.removeprefix(".").upper())
     try:
-        is_file = stat.S_ISREG(path.stat().st_mode)  # a pipe would be waited for
+        is_file = stat.S_ISREG(os.stat(os.path.join(parent, name)).st_mode)  # noqa: PTH116, PTH118  a pipe would be waited for
     except OSError:
         return None
     return None if is_file else "not a file"

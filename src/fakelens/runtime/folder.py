@@ -14,7 +14,7 @@ from fakelens.core.artifacts import write_text
 from fakelens.core.cpus import available_cpus
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import MAX_BYTES
-from fakelens.core.picture_folder import SUFFIXES, left_out_words, nothing_words, pictures_in
+from fakelens.core.picture_folder import SUFFIXES, Listing, left_out_words, nothing_words, pictures_in
 from fakelens.core.scoring import Threshold
 from fakelens.runtime.detector import OnnxDetector
 from fakelens.runtime.judgement import COLUMNS, Answer, Refusal, judge
@@ -26,27 +26,32 @@ _AHEAD = 8
 def picture_files(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
     """The files that paths name, and what was left out of folders in words.
 
-    A file stands for itself, a folder for its pictures at any depth, a glob for the files that match.
+    A file stands for itself, a folder for its pictures at any depth, a glob for what matches, as if
+    each match had been named, but each file once.
 
     Raises:
         FakelensError: when a glob or folder holds no picture.
     """
     files: list[Path] = []
-    listings = []
+    listings: list[Listing] = []
     for path in paths:
-        if path.is_dir():
-            listings.append(listing := pictures_in(path))
-            if not listing.keys:
-                raise FakelensError(f"no pictures in {path}: {nothing_words(listing)}")
-            files += listing.paths
-        elif glob.has_magic(str(path)) and not path.exists():
-            matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True) if Path(match).is_file())  # noqa: PTH207  absolute globs
-            if not matches:
-                raise FakelensError(f"no file matches {path}: check it, and put it in quotes")
-            files += matches
+        if path.is_dir() or (glob.has_magic(str(path)) and not path.exists()):
+            named, folders = ([], [path]) if path.is_dir() else _matches(path)
+            within = [pictures_in(folder) for folder in folders]
+            pictures = sorted({*named, *(picture for listing in within for picture in listing.paths)})
+            if not pictures:
+                raise FakelensError(f"no pictures in {path}: {nothing_words(within)}")
+            files, listings = files + pictures, listings + within
         else:
             files.append(path)  # a missing file becomes a judgement with an error, so that the others are not lost
     return files, left_out_words(listings)
+
+
+def _matches(pattern: Path) -> tuple[list[Path], list[Path]]:
+    """Files and folders that a glob matches, but no folder that lies in another: `**` matches both."""
+    matches = [Path(match) for match in glob.glob(str(pattern), recursive=True)]  # noqa: PTH207  absolute globs
+    folders = {match for match in matches if match.is_dir()}
+    return [m for m in matches if m not in folders], [f for f in folders if folders.isdisjoint(f.parents)]
 
 
 def judge_files(
