@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types app notebook clean
+.PHONY: help setup demo test check lint types wheel app notebook clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -45,6 +45,16 @@ lint: setup
 
 types: setup
 	$(BIN)/mypy
+
+wheel: setup ## build wheel and sdist, and judge with the wheel alone in an environment without torch
+	rm -rf dist
+	$(BIN)/fakelens run --recipe smoke --detectors custom_cnn --workdir dist/run
+	$(BIN)/python -m venv dist/env
+	dist/env/bin/python -m pip install --quiet build
+	dist/env/bin/python -m build --outdir dist .
+	dist/env/bin/python -m pip install --quiet -c constraints.txt dist/*.whl
+	dist/env/bin/fakelens predict dist/run/bundle/examples --bundle dist/run/bundle
+	! dist/env/bin/python -c "import torch" 2>/dev/null
 
 app: setup ## start the app of the newest bundle
 	$(BIN)/fakelens app

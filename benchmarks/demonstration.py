@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fakelens.core.scoring import FAKE, LABELS, REAL
 from fakelens.runtime.bundle import Bundle
+from fakelens.runtime.judgement import Refusal, judge
 from fakelens.sources.synthetic import example_pictures
 
 NUM_OTHERS = 10
@@ -35,7 +36,8 @@ def main() -> int:
     wrong = 0
     for name, data in list(pictures.items())[: 4 + NUM_OTHERS]:
         label = FAKE if "generator" in name else REAL
-        verdicts = [bundle.detector(model.name).predict(data).verdict for model in bundle.models]
+        answers = [judge(data, bundle.detector(model.name), name=name) for model in bundle.models]
+        verdicts = ["refused" if isinstance(answer, Refusal) else answer.verdict for answer in answers]
         right = sum(verdict == LABELS[label] for verdict in verdicts)
         wrong += right < min(2, len(verdicts))
         print(f"{name}: {', '.join(verdicts)} ({right} of {len(verdicts)} right)")
