@@ -311,37 +311,37 @@ def predict(
     from fakelens.runtime.judgement import Answer, Refusal
 
     # Workers share a model that uses one thread: the same probability for a picture alone and among others.
-    opened = Bundle.open(bundle or _newest_bundle(), num_threads=1)
+    models = Bundle.open(bundle or _newest_bundle(), num_threads=1)
     files, notes = picture_files(paths)
-    if opened.demo:
+    if models.demo:
         notes = ["these detectors were trained on synthetic pictures; their verdicts mean nothing", *notes]
-    chosen = opened.detector(opened.model(detector).name)
-    threshold = chosen.threshold
+    model = models.detector(models.model(detector).name)
+    threshold = model.threshold
     if max_fpr is not None:
-        point = point_at(chosen.operating_points, max_fpr)
+        point = point_at(model.operating_points, max_fpr)
         threshold = point.threshold
         notes += [point.caution] if point.caution else []
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     if csv_:
         check_table(csv_)
-    judged: list[Answer] = []
-    answers = judge_files(chosen, files, threshold, num_workers=threads)
+    answers: list[Answer] = []
+    stream = judge_files(model, files, threshold, num_workers=threads)
     with (
-        closing(answers),
+        closing(stream),
         TerminalReporter(quiet_s=2) as reporter,
         reporter.task("Judging pictures", len(files)) as task,
     ):
-        for answer in answers:
-            judged.append(answer)
+        for answer in stream:
+            answers.append(answer)
             task.advance()
             if json_:
                 print(json.dumps(answer.as_dict(), ensure_ascii=False), flush=True)
     if csv_:
-        write_csv(csv_, judged)
+        write_csv(csv_, answers)
     elif not json_:
-        print_verdicts(chosen.name, threshold, judged)
-    if any(isinstance(answer, Refusal) for answer in judged):
+        print_verdicts(model.name, threshold, answers)
+    if any(isinstance(answer, Refusal) for answer in answers):
         raise typer.Exit(1)
 
 

@@ -326,6 +326,11 @@ class TestRefusals:
         assert decode(data, limits=Limits(max_pixels=8000))[0].size == (320, 256)
         assert refusal(data, limits=Limits(max_pixels=7999)).reason == "too_many_pixels"
 
+    def test_byte_limit_is_inclusive(self) -> None:
+        data = encoded(picture(100, 80), "PNG")
+        assert decode(data, limits=Limits(max_bytes=len(data)))[1].num_bytes == len(data)
+        assert refusal(data, limits=Limits(max_bytes=len(data) - 1)).reason == "too_many_bytes"
+
     def test_small_side_limit_is_inclusive(self) -> None:
         assert decode(encoded(picture(64, 100), "PNG"))[0].size == (256, 400)
         error = refusal(encoded(picture(63, 100), "PNG"))

@@ -77,10 +77,10 @@ def bar_html(probability: float, threshold: Threshold, verdict: Verdict) -> str:
         'background:currentColor"></div>'
         for value in (threshold.real, threshold.fake)
     )
-    said = probability_words(probability)
+    words = probability_words(probability)
     return (
-        f'<div role="img" aria-label="Probability that the picture is AI-generated: {said}">'
-        f'<div style="margin-bottom:.3rem">Probability that it is AI-generated: <b>{said}</b></div>'
+        f'<div role="img" aria-label="Probability that the picture is AI-generated: {words}">'
+        f'<div style="margin-bottom:.3rem">Probability that it is AI-generated: <b>{words}</b></div>'
         '<div style="position:relative;height:1.1rem;border-radius:.35rem;overflow:hidden;'
         'background:rgba(128,128,128,.2)">'
         f'<div style="height:100%;width:{100 * probability:.2f}%;background:{_COLOURS[verdict]}"></div>{ticks}</div>'

@@ -57,10 +57,10 @@ class LabelledFolder:
         if not root.is_dir():
             raise FakelensError(f"{root} is not a folder: name one that holds real/ and fake/")
         listings = [labelled_pictures(root, name) for name in LABELS]
-        found = [(key, label) for label, listing in enumerate(listings) for key in listing.keys]
-        for key, _ in found:
+        pairs = [(key, label) for label, listing in enumerate(listings) for key in listing.keys]
+        for key, _ in pairs:
             _check_text(key)
-        keys, labels = zip(*found, strict=True)
+        keys, labels = zip(*pairs, strict=True)
         groups = np.array([group_of(key) for key in keys])
         return cls(root, keys, np.array(labels, dtype=np.int64), groups, tuple(left_out_words(listings)))
 

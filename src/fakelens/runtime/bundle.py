@@ -152,9 +152,9 @@ class Bundle:
 
 
 def _parse(content: Any) -> BundleInfo:
-    found = _value(content, "format", int, BUNDLE_RECORD)
-    if found != FORMAT:
-        raise FakelensError(f"its format is {found}, this program reads {FORMAT}")
+    version = _value(content, "format", int, BUNDLE_RECORD)
+    if version != FORMAT:
+        raise FakelensError(f"its format is {version}, this program reads {FORMAT}")
     files = _value(content, "files", dict, BUNDLE_RECORD)
     blocks = _value(content, "models", list, BUNDLE_RECORD)
     models = tuple(_parse_model(block, f"models[{index}]") for index, block in enumerate(blocks))

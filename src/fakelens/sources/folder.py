@@ -40,8 +40,8 @@ class FolderSource:
         """Every picture, in an order that the seed decides, cut into blocks; says what is left out."""
         for words in left_out_words(self._listings.values()):
             reporter.say(words)
-        found = [(label, key) for label, name in enumerate(LABELS) for key in self._listings[name].keys]
-        order = [found[index] for index in np.random.default_rng(self._seed).permutation(len(found))]
+        pairs = [(label, key) for label, name in enumerate(LABELS) for key in self._listings[name].keys]
+        order = [pairs[index] for index in np.random.default_rng(self._seed).permutation(len(pairs))]
         rows = [(label, group_of(key)) for label, key in order]
         keys = [key for _, key in order]
         return [
