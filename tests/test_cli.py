@@ -148,7 +148,7 @@ def test_judge_as_json_with_a_bad_picture(tmp_path: Path) -> None:
     make_bundle(tmp_path / "runs" / "x" / "bundle")
     result = fakelens("judge", "mine", "--json", "--output", "out", cwd=tmp_path)
     assert result.returncode == 1
-    assert "left out fake/broken.png: not a JPEG, PNG, WebP or AVIF picture" in result.stderr
+    assert "left out fake/broken.png: not a JPEG, PNG, WebP, AVIF" in result.stderr
     assert result.stdout == (tmp_path / "out" / "against.json").read_text()
     assert [system["name"] for system in json.loads(result.stdout)["systems"]] == list(DETECTORS)
 

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from fakelens.core.artifacts import Stage, write_json
-from fakelens.core.imaging import MIN_SIDE_PX
+from fakelens.core.imaging import MIN_SIDE_PX, format_words
 from fakelens.dataset.examine import examine_image
 from fakelens.dataset.store import ManifestRow, write_manifest
 from fakelens.evaluation.significance import compare
@@ -128,7 +128,7 @@ def test_refused_pictures_are_left_out_for_all(folder: Path, model: Path, tmp_pa
     found, scored = judged(folder, [model], [scores])
     assert [(r.image, r.reason) for r in found.refused] == [
         ("real/empty.jpg", "the file is empty"),
-        ("fake/flux/broken.png", "not a JPEG, PNG, WebP or AVIF picture"),
+        ("fake/flux/broken.png", f"not a {format_words()} picture"),
     ]
     assert found.systems == before.systems
     assert set(scored.pictures.keys) == set(LEVELS)
@@ -297,7 +297,7 @@ def test_json_and_page_say_everything(folder: Path, model: Path, tmp_path: Path)
     assert (tiny["name"], tiny["origin"], tiny["accuracy"], tiny["num_images"]) == ("tiny", str(model), 0.75, 8)
     assert (theirs["temperature"], theirs["auc"]) == (None, 1.0)
     assert written["pairs"][0]["only_second_right"] == 2
-    assert written["refused"] == [{"image": "fake/broken.png", "reason": "not a JPEG, PNG, WebP or AVIF picture"}]
+    assert written["refused"] == [{"image": "fake/broken.png", "reason": f"not a {format_words()} picture"}]
     assert written["null"] is None
     assert page.count(found.null_words) == 4
     for part in (main_table(found).markdown(), "`fake/broken.png`", "plots/mistakes_theirs.png", "temperature 1"):
