@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import fakelens  # noqa: F401  first: it keeps onnxruntime, which some tests import by themselves, from reporting its use
+
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -6,7 +6,6 @@ Importing this module must stay cheap (`--help` answers at once): a stage is imp
 import json
 import os
 import shlex
-import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -347,15 +346,15 @@ def predict(
 
 @app.command("app")
 def serve(
-    bundle: BundleOption = None, port: Annotated[int, typer.Option(min=1, max=65_535, help="Port of the page.")] = 8501
+    bundle: BundleOption = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port of the page.")] = 8501,
 ) -> None:
     """Start the app of a bundle on this machine."""
-    from fakelens.runtime.bundle import Bundle
+    from fakelens.app import server
 
     folder = (bundle or _newest_bundle()).resolve()
-    Bundle.open(folder)
-    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(port)]
-    raise typer.Exit(subprocess.run(command, cwd=folder, check=False).returncode)
+    raise typer.Exit(server.serve(folder, host, port))
 
 
 @app.command()

@@ -44,7 +44,7 @@ def test_an_upload_that_hides_its_length_is_turned_away(headers: dict[str, str])
 
 
 def test_an_upload_that_trickles_gives_up_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "_PATIENCE_S", 0.01)
+    monkeypatch.setattr(uploads, "PATIENCE_S", 0.01)
     monkeypatch.setattr(UploadBudget, "_forget_what_was_let_go", lambda _: None)  # asks the running Streamlit
     budget = UploadBudget(never)
     (start, _) = asyncio.run(ask(budget, "POST", ENDPOINT, {"content-length": "100"}))

@@ -1,54 +1,131 @@
-"""The endpoint POST /api/verdict: an image as the request's body, a verdict as JSON, within the page's limits."""
+"""The endpoints beside the page: POST /api/verdict judges an image, GET /api/health says whether the app can."""
 
 import functools
 import os
+import re
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import streamlit as st
 from starlette.concurrency import run_in_threadpool
+from starlette.endpoints import HTTPEndpoint
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from fakelens.app import view
-from fakelens.app.limits import ENDPOINT, MAX_FILE_MB
+from fakelens.app.limits import ENDPOINT, HEALTH
+from fakelens.app.uploads import drain
 from fakelens.core.artifacts import sha256_file
 from fakelens.core.errors import FakelensError
 from fakelens.core.run_folder import BUNDLE_RECORD
 from fakelens.runtime.bundle import Bundle, BundleDamaged
 from fakelens.runtime.judgement import Refusal
 
+# What programs send in place of an image's bytes, by how it begins; no image format begins like any of these.
+_OTHER_BODIES = {
+    "a form": rb"--[^\r\n]{1,80}\r?\ncontent-disposition:",
+    "JSON": rb"\s*[{\[]",
+    "a data URL": rb"\s*[\"']?data:",
+    "an address": rb"\s*[\"']?(https?|ftp|file)://",
+    "the name of a file": rb"\s*[\"']?@",
+    "form fields": rb"[\w.-]{1,80}=[^=]",
+    # The beginnings of JPEG, PNG, WebP, AVIF and HEIC, GIF, TIFF and BMP.
+    "base64 text": rb"\s*[\"']?(/9j/|iVBOR|UklGR|AAAA|R0lGOD|SUkq|TU0A|Qk[01])[\w+/=\s-]{16,}[\"']?\s*$",
+}
+_BEGINNING = 512
+_Answer = tuple[int, dict[str, Any]]
 
-async def verdict(request: Request) -> JSONResponse:
-    """Judge one image with the detector that `?detector=NAME` names, the bundle's most accurate by default.
 
-    200 with the verdict, 404 no such detector, 413 too large, 422 a file that cannot be judged, 503 a damaged bundle.
+class _Endpoint(HTTPEndpoint):
+    """An endpoint that answers another method with 405 and how to use it."""
+
+    allow, usage = "", ""
+
+    async def method_not_allowed(self, request: Request) -> JSONResponse:
+        await drain(request.receive)
+        answer = {"error": f"{request.method} is not allowed here, {self.allow} is", "usage": self.how(request)}
+        return JSONResponse(answer, 405, {"Allow": self.allow})
+
+    def how(self, request: Request) -> str:
+        """A command that uses the endpoint at the address where it was asked."""
+        return self.usage.format(request.url.replace(query="", fragment=""))
+
+
+class Verdict(_Endpoint):
+    """The verdict on the image that is the request's body.
+
+    `?detector=NAME` names the detector, the bundle's most accurate by default. 200 with the verdict, 400 no body, 404 no such
+    detector, 415 a body that is no image's bytes, 422 a file that cannot be judged, 503 no bundle or a damaged one.
+    `UploadBudget` answers before what has no length (411), is too large (413), too slow (408) or too much (429).
     """
-    data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > MAX_FILE_MB * 2**20:
-            return _failed(f"the limit is {MAX_FILE_MB} MB a file", 413)
-    name = request.query_params.get("detector")
-    status, answer = await run_in_threadpool(_answer, name, bytes(data))
-    return JSONResponse(answer, status)
+
+    allow = "POST"
+    usage = "send the image's bytes as the request's body: curl --data-binary @picture.jpg '{}'"
+
+    async def post(self, request: Request) -> JSONResponse:
+        data = await request.body()
+        if not data:
+            status, answer = 400, {"error": "the request has no body"}
+        elif kind := _other_body(data):
+            status, answer = 415, {"error": f"the request's body is {kind}, not an image's bytes"}
+        else:
+            status, answer = await run_in_threadpool(_verdict, request.query_params.get("detector"), data)
+        if status in (400, 415, 422):
+            answer["usage"] = self.how(request)
+        return JSONResponse(answer, status)
+
+
+class Health(_Endpoint):
+    """Whether the app can judge: 200 and the names of its detectors, or 503 and the reason."""
+
+    allow = "GET, HEAD"
+    usage = "curl '{}'"
+
+    async def get(self, _: Request) -> JSONResponse:
+        status, answer = await run_in_threadpool(_health)
+        return JSONResponse(answer, status)
+
+
+async def _unknown(request: Request) -> JSONResponse:
+    """404 for a mistyped path, to which Streamlit would answer with the page and 200."""
+    return JSONResponse({"error": f"there is no {request.url.path}, only {ENDPOINT} and {HEALTH}"}, 404)
 
 
 def routes() -> list[Route]:
-    """What is served beside the page."""
-    return [Route(ENDPOINT, verdict, methods=["POST"])]
+    """What is served beside the page: like it, below the path that `server.baseUrlPath` names."""
+    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    prefix = f"/{base}" if base else ""
+    endpoints = {ENDPOINT: Verdict, HEALTH: Health}
+    known = [Route(f"{prefix}{path}{end}", endpoint) for path, endpoint in endpoints.items() for end in ("", "/")]
+    others = Route(
+        f"{prefix}/api/{{path:path}}", _unknown, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+    )
+    return [*known, others]
 
 
-def _answer(name: str | None, data: bytes) -> tuple[int, Mapping[str, Any]]:
+def _other_body(data: bytes) -> str | None:
+    """What was sent in place of an image's bytes."""
+    start = data[:_BEGINNING]
+    return next((kind for kind, form in _OTHER_BODIES.items() if re.match(form, start, re.IGNORECASE)), None)
+
+
+def _verdict(name: str | None, data: bytes) -> _Answer:
     """(status, body): the row that a batch has, and the seconds it took."""
     try:
         bundle = open_own()
-        model = bundle.model(name)
+    except (ValueError, OSError) as error:
+        return 503, {"error": str(error)}
+    try:
+        model = bundle.model(name or None)
     except ValueError as error:
-        return (404 if name else 503), {"error": str(error)}
-    answer = view.judge(data, bundle.detector(model.name))
+        return 404, {"error": str(error)}
+    try:
+        detector = bundle.detector(model.name)
+    except (ValueError, OSError) as error:
+        return 503, {"detector": model.name, "error": str(error)}
+    answer = view.judge(data, detector)
     row = answer.as_dict()
     del row["path"]
     if isinstance(answer, Refusal):
@@ -56,8 +133,12 @@ def _answer(name: str | None, data: bytes) -> tuple[int, Mapping[str, Any]]:
     return 200, {**row, "seconds": round(answer.seconds, 3)}
 
 
-def _failed(message: str, status: int) -> JSONResponse:
-    return JSONResponse({"error": message}, status)
+def _health() -> _Answer:
+    try:
+        bundle = open_own()
+    except (ValueError, OSError) as error:
+        return 503, {"status": "unavailable", "error": str(error)}
+    return 200, {"status": "ok", "demo": bundle.demo, "detectors": [model.name for model in bundle.models]}
 
 
 # What somebody who deploys the folder may rightly change.

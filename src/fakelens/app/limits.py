@@ -10,6 +10,8 @@ from fakelens.core.imaging import Limits
 from fakelens.core.picture_folder import HEIF_SUFFIXES, SUFFIXES
 
 ENDPOINT = "/api/verdict"
+HEALTH = "/api/health"
+PATIENCE_S = 120  # for one request: nobody may hold a place by sending slowly
 MAX_FILE_MB = 10
 MAX_PICTURES = 30
 # HEIC also where it is not read: the drop zone alone would not say why it is refused.

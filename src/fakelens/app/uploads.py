@@ -5,21 +5,25 @@ page lets files go (`let_go`), and this middleware refuses what would be too muc
 """
 
 import asyncio
+import logging
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import streamlit as st
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRec
 
-from fakelens.app.limits import ENDPOINT
+from fakelens.app.limits import ENDPOINT, MAX_FILE_MB, PATIENCE_S
 from fakelens.runtime.judgement import Picture
+
+_LOGGER = logging.getLogger(__name__)
+
 
 _UPLOADS = "/_stcore/upload_file/"
 
@@ -39,9 +43,6 @@ MAX_SESSION_FILES = 1_000  # a session's file that was let go still has a name
 _LEAST_BYTES = 2**16  # what a file counts for at least, as a thousand tiny ones take memory too
 
 
-_PATIENCE_S = 120  # for one upload: nobody may hold a place by sending slowly
-
-
 _RETRY_S = "20"
 
 
@@ -57,6 +58,9 @@ _FULL_NAMES = "This page has taken in very many files. Please reload it and go o
 
 
 _NO_LENGTH = "The request must say how long it is (Content-Length)."
+
+
+_TOO_LARGE = f"The limit is {MAX_FILE_MB} MB a file."
 
 
 _FULL_PAGE = (
@@ -90,7 +94,7 @@ class UploadBudget:
             method, path = scope["method"], scope["path"]
             if method == "GET" and path.endswith("/") and self._num_connections >= MAX_CONNECTIONS:
                 await HTMLResponse(_FULL_PAGE, 503, {"Retry-After": _RETRY_S})(scope, receive, send)
-            elif (method == "PUT" and _UPLOADS in path) or (method == "POST" and path.endswith(ENDPOINT)):
+            elif (method == "PUT" and _UPLOADS in path) or (method == "POST" and _is_endpoint(path)):
                 await self._upload(scope, receive, send)
             else:
                 await self._app(scope, receive, send)
@@ -108,36 +112,38 @@ class UploadBudget:
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
         length = Request(scope).headers.get("content-length", "")
         if not length.isdecimal():
-            await PlainTextResponse(_NO_LENGTH, 411)(scope, receive, send)
+            await _answer(scope, _NO_LENGTH, 411)(scope, receive, send)
             return
-        session, file = scope["path"].split("/")[-2:]
         # The endpoint's callers have no session: each request stands for itself, and all of them for one session.
-        key = (session, f"{file}-{id(scope)}" if file == ENDPOINT.rpartition("/")[2] else file)
-        if refusal := self._refusal(session, int(length)):
-            await _drain(receive)
+        session, file = scope["path"].split("/")[-2:] if not _is_endpoint(scope["path"]) else (ENDPOINT, str(id(scope)))
+        if refusal := self._refusal(scope, session, int(length)):
+            await drain(receive)
             await refusal(scope, receive, send)
             return
-        with self._arrival(key, int(length)):
+        with self._arrival((session, file), int(length)):
             try:
-                async with asyncio.timeout(_PATIENCE_S):
+                async with asyncio.timeout(PATIENCE_S):
                     await self._app(scope, receive, send)
             except TimeoutError:
-                await PlainTextResponse("The upload took too long.", 408)(scope, receive, send)
+                await _answer(scope, "The upload took too long.", 408)(scope, receive, send)
 
-    def _refusal(self, session: str, num_bytes: int) -> Response | None:
+    def _refusal(self, scope: Scope, session: str, num_bytes: int) -> Response | None:
+        if session == ENDPOINT and num_bytes > MAX_FILE_MB * 2**20:
+            return _answer(scope, _TOO_LARGE, 413)
         self._forget_what_was_let_go()
         held = {**self._waiting, **self._arriving}
         own = sum(size for (owner, _), size in held.items() if owner == session)
         if self._num_files.get(session, 0) >= MAX_SESSION_FILES:
             words = _FULL_NAMES
         elif own + num_bytes > SESSION_BYTES:
-            words = _FULL_SESSION
+            words = _FULL_SERVER if session == ENDPOINT else _FULL_SESSION
         elif sum(held.values()) + num_bytes > TOTAL_BYTES:
             words = _FULL_SERVER
         else:
             return None
-        _tell(session, words)
-        return PlainTextResponse(words, 429, {"Retry-After": _RETRY_S})
+        with _another_streamlit("the reason stays unsaid on the page"):
+            _tell(session, words)
+        return _answer(scope, words, 429, {"Retry-After": _RETRY_S})
 
     @contextmanager
     def _arrival(self, key: _Key, num_bytes: int) -> Iterator[None]:
@@ -150,14 +156,39 @@ class UploadBudget:
 
     def _forget_what_was_let_go(self) -> None:
         """Files that the page has let go, that their owner removed, or whose session has ended."""
-        server = runtime.get_instance()
-        files = server.uploaded_file_mgr
-        for session, file in list(self._waiting):
-            if not any(record.data for record in files.get_files(session, [file])):
-                del self._waiting[session, file]
-        self._num_files = {name: num for name, num in self._num_files.items() if server.is_active_session(name)}
-        for session in [name for name in _UNTOLD if not server.is_active_session(name)]:
-            del _UNTOLD[session]
+        files: dict[_Key, int] = {}
+        with _another_streamlit("only what is arriving counts against the budget"):
+            server = runtime.get_instance()
+            held = server.uploaded_file_mgr
+            files = {
+                (session, file): size
+                for (session, file), size in self._waiting.items()
+                if any(record.data for record in held.get_files(session, [file]))
+            }
+            self._num_files = {name: num for name, num in self._num_files.items() if server.is_active_session(name)}
+            for session in [name for name in _UNTOLD if not server.is_active_session(name)]:
+                del _UNTOLD[session]
+        self._waiting = files
+
+
+def _is_endpoint(path: str) -> bool:
+    return path.rstrip("/").endswith(ENDPOINT)
+
+
+def _answer(scope: Scope, words: str, status: int, headers: dict[str, str] | None = None) -> Response:
+    """A refusal: JSON to the endpoint's callers, plain text to the page's drop zone."""
+    if _is_endpoint(scope["path"]):
+        return JSONResponse({"error": words}, status, headers)
+    return PlainTextResponse(words, status, headers)
+
+
+@contextmanager
+def _another_streamlit(consequence: str) -> Iterator[None]:
+    """A block that uses inner parts of Streamlit: where a release has changed them, a warning and not a broken page."""
+    try:
+        yield
+    except (AttributeError, TypeError) as error:
+        _LOGGER.warning("Streamlit %s is not one that fakelens knows (%s): %s", st.__version__, error, consequence)
 
 
 _UNTOLD: dict[str, str] = {}
@@ -180,11 +211,12 @@ def refusal() -> str | None:
     return _UNTOLD.pop(context.session_id, None) if context else None
 
 
-async def _drain(receive: Receive) -> None:
-    """Read a request's body and drop it: a browser that is answered while it sends reports a broken connection."""
-    async with asyncio.timeout(_PATIENCE_S):
-        while (message := await receive())["type"] == "http.request" and message.get("more_body"):
-            pass
+async def drain(receive: Receive) -> None:
+    """Read a request's body and drop it: a client that is answered while it sends reports a broken connection."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE_S):
+            while (message := await receive())["type"] == "http.request" and message.get("more_body"):
+                pass
 
 
 def let_go(upload: UploadedFile, widget: str) -> None:
@@ -194,8 +226,9 @@ def let_go(upload: UploadedFile, widget: str) -> None:
     """
     context = get_script_run_ctx()
     assert context is not None, "only the page has uploads"
-    empty = UploadedFileRec(upload.file_id, upload.name, upload.type, b"")
-    context.uploaded_file_mgr.add_file(context.session_id, empty)  # type: ignore[attr-defined]  # in memory it has it
+    with _another_streamlit("the session keeps its files in memory until it ends"):
+        empty = UploadedFileRec(upload.file_id, upload.name, upload.type, b"")
+        context.uploaded_file_mgr.add_file(context.session_id, empty)  # type: ignore[attr-defined]  # in memory it has it
     received = st.session_state[widget]
     for kept in (upload, *(received if isinstance(received, list) else getattr(received, "files", [received]))):
         if kept == upload:

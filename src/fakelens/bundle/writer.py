@@ -3,20 +3,22 @@
 import os
 import platform
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from string import Template
 
 from fakelens.app import wording
-from fakelens.app.limits import ENDPOINT
-from fakelens.core.artifacts import sha256_file, write_bytes, write_json, write_text
+from fakelens.app.limits import ENDPOINT, HEALTH
+from fakelens.bundle.exchange import exchange, fresh_folder, recover
+from fakelens.core.artifacts import read_json, sha256_file, write_bytes, write_json, write_text
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import heif_is_read
 from fakelens.core.records import Metrics
 from fakelens.core.run_folder import BUNDLE_RECORD
 from fakelens.core.scoring import percent
+from fakelens.core.telemetry import TELEMETRY_OFF
 from fakelens.runtime.bundle import FORMAT, BundleAbout, BundledModel, BundleInfo
 from fakelens.runtime.detector import OnnxDetector
 
@@ -67,18 +69,23 @@ def write_bundle(
 
     `examples` are pictures to try the page with, by their file names; a name, without its ending, is shown.
 
+    What lies in the folder and is not the older bundle's own, such as a repository that was started there, stays.
+
     Raises:
         ValueError: with the remedy, when Streamlit is missing, a model not ours, or `folder` no bundle.
 
     """
+    folder = folder.resolve()  # a link stays one
+    recover(folder)
     if folder.exists() and not (folder / BUNDLE_RECORD).is_file() and any(folder.iterdir()):
         raise FakelensError(f"{folder} holds something that is not a bundle: choose another folder or empty it")
     requirements = _requirements()
-    fresh = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    fresh = fresh_folder(folder)
     try:
         info = _write_files(fresh, models, about, {**examples} if examples else {}, requirements)
         write_json(fresh / BUNDLE_RECORD, {"format": FORMAT, **asdict(info)})
-        _swap(fresh, folder)
+        _keep_others(folder, fresh)
+        exchange(fresh, folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return folder
@@ -102,7 +109,8 @@ def _write_files(
     for name, picture in examples.items():
         write_bytes(folder / _EXAMPLES / name, picture)
     texts = {"requirements.txt": requirements, "README.md": _readme(bundled, about, demo=demo), **_GIT_FILES}
-    texts["Dockerfile"] = _template("Dockerfile", python=_PYTHON)
+    telemetry_off = " ".join(f"{name}={value}" for name, value in TELEMETRY_OFF.items())
+    texts["Dockerfile"] = _template("Dockerfile", python=_PYTHON, telemetry_off=telemetry_off, health=HEALTH)
     for name, text in texts.items():
         write_text(folder / name, text)
     files = {
@@ -140,15 +148,37 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def _swap(fresh: Path, folder: Path) -> None:
-    """Put `fresh` where `folder` is; a repository that was started in the old bundle stays."""
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    if (old / ".git").exists():
-        (old / ".git").rename(folder / ".git")
-    shutil.rmtree(old, ignore_errors=True)
+def _keep_others(folder: Path, fresh: Path) -> None:
+    """Give `fresh` what lies in `folder` beside the older bundle's files: `.git`, `.github`, a user's own notes."""
+    if not folder.exists():
+        return
+    own = {Path(name).parts[0] for name in _files_of(folder)} | {BUNDLE_RECORD, "__pycache__"}
+    for path in folder.iterdir():
+        if path.name not in own and not (fresh / path.name).exists():
+            _link(path, fresh / path.name)
+
+
+def _files_of(folder: Path) -> Collection[str]:
+    """The files that a bundle of whatever version says that it has; none if it is damaged."""
+    try:
+        return dict(read_json(folder / BUNDLE_RECORD)["files"])
+    except (ValueError, TypeError, KeyError):
+        return ()
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same files in a second place, without their bytes being copied where the file system can."""
+
+    def link(one: str, other: str) -> None:
+        try:
+            os.link(one, other, follow_symlinks=False)
+        except OSError:  # it has no hard links
+            shutil.copy2(one, other, follow_symlinks=False)
+
+    if source.is_dir() and not source.is_symlink():
+        shutil.copytree(source, target, symlinks=True, copy_function=link)
+    else:
+        link(str(source), str(target))
 
 
 def _requirements() -> str:
@@ -173,6 +203,7 @@ def _readme(models: Sequence[BundledModel], about: BundleAbout, *, demo: bool) -
         python=_PYTHON,
         limits=wording.LIMITS,
         endpoint=ENDPOINT,
+        health=HEALTH,
         table=_table(models),
         description=about.description,
         num_images=f"{about.num_images:,}",
