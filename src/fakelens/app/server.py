@@ -39,7 +39,7 @@ def serve(folder: Path, host: str, port: int) -> int:
     if importlib.util.find_spec("streamlit") is None:
         raise FakelensError("streamlit is not installed: pip install 'fakelens[app]'")
     _check_address(host, port)
-    shown = "localhost" if host in _ALL_INTERFACES else host
+    shown = "localhost" if host in _ALL_INTERFACES else f"[{host}]" if ":" in host else host
     command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", f"--server.address={host}"]
     command += [f"--server.port={port}", f"--browser.serverAddress={shown}"]
     if os.name == "posix":  # on Windows exec starts another process and ends this one at once
@@ -52,11 +52,13 @@ def serve(folder: Path, host: str, port: int) -> int:
 
 def _check_address(host: str, port: int) -> None:
     """Refuse an address that Streamlit would end at with a trace; it binds in the same way."""
+    if not host.strip():  # such as an empty variable's, which would mean all interfaces
+        raise FakelensError("--host is empty: name an address, such as 127.0.0.1, or 0.0.0.0 for all of this machine's")
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-    except (OSError, UnicodeError) as error:
+    except (OSError, UnicodeError, TypeError) as error:
         known = getattr(error, "errno", None)
         reason = _REASONS.get(known or 0, f"{error}: choose another --host, such as 127.0.0.1 or 0.0.0.0")
         raise FakelensError(f"the app cannot listen on {host}, port {port}: {reason}") from error
