@@ -2,22 +2,17 @@
 
 import csv
 import io
-import json
 import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from serving import container, served
 
 from onnx_models import DETECTORS, encoded, flat_picture, make_bundle, noise
 
@@ -40,33 +35,39 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("browser") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def url(bundle: Path) -> Iterator[str]:
     """The address of one running app for all; the server ends with the tests."""
-    tmp_path = tmp_path_factory.mktemp("browser")
-    folder = make_bundle(tmp_path / "bundle")
-    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.headless=true"]
-    command += ["--server.address=127.0.0.1", f"--server.port={port}"]
-    # Without PYTHONPATH the bundle's own copy of the package is what runs.
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    with (tmp_path / "server.log").open("wb") as log:
-        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        wait_until_healthy(f"http://127.0.0.1:{port}", server, tmp_path / "server.log")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(20)
+    with served(bundle) as address:
+        yield address
 
 
-def wait_until_healthy(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(300):
-        with suppress(OSError), urllib.request.urlopen(f"{url}/_stcore/health", timeout=5):
-            return
-        assert server.poll() is None, log.read_text()
-        time.sleep(0.1)
-    pytest.fail(f"the app did not start: {log.read_text()}")
+@pytest.fixture(scope="module")
+def frame_url(bundle: Path) -> Iterator[str]:
+    """A page of another site that shows the app, started as its container starts it, in a frame."""
+    options, variables = container(bundle)
+    with served(bundle, *options, variables=variables) as address:
+        page = (
+            f'<!doctype html><title>portal</title><iframe src="{address}" width="900" height="1500"></iframe>'.encode()
+        )
+
+        class Portal(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "text/html")
+                self.end_headers()
+                self.wfile.write(page)
+
+            def log_message(self, *_: object) -> None: ...
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Portal) as portal:
+            threading.Thread(target=portal.serve_forever, daemon=True).start()
+            yield f"http://localhost:{portal.server_port}"  # to a browser another site than 127.0.0.1
+            portal.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -213,19 +214,27 @@ def test_more_than_may_wait_is_answered_with_words(visit: Callable[..., Any], gi
     page.get_by_text("A file was not taken. Too much at once").wait_for()
 
 
-def post(url: str, data: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, data, headers, method="POST"), timeout=60) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.load(error)
+def test_an_upload_in_a_frame_of_another_site_is_judged(browser: Any, frame_url: str, tmp_path: Path) -> None:
+    page = browser.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(frame_url)
+    (tmp_path / "white.png").write_bytes(flat_picture(255))
+    frame = page.frame_locator("iframe")
+    frame.locator("input[type=file]").first.set_input_files(tmp_path / "white.png")
+    frame.get_by_role("heading", name="Likely AI-generated").wait_for()
+    page.close()
 
 
-def test_the_endpoint_judges_refuses_and_says_why(url: str) -> None:
-    status, answer = post(f"{url}/api/verdict?detector=mobile_net", flat_picture(255))
-    assert (status, answer["verdict"], answer["detector"]) == (200, "fake", "mobile_net")
-    assert answer["probability"] > 0.99
-    assert post(f"{url}/api/verdict", b"no picture")[0] == 422
-    assert post(f"{url}/api/verdict?detector=none", flat_picture(0))[0] == 404
-    assert post(f"{url}/api/verdict", bytes(10 * 2**20 + 1))[0] == 413
+def test_the_page_asks_no_other_site_for_anything(browser: Any, url: str, tmp_path: Path) -> None:
+    page, asked = browser.new_page(), []
+    page.set_default_timeout(60_000)
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(url)
+    (tmp_path / "white.png").write_bytes(flat_picture(255))
+    page.locator("input[type=file]").first.set_input_files(tmp_path / "white.png")
+    heading(page, "Likely AI-generated").wait_for()
+    page.get_by_role("tab", name="Compare").click()
+    heading(page, "All 3 agree").wait_for()
+    assert asked
+    assert [address for address in asked if not address.startswith((url, "data:", "blob:"))] == []
+    page.close()

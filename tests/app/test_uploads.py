@@ -1,9 +1,17 @@
 """The gate in front of the server, driven as a server drives it; the browser tests have Streamlit behind it."""
 
 import asyncio
+import json
+import logging
+import re
+import tomllib
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from starlette.responses import PlainTextResponse
 from starlette.types import Message
 
 from fakelens.app import uploads
@@ -19,6 +27,11 @@ async def never(*_: object) -> None:
 async def receive_nothing() -> Message:
     """A request without a body."""
     return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def judge(scope: Any, receive: Any, send: Any) -> None:
+    """Something that answers at once."""
+    await PlainTextResponse("judged")(scope, receive, send)
 
 
 async def ask(app: Any, method: str, path: str, headers: dict[str, str] | None = None) -> list[Message]:
@@ -72,3 +85,80 @@ def test_one_connection_too_many_is_told_why_and_the_page_comes_again_by_itself(
     assert "try again" in closed["reason"]
     assert start["status"] == 503
     assert b'http-equiv="refresh"' in page["body"]
+
+
+def answer_of(messages: list[Message]) -> tuple[int, Any]:
+    start, body = messages
+    return start["status"], json.loads(body["body"])
+
+
+class Server:
+    """A running Streamlit: its sessions' files, with the parts that a release may have renamed."""
+
+    def __init__(self, **parts: Any) -> None:
+        self.is_active_session = lambda _: True
+        vars(self).update(parts)
+
+
+def with_file(_: str, files: list[str]) -> list[Any]:
+    return [SimpleNamespace(data=b"bytes") for _ in files]
+
+
+def test_programs_are_refused_in_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(UploadBudget, "_forget_what_was_let_go", lambda _: None)
+    monkeypatch.setattr(uploads.runtime, "get_instance", lambda: Server(is_active_session=lambda _: False))
+    budget = UploadBudget(judge)
+    for path in (ENDPOINT, f"{ENDPOINT}/", f"/below/a/path{ENDPOINT}"):
+        assert answer_of(asyncio.run(ask(budget, "POST", path)))[0] == 411
+        status, answer = answer_of(asyncio.run(ask(budget, "POST", path, {"content-length": str(11 * 2**20)})))
+        assert (status, answer) == (413, {"error": "The limit is 10 MB a file."})
+    for _ in range(3):
+        asyncio.run(ask(budget, "POST", ENDPOINT, {"content-length": str(10 * 2**20)}))
+    status, answer = answer_of(asyncio.run(ask(budget, "POST", ENDPOINT, {"content-length": str(10 * 2**20)})))
+    assert (status, "try again" in answer["error"]) == (429, True)
+
+
+def test_other_requests_to_the_endpoint_need_no_length() -> None:
+    (start, _) = asyncio.run(ask(UploadBudget(judge), "GET", ENDPOINT))
+    assert start["status"] == 200
+
+
+UPLOAD = "/_stcore/upload_file/session/file"
+
+
+def test_another_streamlit_loses_the_reason_and_not_the_answer(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its list of sessions has another name."""
+    known = Server(uploaded_file_mgr=SimpleNamespace(get_files=with_file))
+    monkeypatch.setattr(uploads.runtime, "get_instance", lambda: known)
+    monkeypatch.setattr(uploads, "_UNTOLD", {})
+    with caplog.at_level(logging.WARNING):
+        (start, body) = asyncio.run(ask(UploadBudget(judge), "PUT", UPLOAD, {"content-length": str(40 * 2**20)}))
+    assert start["status"] == 429
+    assert b"32 MB may wait" in body["body"]
+    assert "_session_mgr" in caplog.text
+
+
+@pytest.mark.parametrize("get_files", [None, lambda _: []])
+def test_another_streamlit_still_takes_uploads(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, get_files: Any
+) -> None:
+    """Its store of files is another one: what waits there cannot be counted, what arrives can."""
+    parts = {} if get_files is None else {"uploaded_file_mgr": SimpleNamespace(get_files=get_files)}
+    monkeypatch.setattr(uploads.runtime, "get_instance", lambda: Server(**parts))
+    budget = UploadBudget(judge)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(20):
+            (start, _) = asyncio.run(ask(budget, "PUT", UPLOAD, {"content-length": str(9 * 2**20)}))
+            assert start["status"] == 200
+    assert "not one that fakelens knows" in caplog.text
+
+
+def test_the_streamlit_that_is_tested_is_the_only_one_allowed() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    (wanted,) = [line for line in project["optional-dependencies"]["app"] if line.startswith("streamlit")]
+    least, below = re.findall(r"\d+\.\d+", wanted)
+    major, minor = least.split(".")
+    assert below == f"{major}.{int(minor) + 1}"
+    assert metadata.version("streamlit").startswith(f"{least}.")

@@ -1,0 +1,142 @@
+"""A bundle is replaced in one step: a kill at any moment leaves a whole one and what its owner put there."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fakelens.bundle import exchange, writer
+from fakelens.bundle.writer import write_bundle
+from fakelens.runtime.bundle import Bundle
+from onnx_models import ABOUT, DETECTORS, FACTS, FIGURES, make_bundle, onnx_bytes
+
+# Writes a bundle and dies without a word, as a killed process does, at the step that the first argument names.
+KILLED = """
+import ctypes, os, sys
+from pathlib import Path
+from fakelens.bundle import exchange, writer
+from onnx_models import ABOUT, FACTS, FIGURES
+steps = 0
+def dying(real, before):
+    def step(*arguments, **named):
+        global steps
+        steps += 1
+        if before and steps == int(sys.argv[1]): os._exit(9)
+        result = real(*arguments, **named)
+        if not before and steps == int(sys.argv[1]): os._exit(9)
+        return result
+    return step
+at_once, before = sys.argv[2] == "True", sys.argv[3] == "True"
+Path.rename = dying(Path.rename, before)
+exchange._at_once = dying(exchange._at_once, before) if at_once else lambda *_: False
+writer._link = dying(writer._link, before)
+entry = writer.ModelEntry(Path(sys.argv[5]), "Tiny", "A tiny one.", 3.6, FIGURES, "# Model card", FACTS)
+writer.write_bundle(Path(sys.argv[4]), [entry], ABOUT)
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A bundle in which its owner has started a repository and keeps further files."""
+    folder = make_bundle(tmp_path / "bundle")
+    (folder / ".git" / "objects").mkdir(parents=True)
+    (folder / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
+    (folder / ".git" / "objects" / "one").write_bytes(b"object")
+    (folder / ".github" / "workflows").mkdir(parents=True)
+    (folder / ".github" / "workflows" / "push.yml").write_text("on: push\n")
+    (folder / "notes.txt").write_text("mine")
+    (folder / "link").symlink_to("notes.txt")
+    (folder / "__pycache__").mkdir()
+    (tmp_path / "model.onnx").write_bytes(onnx_bytes())
+    return folder
+
+
+def write(folder: Path) -> Path:
+    entry = writer.ModelEntry(folder.parent / "model.onnx", "Tiny", "A tiny one.", 3.6, FIGURES, "# Model card", FACTS)
+    return write_bundle(folder, [entry], ABOUT)
+
+
+def check_own(folder: Path) -> None:
+    assert (folder / ".git" / "HEAD").read_text() == "ref: refs/heads/main\n"
+    assert (folder / ".git" / "objects" / "one").read_bytes() == b"object"
+    assert (folder / ".github" / "workflows" / "push.yml").exists()
+    assert (folder / "link").is_symlink()
+    assert (folder / "link").read_text() == "mine"
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_is_the_owners_stays_and_what_was_the_older_bundles_goes(
+    own: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    if not at_once:
+        monkeypatch.setattr(exchange, "_at_once", lambda *_: False)
+    write(own)
+    check_own(own)
+    assert [model.name for model in Bundle.open(own).models] == ["tiny"]
+    assert not (own / "small_net.onnx").exists()
+    assert not (own / "__pycache__").exists()
+    assert [path.name for path in own.parent.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("before", [True, False])
+def test_a_kill_at_any_step_leaves_a_bundle(own: Path, at_once: bool, before: bool) -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    for step in range(1, 20):
+        model = own.parent / "model.onnx"
+        command = [sys.executable, "-c", KILLED, str(step), str(at_once), str(before), str(own), str(model)]
+        status = subprocess.run(command, env=environment, check=False).returncode
+        assert status in (0, 9)
+        if at_once:
+            check_own(own)
+            assert Bundle.open(own).models
+        write(own)  # takes up what the kill left
+        check_own(own)
+        assert [path.name for path in own.parent.iterdir() if path.name.startswith(".")] == []
+        if status == 0:
+            break
+    assert step >= 5
+
+
+def test_a_damaged_record_costs_nobody_anything(own: Path) -> None:
+    (own / "bundle.json").write_text("{")
+    write(own)
+    check_own(own)
+    assert [model.name for model in Bundle.open(own).models] == ["tiny"]
+
+
+def test_a_linked_folder_stays_a_link(own: Path) -> None:
+    link = own.parent / "linked"
+    link.symlink_to(own)
+    write(link)
+    assert link.is_symlink()
+    check_own(own)
+    assert [model.name for model in Bundle.open(link).models] == ["tiny"]
+
+
+def test_without_hard_links_the_files_are_copied(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    write(own)
+    check_own(own)
+
+
+def test_a_repository_that_is_a_file_stays(own: Path) -> None:
+    import shutil
+
+    shutil.rmtree(own / ".git")
+    (own / ".git").write_text("gitdir: ../elsewhere\n")
+    write(own)
+    assert (own / ".git").read_text() == "gitdir: ../elsewhere\n"
+
+
+def test_a_name_with_the_letters_of_patterns_is_a_name(tmp_path: Path) -> None:
+    other = tmp_path / ".bundle1.5.tmp"
+    other.mkdir()
+    make_bundle(tmp_path / "bundle[1]")
+    assert other.exists()
+    assert set(DETECTORS) == {model.name for model in Bundle.open(tmp_path / "bundle[1]").models}
