@@ -15,6 +15,7 @@ from fakelens.core.errors import FakelensError
 from fakelens.core.scoring import OperatingPoint, Threshold
 from fakelens.detectors.checkpoint import CheckpointInfo
 from fakelens.detectors.network import LogitDetector
+from fakelens.export.sessions import quiet
 
 OPSET = 14
 
@@ -56,7 +57,8 @@ def export_onnx(path: Path, network: LogitDetector, input_px: int, temperature: 
             output_names=["probability", "heatmap"],
             dynamic_axes={name: {0: "batch"} for name in ("image", "probability", "heatmap")},
         )
-        model = onnxslim.slim(str(temporary))
+        with quiet():
+            model = onnxslim.slim(str(temporary))
         _pool_by_name(model)
         onnx.save(model, temporary)
     check_opset(path)

@@ -1,7 +1,6 @@
 """INT8 versions of an fp32 ONNX file."""
 
 import copy
-import logging
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 from fakelens.core.artifacts import atomic_path
 from fakelens.core.imaging import ImageF32
 from fakelens.export.rounding import Floats, rounded
+from fakelens.export.sessions import measuring_session, quiet
 
 Calibrator = Literal["MinMax", "MovingAverage", "Percentile", "Entropy"]
 _CALIBRATION_BATCH = 16
@@ -50,7 +50,7 @@ def quantize_dynamic(source: Path, target: Path) -> None:
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization import quantize_dynamic as quantize
 
-    with tempfile.TemporaryDirectory(prefix="fakelens-") as folder, atomic_path(target) as temporary, _quiet():
+    with tempfile.TemporaryDirectory(prefix="fakelens-") as folder, atomic_path(target) as temporary, quiet():
         quantize(_prepared(source, Path(folder)), temporary, weight_type=QuantType.QUInt8)
 
 
@@ -106,7 +106,7 @@ class StaticQuantizer:
         # Ranges of weights are told as the largest 8-bit number's, which makes the steps those of the rounding.
         overrides = {name: _channels(step * 127) for name, step in steps.items()}
         overrides |= _matrices(model, largest)
-        with _quiet():
+        with quiet():
             quantizer = QDQQuantizer(
                 model, True, False, QuantType.QInt8, QuantType.QUInt8, self._range(candidate.calibrator),
                 [], [*self._tail, *candidate.float_nodes], self._op_types,
@@ -144,7 +144,7 @@ class StaticQuantizer:
             if calibrator == "Percentile":
                 options = {"percentile": 99.99}
             method = CalibrationMethod.MinMax if not histogram else getattr(CalibrationMethod, calibrator)
-            with _quiet():
+            with quiet():
                 ranges = create_calibrator(
                     self._path, self._op_types, augmented_model_path=str(self._scratch / "augmented.onnx"),
                     calibrate_method=method, extra_options=options,
@@ -167,11 +167,7 @@ def _few(images_nchw: ImageF32) -> ImageF32:
 
 def logits(model: bytes, images_nchw: ImageF32) -> Floats:
     """(N,) calibrated logits of a file that gives probabilities."""
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = measuring_session(model)
     batches = range(0, len(images_nchw), _CALIBRATION_BATCH)
     probabilities = [
         session.run(["probability"], {"image": images_nchw[b : b + _CALIBRATION_BATCH]})[0] for b in batches
@@ -256,7 +252,7 @@ def _prepared(source: Path, folder: Path) -> Path:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     path = folder / "prepared.onnx"
-    with _quiet():
+    with quiet():
         quant_pre_process(source, path)
     return path
 
@@ -282,23 +278,6 @@ def _quantisable(model: Any) -> set[str]:
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     return {node.op_type for node in model.graph.node} & {*QDQRegistry, *QLinearOpsRegistry}
-
-
-class _quiet:  # noqa: N801  reads as a function in `with`
-    """onnxruntime's quantiser advises pre-processing even when that was done, and its calibrators print."""
-
-    def __enter__(self) -> None:
-        import contextlib
-        import io
-
-        self._level = logging.getLogger().level
-        logging.getLogger().setLevel(logging.ERROR)
-        self._stdout = contextlib.redirect_stdout(io.StringIO())
-        self._stdout.__enter__()
-
-    def __exit__(self, *exc: Any) -> None:
-        self._stdout.__exit__(*exc)
-        logging.getLogger().setLevel(self._level)
 
 
 def calibration_images(squares: Any, labels: Any, input_px: int, num_images: int, seed: int) -> ImageF32:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fakelens.core.imaging import ImageF32
+from fakelens.export.sessions import measuring_session
 
 Floats = npt.NDArray[np.floating[Any]]
 _BATCH = 8
@@ -133,16 +134,13 @@ def _feature_maps(model: Any, names: list[str], images_nchw: ImageF32) -> Any:
     """Batch by batch, the named tensors of the float model."""
     import copy
 
-    import onnxruntime as ort
     from onnx import helper
 
     shown, given = copy.deepcopy(model), model.graph.input[0].name
     for name in names:
         if name != given:
             shown.graph.output.append(helper.make_empty_tensor_value_info(name))
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = measuring_session(shown.SerializeToString())
     wanted = [name for name in names if name != given]
     for start in range(0, len(images_nchw), _BATCH):
         images = images_nchw[start : start + _BATCH]
