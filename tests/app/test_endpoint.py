@@ -3,6 +3,8 @@
 import base64
 import json
 import shutil
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,7 +56,7 @@ def test_another_method_is_answered_with_how_to_use_it(url: str, method: str) ->
     status, answer, headers = ask(f"{url}/api/verdict", data, method)
     assert (status, headers["Allow"]) == (405, "POST")
     if method != "HEAD":
-        assert f"curl --data-binary @picture.jpg '{url}/api/verdict'" in answer["usage"]
+        assert f"curl --data-binary @picture.jpg {url}/api/verdict" in answer["usage"]
 
 
 def test_a_large_body_in_another_method_is_read_before_the_answer(url: str) -> None:
@@ -67,7 +69,7 @@ def test_health_takes_no_post(url: str) -> None:
     assert f"{url}/api/health" in answer["usage"]
 
 
-@pytest.mark.parametrize("path", ["api/", "api/verdicts", "api/v1/verdict", "api/verdict/extra"])
+@pytest.mark.parametrize("path", ["api", "api/", "api/verdicts", "api/v1/verdict", "api/verdict/extra"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_mistyped_path_is_not_the_page(url: str, path: str, method: str) -> None:
     status, answer, _ = ask(f"{url}/{path}", JPEG if method == "POST" else None)
@@ -182,3 +184,13 @@ def test_the_paths_follow_streamlits_base_path(monkeypatch: pytest.MonkeyPatch, 
     prefix = f"/{base.strip('/')}" if base else ""
     assert paths[f"{prefix}/api/verdict"] is Verdict
     assert paths[f"{prefix}/api/health"] is Health
+
+
+def test_whoever_leaves_in_the_middle_leaves_no_trace(url: str, bundle: Path) -> None:
+    host, port = url.removeprefix("http://").split("/")[0].split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(f"POST /{BASE}/api/verdict HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\nx".encode())
+        time.sleep(0.3)
+    time.sleep(0.3)
+    assert ask(f"{url}/api/verdict", JPEG)[0] == 200
+    assert "Traceback" not in "".join(log.read_text() for log in bundle.parent.glob("*.log"))

@@ -3,6 +3,7 @@
 import functools
 import os
 import re
+import shlex
 import threading
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ class _Endpoint(HTTPEndpoint):
 
     def how(self, request: Request) -> str:
         """A command that uses the endpoint at the address where it was asked."""
-        return self.usage.format(request.url.replace(query="", fragment=""))
+        return self.usage.format(shlex.quote(str(request.url.replace(query="", fragment=""))))
 
 
 class Verdict(_Endpoint):
@@ -62,7 +63,7 @@ class Verdict(_Endpoint):
     """
 
     allow = "POST"
-    usage = "send the image's bytes as the request's body: curl --data-binary @picture.jpg '{}'"
+    usage = "send the image's bytes as the request's body: curl --data-binary @picture.jpg {}"
 
     async def post(self, request: Request) -> JSONResponse:
         data = await request.body()
@@ -81,7 +82,7 @@ class Health(_Endpoint):
     """Whether the app can judge: 200 and the names of its detectors, or 503 and the reason."""
 
     allow = "GET, HEAD"
-    usage = "curl '{}'"
+    usage = "curl {}"
 
     async def get(self, _: Request) -> JSONResponse:
         status, answer = await run_in_threadpool(_health)
@@ -99,10 +100,9 @@ def routes() -> list[Route]:
     prefix = f"/{base}" if base else ""
     endpoints = {ENDPOINT: Verdict, HEALTH: Health}
     known = [Route(f"{prefix}{path}{end}", endpoint) for path, endpoint in endpoints.items() for end in ("", "/")]
-    others = Route(
-        f"{prefix}/api/{{path:path}}", _unknown, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-    )
-    return [*known, others]
+    methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+    others = [Route(f"{prefix}/api{end}", _unknown, methods=methods) for end in ("", "/{path:path}")]
+    return [*known, *others]
 
 
 def _other_body(data: bytes) -> str | None:

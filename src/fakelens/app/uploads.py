@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import streamlit as st
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from streamlit import runtime
@@ -120,7 +120,8 @@ class UploadBudget:
             await drain(receive)
             await refusal(scope, receive, send)
             return
-        with self._arrival((session, file), int(length)):
+        # A visitor who leaves in the middle is no fault: the server's log would show one with a trace.
+        with self._arrival((session, file), int(length)), suppress(ClientDisconnect):
             try:
                 async with asyncio.timeout(PATIENCE_S):
                     await self._app(scope, receive, send)
