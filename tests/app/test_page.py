@@ -145,7 +145,7 @@ BROKEN = {
     "empty": (b"", "the file is empty"),
     "text": (b"no picture at all", "not a JPEG, PNG, WebP, AVIF,"),
     "ppm": (encoded(Image.fromarray(noise()), "PPM"), "not a JPEG"),
-    "heic": (b"\0\0\0\x18ftypheic" + bytes(500), "HEIC" if not imaging.heif_is_read() else "not a JPEG"),
+    "heic": (b"\0\0\0\x18ftypheic" + bytes(500), "HEIC" if not imaging.heif_is_read() else "cannot be decoded"),
     "corrupt": (encoded(Image.fromarray(noise()))[:80] + bytes(500), "cannot be"),
     "cut jpeg": (encoded(Image.fromarray(noise()), "JPEG")[:9000], "cannot be decoded"),
     "cut png": (encoded(Image.fromarray(noise()))[:9000], "cannot be decoded"),
