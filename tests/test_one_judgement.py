@@ -21,7 +21,7 @@ from fakelens.app.endpoint import routes
 from fakelens.app.limits import ENDPOINT
 from fakelens.runtime.bundle import Bundle
 from fakelens.runtime.judgement import Answer, Judgement, judge
-from onnx_models import encoded, flat_picture, make_bundle, noise
+from onnx_models import DETECTORS, encoded, flat_picture, make_bundle, noise
 from picture_files import png_promising, with_png_chunk, with_segments
 
 XMP = b'<x:xmpmeta><a DigitalSourceType="x/digitalsourcetype/trainedAlgorithmicMedia"/></x:xmpmeta>'
@@ -152,8 +152,11 @@ def test_the_endpoint_says_the_same(bundle: Path, answers: dict[str, Answer], mo
         return answer
 
     for name, row in rows(answers).items():
+        if not odd_files()[name]:
+            continue  # a request without a body is another fault than an empty file
         answer = asyncio.run(post(odd_files()[name]))
         answer.pop("seconds", None)
+        answer.pop("usage", None)  # what the endpoint alone adds to a refusal: how to send
         assert answer == {key: value for key, value in row.items() if key != "path"}, name
 
 
@@ -167,9 +170,11 @@ def test_the_page_says_the_same(bundle: Path, answers: dict[str, Answer], monkey
     assert list(table["File"]) == list(answers)
     for index, answer in enumerate(answers.values()):
         assert table["Remarks"][index] == " ".join(answer.remarks)
-        assert table["Verdict"][index] == (answer.words if isinstance(answer, Judgement) else "not judged")
+        words = f"All 3 detectors: {answer.words}" if isinstance(answer, Judgement) else "not judged"
+        assert table["Verdict"][index] == words
         if isinstance(answer, Judgement):
-            assert table["Probability"][index] == pytest.approx(answer.probability, abs=1e-6)
+            for display_name, _ in DETECTORS.values():
+                assert table[display_name][index] == pytest.approx(answer.probability, abs=1e-6)
     for name in ("quality 12.jpg", "said.jpg", "cut.jpg"):
         app.selectbox(key="closer").select_index(list(answers).index(name))
         app.run()

@@ -255,14 +255,15 @@ def _bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], re
 
     prepared = PreparedData(RunFolder(workdir).data)
     entries = []
-    for spec in shipped(detectors, recipe):
-        detector = Entry.load(workdir, spec)
+    # The most accurate on validation comes first: it judges where nobody chooses a detector.
+    loaded = [Entry.load(workdir, spec) for spec in shipped(detectors, recipe)]
+    for detector in sorted(loaded, key=lambda entry: -entry.shipped.val.metrics.accuracy):
         card, ships = model_card(detector, prepared), detector.shipped
         write_text(detector.folder.model_card, card)
         entries.append(
             ModelEntry(
                 detector.export.output(ships.file),
-                spec.display_name,
+                detector.spec.display_name,
                 detector.summary,
                 ships.latency_ms,
                 ships.metrics,

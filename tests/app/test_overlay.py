@@ -30,5 +30,12 @@ def test_without_opacity_only_the_border_is_drawn() -> None:
     assert PICTURE.getpixel((20, 10)) == (128, 128, 128)
 
 
+def test_the_colours_are_relative_to_the_pictures_own_range_but_not_to_noise() -> None:
+    weak = np.asarray(overlay(PICTURE, MAP / 20, (20, 10, 80, 50), 1.0))
+    assert (weak == laid(1.0)).all()
+    noise = np.asarray(overlay(PICTURE, MAP / 9000, (20, 10, 80, 50), 1.0))
+    assert np.abs(noise[12:48, 22:78].astype(int) - 128).max() <= 1
+
+
 def test_half_the_opacity_is_half_way_to_the_colour() -> None:
     assert np.abs(laid(0.5)[30, 25] - (np.array(GENERATED_RGB) + 128) / 2).max() <= 1

@@ -72,8 +72,8 @@ def test_a_picture_on_its_side_is_shown_upright() -> None:
     pixels[:, :160] = (255, 0, 0)
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees clockwise: what was left is on top
-    picture = taken(encoded(Image.fromarray(pixels), "JPEG", exif=exif, quality=95)).images[256]
-    with Image.open(BytesIO(view.shown_jpeg(picture, None, 0.5))) as shown:
+    picture = taken(encoded(Image.fromarray(pixels), "JPEG", exif=exif, quality=95))
+    with Image.open(BytesIO(picture.preview)) as shown:
         assert shown.width < shown.height
         assert shown.getpixel((100, 20))[0] > 200 > 100 > shown.getpixel((100, shown.height - 20))[0]
 
@@ -149,17 +149,12 @@ MODEL = BundledModel(
 def test_the_figures_are_the_models_own() -> None:
     rows = {label: value for label, value, _ in wording.figure_rows(MODEL)}
     assert rows == {
-        "Accuracy": "91.3 %",
-        "Precision": "92.7 %",
-        "Recall": "89.6 %",
-        "F1": "0.911",
-        "AUC": "0.970",
-        "Test images": "1,800",
+        "Judged rightly": "91.3 %",
+        "AI-generated found": "89.6 %",
+        "False alarms": "7 %",
+        "Test pictures": "1,800",
         "Model size": "2.6 MB",
         "Time": "3.6 ms",
-    }
-    assert dict(rows, Accuracy="100 %") == {
-        label: value for label, value, _ in wording.figure_rows(replace(MODEL, metrics=replace(FIGURES, accuracy=1.0)))
     }
 
 
@@ -167,7 +162,7 @@ def test_thresholds_are_offered_by_name_the_default_first() -> None:
     points = OnnxDetector(onnx_bytes()).operating_points
     choices = wording.threshold_choices(replace(MODEL, threshold=Threshold(0.4, 0.9), operating_points=points))
     assert list(choices.values()) == [Threshold(0.4, 0.9), Threshold(0.4, 0.6)]
-    assert list(choices) == ["1 % false alarms", "balanced"]
+    assert list(choices) == ["Careful: 1 % false alarms", "Standard"]
 
 
 def test_another_threshold_changes_the_verdict_not_the_probability(detector: OnnxDetector) -> None:
@@ -187,15 +182,25 @@ def test_a_caution_of_the_undecided_kind_keeps_the_score_and_takes_the_verdict(d
 @pytest.mark.parametrize(
     ("verdicts", "words"),
     [
-        ("fff", "All 3 agree: likely AI-generated."),
-        ("uuu", "All 3 agree: uncertain."),
-        ("ffr", "They contradict each other (2 likely AI-generated, 1 likely a photograph): take this picture for un"),
-        ("ffu", "They agree in part: 2 likely AI-generated, 1 uncertain."),
+        ("f", "Likely AI-generated"),
+        ("rr", "Both detectors: likely a photograph"),
+        ("fff", "All 3 detectors: likely AI-generated"),
+        ("uuu", "All 3 detectors: uncertain"),
+        (
+            "ffr",
+            "The detectors contradict each other (2 likely AI-generated, 1 likely a photograph): take this picture ",
+        ),
+        (
+            "fru",
+            "The detectors contradict each other (1 likely AI-generated, 1 likely a photograph, 1 uncertain): take",
+        ),
+        ("ffu", "2 of 3 detectors: likely AI-generated; 1 uncertain"),
+        ("ruu", "1 of 3 detectors: likely a photograph; 2 uncertain"),
     ],
 )
-def test_agreement_in_words(verdicts: str, words: str) -> None:
+def test_what_several_detectors_say_together(verdicts: str, words: str) -> None:
     letters = {"f": Verdict.FAKE, "r": Verdict.REAL, "u": Verdict.UNCERTAIN}
-    assert view.agreement([letters[letter] for letter in verdicts]).startswith(words)
+    assert view.combined([letters[letter] for letter in verdicts]).startswith(words)
 
 
 def test_words_from_outside_are_no_markup() -> None:
@@ -242,8 +247,8 @@ def test_the_figures_beside_a_verdict_are_those_of_its_setting() -> None:
         ),
         point_facts=("of the default.", "of one in a hundred.", "of five in a hundred."),
     )
-    assert wording.measured_words(model, "balanced") == "Of the default."
-    assert wording.measured_words(model, "5 % false alarms") == "Of five in a hundred."
-    one = wording.measured_words(model, "1 % false alarms")
+    assert wording.measured_words(model, "Standard") == "Of the default."
+    assert wording.measured_words(model, "Careful: 5 % false alarms") == "Of five in a hundred."
+    one = wording.measured_words(model, "Careful: 1 % false alarms")
     assert one.startswith("Of one in a hundred. 1 % false alarms cannot be shown on 22 validation photographs")
-    assert wording.measured_words(model, "20 % false alarms") == "Of the default."  # as its verdicts are
+    assert wording.measured_words(model, "Careful: 20 % false alarms") == "Of the default."  # as its verdicts are

@@ -1,6 +1,7 @@
-"""What a tab draws: verdicts on pictures, one by one or as a table, and several detectors side by side."""
+"""What a tab draws: the verdicts of all detectors on one picture, or one detector's with its reasons and figures."""
 
 import base64
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,8 +14,10 @@ from fakelens.runtime.bundle import Bundle, BundledModel
 from fakelens.runtime.judgement import Answer, Assessment, Judgement, Picture, Refusal
 
 Pictures = dict[str, Picture | Refusal]
-_MAX_CARDS = 3  # with more pictures a table comes first, and one card at a time
+Assessments = dict[tuple[str, str], Assessment]
+"""By model and picture."""
 _THUMBNAIL_PX = 96
+_CLOSER = "closer"  # key of the picture that is looked at
 
 
 @dataclass(frozen=True)
@@ -23,158 +26,185 @@ class Settings:
 
     threshold: str
     """One of `wording.threshold_choices`."""
-    opacity: float
-    """Of the heat-map, 0 to 1."""
 
     def threshold_of(self, model: BundledModel) -> Threshold:
         """The model's thresholds of that name; its own default where it has none of it."""
         return wording.threshold_choices(model).get(self.threshold, model.threshold)
 
 
-def show_detector(bundle: Bundle, model: BundledModel, pictures: Pictures, settings: Settings) -> None:
-    """One detector's verdicts, and how good it is."""
-    detector = bundle.detector(model.name)  # also with no picture: a damaged model should say so at once
-    st.markdown(wording.as_text(model.summary))
-    assessments = assess_all(bundle, [model], pictures)
-    threshold = settings.threshold_of(model)
-    shown = {
-        key: view.answer(picture, assessments.get((model.name, key)), model.name, threshold)
+def show_overview(bundle: Bundle, pictures: Pictures, settings: Settings) -> None:
+    """All detectors on the pictures: one in full, several as a table before it."""
+    if not pictures:
+        st.markdown(wording.INTRO)
+        return
+    assessments = assess_all(bundle, bundle.models, pictures)
+    answers = {
+        key: [
+            view.answer(picture, assessments.get((model.name, key)), model.name, settings.threshold_of(model))
+            for model in bundle.models
+        ]
         for key, picture in pictures.items()
     }
     if len(pictures) > 1:
-        show_table(model, pictures, shown, detector.stored_px)
-    keys = list(pictures) if len(pictures) <= _MAX_CARDS else [choose_picture(pictures)]
-    for key in keys:
-        show_card(model, pictures[key], assessments.get((model.name, key)), shown[key], settings)
-    with st.expander("How good is this detector, and where is it blind?", expanded=not pictures):
+        show_table(bundle.models, pictures, answers)
+    key = choose_picture(pictures)
+    show_together(bundle.models, pictures[key], answers[key])
+
+
+def show_together(models: Sequence[BundledModel], picture: Picture | Refusal, answers: Sequence[Answer]) -> None:
+    """One picture: what all detectors say together, the picture, and each of them in a line."""
+    judgements = [answer for answer in answers if isinstance(answer, Judgement)]
+    if isinstance(picture, Refusal) or not judgements:
+        st.text(picture.name)
+        show_refusal(answers[0])
+        return
+    st.subheader(f"{view.combined([one.verdict for one in judgements])}.", anchor=False)
+    show_marks(judgements[0])
+    left, right = st.columns([2, 3])
+    left.image(picture.preview, width="stretch", alt=f"The picture {picture.name}")
+    with right:
+        for model, answer in zip(models, answers, strict=True):
+            if isinstance(answer, Judgement):
+                st.html(view.row_html(model.display_name, answer))
+            else:
+                show_refusal(answer)
+        show_cautions(judgements)
+        st.text(picture.name)
+        st.caption(view.caption(judgements[0]))
+    if len(judgements) > 1:
+        st.caption("Detectors were trained on the same pictures, so they can be wrong together: agreement is no proof.")
+
+
+def show_detector(bundle: Bundle, model: BundledModel, pictures: Pictures, settings: Settings) -> None:
+    """One detector's verdict on one picture, where it looked, and how good it is."""
+    bundle.detector(model.name)  # also with no picture: a damaged model should say so at once
+    if pictures:
+        key = choose_picture(pictures)
+        picture = pictures[key]
+        assessment = assess_all(bundle, [model], {key: picture}).get((model.name, key))
+        show_card(model, picture, assessment, settings)
+    st.markdown(wording.as_text(model.summary))
+    with st.expander("How good is this detector, and where is it blind?"):
         show_figures(model)
 
 
-def show_comparison(bundle: Bundle, pictures: Pictures, settings: Settings) -> None:
-    """All detectors on one picture."""
-    decoded = {key: picture for key, picture in pictures.items() if isinstance(picture, Picture)}
-    if not decoded:
-        st.info("Give it a picture, and all detectors judge it here, side by side.", icon=":material/compare:")
+def show_card(
+    model: BundledModel, picture: Picture | Refusal, assessment: Assessment | None, settings: Settings
+) -> None:
+    """One picture under one detector; a file's name is shown as plain text, never read as markup."""
+    shown = view.answer(picture, assessment, model.name, settings.threshold_of(model))
+    if isinstance(picture, Refusal) or isinstance(shown, Refusal) or assessment is None:
+        st.text(shown.name)
+        show_refusal(shown)
         return
-    key = choose_picture(decoded)
-    picture = decoded[key]
-    assessments = assess_all(bundle, bundle.models, {key: picture})
-    columns = []
-    for model in bundle.models:
-        assessment = assessments.get((model.name, key))
-        answer = view.answer(picture, assessment, model.name, settings.threshold_of(model))
-        columns.append((model, assessment, answer))
-    verdicts = [answer.verdict for _, _, answer in columns if isinstance(answer, Judgement)]
-    if verdicts:
-        st.subheader(view.agreement(verdicts), anchor=False)
-    for column, (model, assessment, answer) in zip(st.columns(len(columns)), columns, strict=True):
-        with column.container(border=True):
-            st.markdown(f"**{wording.as_text(model.display_name)}**")
-            show_answer(model, picture, assessment, answer, settings)
-    st.html(heatmap.legend_html())
-    st.caption("Detectors were trained on the same pictures, so they can be wrong together: agreement is no proof.")
+    st.subheader(f"{wording.capital(shown.words)}.", anchor=False)
+    show_marks(shown)
+    left, right = st.columns([2, 3])
+    with left:
+        mapped = st.toggle("Show the heat-map", key="heatmap", help=wording.MAP_HELP, bind="query-params")
+        data = view.with_heatmap(picture, assessment, model.stored_px) if mapped else picture.preview
+        manner = " with the heat-map over it" if mapped else ""
+        st.image(data, width="stretch", alt=f"The picture {picture.name}{manner}")
+        if mapped:
+            st.html(heatmap.legend_html())
+    with right:
+        st.html(view.bar_html(shown.probability, shown.threshold, shown.verdict))
+        st.markdown(shown.sentence)
+        show_cautions([shown])
+        st.text(shown.name)
+        measured = wording.measured_words(model, settings.threshold)
+        st.caption(f"{view.caption(shown)} {wording.as_text(measured)}")
 
 
 def assess_all(
     bundle: Bundle, models: Sequence[BundledModel], pictures: Mapping[str, Picture | Refusal]
-) -> dict[tuple[str, str], Assessment]:
-    """What the models say of the pictures, by model and picture; none is asked twice while its picture stays."""
-    known: dict[tuple[str, str], Assessment] = st.session_state.setdefault("assessments", {})
-    if len(models) == 1:
-        for stale in [key for key in known if key[1] not in pictures]:
-            del known[stale]
+) -> Assessments:
+    """What the models say of the pictures; none is asked twice while its picture stays."""
+    known: Assessments = st.session_state.setdefault("assessments", {})
     wanted = [
         (model, key, picture)
-        for model in models
         for key, picture in pictures.items()
+        for model in models
         if isinstance(picture, Picture) and (model.name, key) not in known
     ]
-    bar = st.progress(0.0, "Looking at the pictures …") if len(wanted) > 1 else None
+    bar = st.progress(0.0, "Looking at the pictures …") if len(wanted) > len(models) else None
     for number, (model, key, picture) in enumerate(wanted, start=1):
         assessment = view.assess(bundle.detector(model.name), picture)
         if assessment is not None:
             known[model.name, key] = assessment
         if bar:
-            bar.progress(number / len(wanted), f"Looked at {number} of {len(wanted)}")
+            bar.progress(number / len(wanted), f"Looked {number} of {len(wanted)} times")
     if bar:
         bar.empty()
     return known
 
 
+def forget(pictures: Pictures) -> None:
+    """Let go what was said about pictures that are no longer there."""
+    known: Assessments = st.session_state.setdefault("assessments", {})
+    for stale in [key for key in known if key[1] not in pictures]:
+        del known[stale]
+
+
 def choose_picture(pictures: Mapping[str, Picture | Refusal]) -> str:
-    """The id of the picture to look at more closely."""
+    """The id of the picture to look at more closely, the same in every tab."""
     keys = list(pictures)
     if len(keys) == 1:
         return keys[0]
     names = {key: f"{number}. {pictures[key].name}" for number, key in enumerate(keys, start=1)}
-    return st.selectbox("Look closer at", keys, format_func=names.__getitem__, key="closer")
+    return st.selectbox("Look closer at", keys, format_func=names.__getitem__, key=_CLOSER)
 
 
-def show_table(model: BundledModel, pictures: Pictures, shown: dict[str, Answer], side_px: int) -> None:
-    """All pictures as a table to sort, and as files to keep."""
-    answers = list(shown.values())
-    table = [
-        {
-            "Picture": thumbnail_url(picture, side_px),
-            "File": batch.harmless(answer.name),  # the table has a download of its own
-            "Verdict": answer.words if isinstance(answer, Judgement) else "not judged",
-            "Probability": answer.probability if isinstance(answer, Judgement) else None,
-            "Remarks": " ".join(answer.remarks),
-        }
-        for picture, answer in zip(pictures.values(), answers, strict=True)
-    ]
+def show_table(models: Sequence[BundledModel], pictures: Pictures, answers: Mapping[str, Sequence[Answer]]) -> None:
+    """All pictures under all detectors: a table to sort, whose rows open, and files to keep."""
+    table = [_table_row(models, pictures[key], answers[key]) for key in pictures]
+    probability = st.column_config.ProgressColumn(
+        help="Probability that it is AI-generated", format="percent", min_value=0, max_value=1
+    )
+
+    def open_row() -> None:
+        if rows := st.session_state["table"].selection.rows:
+            st.session_state[_CLOSER] = list(pictures)[rows[0]]
+
     st.dataframe(
         table,
         hide_index=True,
+        key="table",
+        on_select=open_row,
+        selection_mode="single-row",
         column_config={
             "Picture": st.column_config.ImageColumn(width="small"),
-            "Probability": st.column_config.ProgressColumn(
-                help="That it is AI-generated", format="percent", min_value=0, max_value=1
-            ),
+            **{model.display_name: probability for model in models},
         },
     )
+    rows = [answer for own in answers.values() for answer in own]
     with st.container(horizontal=True):
-        for kind, data in (("CSV", batch.as_csv(answers)), ("JSON", batch.as_json(answers))):
+        for kind, data in (("CSV", batch.as_csv(rows)), ("JSON", batch.as_json(rows))):
             st.download_button(
                 f"Download as {kind}",
                 data,
-                f"fakelens-{model.name}.{kind.lower()}",
+                f"fakelens.{kind.lower()}",
                 on_click="ignore",
                 key=f"download-{kind}",
                 icon=":material/download:",
             )
 
 
-def show_card(
-    model: BundledModel, picture: Picture | Refusal, assessment: Assessment | None, shown: Answer, settings: Settings
-) -> None:
-    """One picture; a file's name is shown as plain text, never read as markup."""
-    with st.container(border=True):
-        if isinstance(picture, Refusal) or isinstance(shown, Refusal):
-            st.text(shown.name)
-            show_refusal(shown)
-            return
-        left, right = st.columns([2, 3])
-        with left:
-            show_picture(model, picture, assessment, settings)
-            if settings.opacity:
-                st.html(heatmap.legend_html())
-        with right:
-            show_words(shown)
-            st.text(shown.name)
-            measured = wording.measured_words(model, settings.threshold)
-            st.caption(f"{view.caption(shown)} {wording.as_text(measured)}")
-
-
-def show_answer(
-    model: BundledModel, picture: Picture, assessment: Assessment | None, shown: Answer, settings: Settings
-) -> None:
-    """One detector's part of a comparison."""
-    if isinstance(shown, Refusal):
-        show_refusal(shown)
-        return
-    show_picture(model, picture, assessment, settings)
-    show_words(shown)
+def _table_row(
+    models: Sequence[BundledModel], picture: Picture | Refusal, answers: Sequence[Answer]
+) -> dict[str, object]:
+    judgements = [answer for answer in answers if isinstance(answer, Judgement)]
+    remarks = dict.fromkeys(words for answer in answers for words in answer.remarks)
+    return {
+        "Picture": thumbnail_url(picture),
+        "File": batch.harmless(picture.name),  # the table has a download of its own
+        "Verdict": view.combined([one.verdict for one in judgements]) if judgements else "not judged",
+        **{
+            model.display_name: answer.probability if isinstance(answer, Judgement) else None
+            for model, answer in zip(models, answers, strict=True)
+        },
+        "Remarks": " ".join(remarks),
+    }
 
 
 def show_refusal(shown: Answer) -> None:
@@ -183,37 +213,26 @@ def show_refusal(shown: Answer) -> None:
     st.error(wording.as_text(words), icon=":material/broken_image:")
 
 
-def show_picture(model: BundledModel, picture: Picture, assessment: Assessment | None, settings: Settings) -> None:
-    """The picture under its heat-map, as long as it is there."""
-    image = picture.images.get(model.stored_px)
-    if image is None:
-        st.caption(f"{wording.capital(view.FORGOTTEN)}.")
-        return
-    manner = "with the heat-map over it" if settings.opacity else "as it was given"
-    data = view.shown_jpeg(image, assessment, settings.opacity)
-    st.image(data, width="stretch", alt=f"The picture {picture.name}, {manner}")
-
-
-def show_words(shown: Judgement) -> None:
-    """Verdict, bar, reasons for care, and the marks in the file."""
-    st.subheader(wording.capital(shown.words), anchor=False)
-    st.html(view.bar_html(shown.probability, shown.threshold, shown.verdict))
-    st.markdown(shown.sentence)
-    for caution in shown.cautions:
-        st.warning(wording.as_text(caution.words), icon=":material/warning:")
+def show_marks(shown: Judgement) -> None:
+    """The marks in the file: before the score, and no part of it."""
     if shown.marks:
         marks = "; ".join(mark.words for mark in shown.marks)
         st.info(f"**{wording.as_text(marks)}.** {wording.NOT_VERIFIED}", icon=":material/badge:")
 
 
-def thumbnail_url(picture: Picture | Refusal, side_px: int) -> str | None:
+def show_cautions(judgements: Sequence[Judgement]) -> None:
+    """Reasons for care, each once."""
+    for words in dict.fromkeys(caution.words for one in judgements for caution in one.cautions):
+        st.warning(wording.as_text(words), icon=":material/warning:")
+
+
+def thumbnail_url(picture: Picture | Refusal) -> str | None:
     """A small picture inside the table itself."""
-    image = picture.images.get(side_px) if isinstance(picture, Picture) else None
-    if image is None:
+    if not isinstance(picture, Picture):
         return None
-    small = image.copy()
-    small.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX), Image.Resampling.BILINEAR)
-    return "data:image/jpeg;base64," + base64.b64encode(heatmap.as_jpeg(small)).decode()
+    with Image.open(io.BytesIO(picture.preview)) as image:
+        image.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX), Image.Resampling.BILINEAR)
+        return "data:image/jpeg;base64," + base64.b64encode(heatmap.as_jpeg(image)).decode()
 
 
 def show_figures(model: BundledModel) -> None:

@@ -57,8 +57,9 @@ class _Endpoint(HTTPEndpoint):
 class Verdict(_Endpoint):
     """The verdict on the image that is the request's body.
 
-    `?detector=NAME` names the detector, the bundle's most accurate by default. 200 with the verdict, 400 no body, 404 no
-    such detector, 415 a body that is no image's bytes, 422 a file that cannot be judged, 503 no bundle or a damaged one.
+    `?detector=NAME` names the detector, the bundle's most accurate by default. 200 with the verdict, 400 no body,
+    404 no such detector, 415 a body that is no image's bytes, 422 a file that cannot be judged, 503 no bundle or a
+    damaged one.
     `UploadBudget` answers before what has no length (411), is too large (413), too slow (408) or too much (429).
     """
 

@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw
 Box = tuple[int, int, int, int]
 # A diverging scale whose ends differ in lightness of hue for every kind of colour vision: ColorBrewer's PuOr, turned.
 PHOTOGRAPH_RGB, GENERATED_RGB = (46, 90, 172), (230, 97, 1)
-# At this many logits, odds of 20 to 1, the colour is full; fixed, so that the colours of two pictures compare.
-FULL_LOGIT = 3.0
+# A map that nowhere moves the score by more than this is of one grey: its own range would be noise made visible.
+_LEAST_FULL_LOGIT = 0.2
 _JPEG_QUALITY = 88
 _BORDERS = ((0, (20, 20, 20)), (1, (255, 255, 255)))  # dark outside, light inside: seen on any picture
 
@@ -18,13 +18,14 @@ _BORDERS = ((0, (20, 20, 20)), (1, (255, 255, 255)))  # dark outside, light insi
 def overlay(picture: Image.Image, heatmap: npt.NDArray[np.float32], box: Box, opacity: float) -> Image.Image:
     """Lay an (h, w) map of logits, positive = AI-generated, over the `box` of an RGB picture that it was made from.
 
-    `opacity` 0 leaves the picture as it is, but for the border of what the model saw; 1 hides it where the map is sure.
+    The colour is full where the map is strongest. `opacity` 1 hides the picture there.
     """
     left, top, right, bottom = box
     values = Image.fromarray(np.asarray(heatmap, np.float32)).resize(
         (right - left, bottom - top), Image.Resampling.BICUBIC
     )
-    strength = np.clip(np.asarray(values) / FULL_LOGIT, -1, 1)[..., None]
+    full = max(_LEAST_FULL_LOGIT, float(np.abs(heatmap).max()))
+    strength = np.clip(np.asarray(values) / full, -1, 1)[..., None]
     colour = np.where(strength > 0, np.array(GENERATED_RGB, np.float32), np.array(PHOTOGRAPH_RGB, np.float32))
     alpha = opacity * np.abs(strength)
     seen = np.asarray(picture.crop(box), np.float32)

@@ -16,7 +16,7 @@ from fakelens.core.imaging import format_words
 from fakelens.runtime.bundle import Bundle
 from fakelens.runtime.judgement import Picture
 
-COMPARE = "Compare"
+OVERVIEW = "Overview"
 _EXAMPLES = "examples/"
 
 
@@ -32,16 +32,21 @@ def main() -> None:
     """Draw the page once."""
     st.set_page_config(page_title="fakelens", page_icon="🔎", layout="centered")
     st.title("fakelens", anchor=False)
-    st.markdown("Was this picture taken by a camera, or made by an AI? Give it pictures and choose a detector.")
+    # The verdict stands first, whatever has to run before it.
+    verdict_place, entry_place, settings_place = st.container(), st.container(), st.container()
     try:
         bundle = open_own()
         if words := refusal():
             st.toast(f"A file was not taken. {words}", icon=":material/hourglass_top:", duration="infinite")
-        if bundle.demo:
-            st.warning(wording.DEMO_NOTICE, icon=":material/science:")
-        pictures = take_pictures(bundle)
-        show_tabs(bundle, pictures, choose_settings(bundle))
-        show_limits(bundle)
+        with entry_place:
+            pictures = take_pictures(bundle)
+        with settings_place:
+            settings = choose_settings(bundle)
+            show_limits(bundle)
+        with verdict_place:
+            if bundle.demo:
+                st.caption(f":material/science: {wording.DEMO_NOTICE}")
+            show_tabs(bundle, pictures, settings)
     except ValueError as error:
         st.error(f"The app cannot go on. {wording.as_text(str(error))}", icon=":material/error:")
         st.stop()
@@ -60,7 +65,7 @@ def take_pictures(bundle: Bundle) -> Pictures:
     others: Pictures = st.session_state.setdefault("others", {})
     with st.expander("Paste a picture, use the camera, or try an example", key="more", on_change="rerun") as more:
         arrivals = list(other_arrivals(bundle)) if more.open else []
-    st.caption(f"{wording.LIMITS} {wording.NOTHING_STORED}")
+    st.caption(wording.LIMITS)
     present = {upload.file_id for upload in uploads}
     for key in known.keys() - present:
         del known[key]
@@ -128,38 +133,37 @@ def remove_others() -> None:
 
 
 def choose_settings(bundle: Bundle) -> Settings:
-    """Thresholds and heat-map, the same for all tabs; they stand in the address, so that a link carries them."""
-    left, right = st.columns(2)
-    choice = left.selectbox(
-        "How sure must it be before it says AI-generated?",
-        list(wording.threshold_choices(bundle.models[0])),
-        help="Thresholds were chosen on validation photographs; between its two thresholds a picture is uncertain.",
-        key="threshold",
-        bind="query-params",
-    )
-    opacity = right.slider(
-        "Heat-map", 0, 100, 50, 10, format="%d %%", help=wording.MAP_HELP, key="opacity", bind="query-params"
-    )
-    return Settings(choice, opacity / 100)
+    """Thresholds, the same for all tabs; they stand in the address, so that a link carries them."""
+    with st.expander("Settings"):
+        choice = st.selectbox(
+            "How sure must a detector be before it says AI-generated?",
+            list(wording.threshold_choices(bundle.models[0])),
+            help="Thresholds were chosen on validation photographs; between its two thresholds a picture is uncertain.",
+            key="threshold",
+            bind="query-params",
+        )
+    return Settings(choice)
 
 
 def show_tabs(bundle: Bundle, pictures: Pictures, settings: Settings) -> None:
-    """One tab a detector and one for all; only the open one runs, so an unused model is never loaded."""
+    """One tab for all detectors and one for each; only the open one runs."""
+    cards.forget(pictures)
     labels = [model.display_name for model in bundle.models]
-    tabs = st.tabs([*labels, COMPARE], key="detector", on_change="rerun", bind="query-params")
-    for tab, model in zip(tabs, bundle.models, strict=False):
+    overview, *tabs = st.tabs([OVERVIEW, *labels], key="detector", on_change="rerun", bind="query-params")
+    if overview.open:
+        with overview:
+            cards.show_overview(bundle, pictures, settings)
+    for tab, model in zip(tabs, bundle.models, strict=True):
         if tab.open:
             with tab:
                 cards.show_detector(bundle, model, pictures, settings)
-    if tabs[-1].open:
-        with tabs[-1]:
-            cards.show_comparison(bundle, pictures, settings)
 
 
 def show_limits(bundle: Bundle) -> None:
     """What a reader must know whatever the verdict."""
     st.subheader("What a verdict cannot tell", anchor=False)
     st.markdown("\n".join(f"- {sentence}" for sentence in wording.CANNOT_TELL))
+    st.caption(wording.NOTHING_STORED)
     about = bundle.info.data
     st.caption(wording.as_text(f"Training data: {about.description}. Licence: {about.licence}."))
 

@@ -5,21 +5,27 @@ Knows nothing of Streamlit. The steps are those of `runtime.judgement`.
 
 import contextlib
 import ctypes
+import html
+import io
 import threading
+from collections import Counter
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 
 from PIL import Image
 
 from fakelens.app import heatmap
 from fakelens.app.limits import LIMITS
-from fakelens.app.wording import size_words
-from fakelens.core.imaging import ImageRefused
+from fakelens.app.wording import capital, size_words
+from fakelens.core.imaging import ImageRefused, read_image
 from fakelens.core.scoring import VERDICT_WORDS, Threshold, Verdict, percent, probability_words
 from fakelens.runtime import judgement
 from fakelens.runtime.detector import OnnxDetector
 from fakelens.runtime.judgement import Answer, Assessment, Judgement, Picture, Refusal
 
 FORGOTTEN = "this picture had to make room for those of other visitors: remove it and add it again"
+_PREVIEW_PX = 640  # short side of what a screen is shown
+_HEATMAP_OPACITY = 0.6
 _COLOURS = {Verdict.FAKE: "#c8622a", Verdict.REAL: "#2a7f9a", Verdict.UNCERTAIN: "#7d8790"}
 # Decoding and running are what takes memory: one picture at a time, whoever asks, fits a small machine.
 _ONE_AT_A_TIME = threading.Lock()
@@ -33,10 +39,16 @@ def judge(data: bytes, detector: OnnxDetector) -> Answer:
 
 
 def take(name: str, data: bytes, sides_px: Collection[int]) -> Picture | Refusal:
-    """Decode the untrusted bytes of the file `name` for every short side in pixels that is wanted."""
+    """Decode the untrusted bytes of the file `name` for every short side in pixels that is wanted, and for the page."""
     try:
         with _alone():
-            return judgement.read_picture(name, data, sides_px, LIMITS)
+            picture = judgement.read_picture(name, data, sides_px, LIMITS)
+            side_px, image = max(picture.images.items())
+            # Not enlarged: a small picture is as sharp as it is.
+            shown_px = min(_PREVIEW_PX, picture.container.width_px, picture.container.height_px)
+            if shown_px > side_px:
+                image = judgement.middle(read_image(data, short_side_px=shown_px, limits=LIMITS).image)
+            return replace(picture, preview=heatmap.as_jpeg(image))
     except ImageRefused as refusal:
         return Refusal(name, "", str(refusal))
 
@@ -56,11 +68,14 @@ def answer(picture: Picture | Refusal, assessment: Assessment | None, detector: 
     return judgement.judgement_of(picture, assessment, threshold)
 
 
-def shown_jpeg(image: Image.Image, assessment: Assessment | None, opacity: float) -> bytes:
-    """A picture for the page, with the heat-map over it where there is one and `opacity` is not 0."""
-    if assessment is not None and opacity > 0:
-        image = heatmap.overlay(image, assessment.heatmap, assessment.box, opacity)
-    return heatmap.as_jpeg(image)
+def with_heatmap(picture: Picture, assessment: Assessment, stored_px: int) -> bytes:
+    """The picture for the page with the heat-map over what the detector saw of it at `stored_px`."""
+    with Image.open(io.BytesIO(picture.preview)) as image:
+        image.load()
+        scale = min(image.size) / stored_px
+        left, top, right, bottom = (round(scale * edge) for edge in assessment.box)
+        box = left, top, min(image.width, right), min(image.height, bottom)
+        return heatmap.as_jpeg(heatmap.overlay(image, assessment.heatmap, box, _HEATMAP_OPACITY))
 
 
 def caption(shown: Judgement) -> str:
@@ -90,16 +105,33 @@ def bar_html(probability: float, threshold: Threshold, verdict: Verdict) -> str:
     )
 
 
-def agreement(verdicts: Collection[Verdict]) -> str:
-    """One sentence on how far several detectors agree about one picture."""
-    counts = {verdict: sum(1 for other in verdicts if other is verdict) for verdict in Verdict}
-    shares = [f"{count} {VERDICT_WORDS[verdict]}" for verdict, count in counts.items() if count]
-    if len(shares) == 1:
-        (only,) = (verdict for verdict, count in counts.items() if count)
-        return f"All {len(verdicts)} agree: {VERDICT_WORDS[only]}."
-    if counts[Verdict.FAKE] and counts[Verdict.REAL]:
-        return f"They contradict each other ({', '.join(shares)}): take this picture for undecided."
-    return f"They agree in part: {', '.join(shares)}."
+def row_html(detector: str, shown: Judgement) -> str:
+    """One detector's verdict in a line with a small bar; the name is escaped, the rest is numbers and our words."""
+    return (
+        '<div style="margin-bottom:.15rem"><div style="display:flex;justify-content:space-between;gap:1rem">'
+        f"<b>{html.escape(detector)}</b><span>{capital(shown.words)}</span></div>"
+        f'<div role="img" aria-label="Probability that the picture is AI-generated: '
+        f'{probability_words(shown.probability)}" style="height:.55rem;border-radius:.3rem;overflow:hidden;'
+        f'background:rgba(128,128,128,.2)"><div style="height:100%;width:{100 * shown.probability:.2f}%;'
+        f'background:{_COLOURS[shown.verdict]}"></div></div>'
+        f'<div style="font-size:.85rem">{probability_words(shown.probability)} AI-generated</div></div>'
+    )
+
+
+def combined(verdicts: Collection[Verdict]) -> str:
+    """One sentence for what several detectors say about one picture."""
+    counts = Counter(verdicts).most_common()
+    (most, count), num = counts[0], len(verdicts)
+    if num == 1:
+        return capital(VERDICT_WORDS[most])
+    if count == num:
+        return f"{'Both' if num == 2 else f'All {num}'} detectors: {VERDICT_WORDS[most]}"
+    shares = ", ".join(f"{count} {VERDICT_WORDS[verdict]}" for verdict, count in counts)
+    if {Verdict.FAKE, Verdict.REAL} <= set(verdicts):
+        return f"The detectors contradict each other ({shares}): take this picture for undecided"
+    decided = next(verdict for verdict, _ in counts if verdict is not Verdict.UNCERTAIN)
+    share = sum(verdict is decided for verdict in verdicts)
+    return f"{share} of {num} detectors: {VERDICT_WORDS[decided]}; {num - share} uncertain"
 
 
 def share_arenas() -> None:

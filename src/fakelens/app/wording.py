@@ -4,15 +4,16 @@ from fakelens.app.limits import MAX_FILE_MB, MAX_PICTURES
 from fakelens.core.scoring import OperatingPoint, Threshold, percent
 from fakelens.runtime.bundle import BundledModel
 
-DEMO_NOTICE = (
-    "This is a demonstration, trained on synthetic pictures: its verdicts on real pictures mean nothing. "
-    "It shows how the page works, not how well a detector does."
-)
+INTRO = "Was this picture taken by a camera, or made by an AI? Give it pictures: each detector says what it thinks."
+DEMO_NOTICE = "Demonstration, trained on synthetic pictures: verdicts on real pictures mean nothing."
 NOTHING_STORED = (
     "Nothing is stored: a file is let go as soon as it has been looked at, and what is shown is forgotten when you "
     "remove it or close the page. Nothing is sent anywhere else."
 )
-LIMITS = f"At most {MAX_PICTURES} pictures at a time, {MAX_FILE_MB} MB each."
+LIMITS = (
+    f"At most {MAX_PICTURES} pictures at a time, {MAX_FILE_MB} MB each. A file that turns red was not taken: it is "
+    "larger, or of another kind."
+)
 CANNOT_TELL = (
     "A verdict is a statistical guess, not a proof. A detector misses pictures from generators that it never "
     "saw in training, and it sometimes takes a real photograph for a generated one.",
@@ -28,23 +29,23 @@ NOT_VERIFIED = (
     "statement, and most generated pictures carry none."
 )
 MAP_HELP = (
-    "Each field says how far it moved the score: orange towards AI-generated, blue towards a photograph. The frame is "
-    "what the detector saw."
+    "Which regions moved the score: orange towards AI-generated, blue towards a photograph, strongest where they moved "
+    "it most in this picture. The frame is what the detector saw."
 )
 
 
 def figure_rows(model: BundledModel) -> list[tuple[str, str, str]]:
-    """The model's own test figures as (label, value, what it means)."""
+    """The model's own test figures as (label, value, what it means), in words for people; verdicts at 0.5."""
     figures = model.metrics
+    (real_right, false_alarms), _ = figures.confusion_matrix
+    share = false_alarms / max(1, real_right + false_alarms)
     return [
-        ("Accuracy", percent(figures.accuracy), "share of all test images that it judged rightly"),
-        ("Precision", percent(figures.precision), "share of those it called AI-generated that are"),
-        ("Recall", percent(figures.recall), "share of the AI-generated that it found"),
-        ("F1", f"{figures.f1:.3f}", "harmonic mean of precision and recall"),
-        ("AUC", f"{figures.auc:.3f}", "how well it ranks generated above real images; 0.5 is chance"),
-        ("Test images", f"{figures.num_images:,}", "none of them was used in training"),
+        ("Judged rightly", percent(figures.accuracy), "accuracy: of all test pictures, if it must always decide"),
+        ("AI-generated found", percent(figures.recall), "recall: of the AI-generated test pictures"),
+        ("False alarms", percent(share), "of the test photographs, so many were called AI-generated"),
+        ("Test pictures", f"{figures.num_images:,}", "half of them AI-generated; none was used in training"),
+        ("Time", f"{model.latency_ms:.1f} ms", "a picture, measured on a CPU when the model was exported"),
         ("Model size", size_words(model.size_bytes), f"the {model.variant} ONNX file"),
-        ("Time", f"{model.latency_ms:.1f} ms", "an image, measured on a CPU when the model was exported"),
     ]
 
 
@@ -74,7 +75,7 @@ def measured_words(model: BundledModel, choice: str) -> str:
 
 def _point_words(point: OperatingPoint) -> str:
     rate = point.false_positive_rate
-    return "balanced" if rate is None else f"{percent(rate)} false alarms"
+    return "Standard" if rate is None else f"Careful: {percent(rate)} false alarms"
 
 
 def as_text(words: str) -> str:

@@ -38,11 +38,13 @@ class Picture:
     """Decoding."""
     images: dict[int, Image.Image]
     """The upright RGB picture for each short side in pixels that was asked for; who lacks memory may empty it."""
+    preview: bytes = b""
+    """The picture as a JPEG for a screen; empty where nobody looks at it."""
 
     @property
     def num_bytes(self) -> int:
         """Memory that the pixels take."""
-        return sum(3 * image.width * image.height for image in self.images.values())
+        return len(self.preview) + sum(3 * image.width * image.height for image in self.images.values())
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def read_picture(name: str, data: bytes, sides_px: Collection[int], limits: Limi
     started_s = time.perf_counter()
     decoded = {side_px: read_image(data, short_side_px=side_px, limits=limits) for side_px in sorted(set(sides_px))}
     first = next(iter(decoded.values()))
-    images = {side_px: _middle(each.image) for side_px, each in decoded.items()}
+    images = {side_px: middle(each.image) for side_px, each in decoded.items()}
     marks, sha256 = marks_of(first.metadata), hashlib.sha256(data).hexdigest()
     return Picture(name, sha256, first.container, marks, time.perf_counter() - started_s, images)
 
@@ -203,7 +205,7 @@ def _row(*values: Any) -> dict[str, Any]:
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def _middle(image: Image.Image) -> Image.Image:
+def middle(image: Image.Image) -> Image.Image:
     """The image without the ends of its long side; as much from each, so that the central square stays the same."""
     width, height = image.size
     across = max(0, (width - _MAX_KEPT_ASPECT * height) // 2)
