@@ -83,6 +83,7 @@ def test_a_mistyped_path_is_not_the_page(url: str, path: str, method: str) -> No
         ("a form", HEAD + JPEG + b"\r\n--xyz--\r\n"),
         ("JSON", json.dumps({"image": TEXT.decode()}).encode()),
         ("JSON", b'\n [{"image": 1}]'),
+        ("JSON", b'\xef\xbb\xbf{"image": "x"}'),
         ("a data URL", b"data:image/jpeg;base64," + TEXT),
         ("a data URL", b'"data:image/png;base64,iVBORw0KGgo="'),
         ("an address", b"https://example.org/picture.jpg"),

@@ -1,5 +1,6 @@
 """The endpoints beside the page: POST /api/verdict judges an image, GET /api/health says whether the app can."""
 
+import codecs
 import functools
 import os
 import re
@@ -57,9 +58,9 @@ class _Endpoint(HTTPEndpoint):
 class Verdict(_Endpoint):
     """The verdict on the image that is the request's body.
 
-    `?detector=NAME` names the detector, the bundle's most accurate by default. 200 with the verdict, 400 no body,
-    404 no such detector, 415 a body that is no image's bytes, 422 a file that cannot be judged, 503 no bundle or a
-    damaged one.
+    `?detector=NAME` names the detector, the bundle's most accurate by default. 200 with the verdict, 400 no body, 404
+    no such detector, 415 a body that is no image's bytes, 422 a file that cannot be judged, 503 no bundle or a damaged
+    one.
     `UploadBudget` answers before what has no length (411), is too large (413), too slow (408) or too much (429).
     """
 
@@ -108,7 +109,7 @@ def routes() -> list[Route]:
 
 def _other_body(data: bytes) -> str | None:
     """What was sent in place of an image's bytes."""
-    start = data[:_BEGINNING]
+    start = data[:_BEGINNING].removeprefix(codecs.BOM_UTF8)
     return next((kind for kind, form in _OTHER_BODIES.items() if re.match(form, start, re.IGNORECASE)), None)
 
 
