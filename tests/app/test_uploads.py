@@ -58,7 +58,7 @@ def test_an_upload_that_hides_its_length_is_turned_away(headers: dict[str, str])
 
 def test_an_upload_that_trickles_gives_up_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "PATIENCE_S", 0.01)
-    monkeypatch.setattr(UploadBudget, "_forget_what_was_let_go", lambda _: None)  # asks the running Streamlit
+    monkeypatch.setattr(UploadBudget, "_forget_released", lambda _: None)  # asks the running Streamlit
     budget = UploadBudget(never)
     (start, _) = asyncio.run(ask(budget, "POST", ENDPOINT, {"content-length": "100"}))
     assert start["status"] == 408
@@ -105,7 +105,7 @@ def with_file(_: str, files: list[str]) -> list[Any]:
 
 
 def test_programs_are_refused_in_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(UploadBudget, "_forget_what_was_let_go", lambda _: None)
+    monkeypatch.setattr(UploadBudget, "_forget_released", lambda _: None)
     monkeypatch.setattr(uploads.runtime, "get_instance", lambda: Server(is_active_session=lambda _: False))
     budget = UploadBudget(judge)
     for path in (ENDPOINT, f"{ENDPOINT}/", f"/below/a/path{ENDPOINT}"):
@@ -132,7 +132,7 @@ def test_another_streamlit_loses_the_reason_and_not_the_answer(
     """Its list of sessions has another name."""
     known = Server(uploaded_file_mgr=SimpleNamespace(get_files=with_file))
     monkeypatch.setattr(uploads.runtime, "get_instance", lambda: known)
-    monkeypatch.setattr(uploads, "_UNTOLD", {})
+    monkeypatch.setattr(uploads, "_PENDING_REASONS", {})
     with caplog.at_level(logging.WARNING):
         (start, body) = asyncio.run(ask(UploadBudget(judge), "PUT", UPLOAD, {"content-length": str(40 * 2**20)}))
     assert start["status"] == 429

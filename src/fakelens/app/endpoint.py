@@ -101,10 +101,10 @@ def routes() -> list[Route]:
     base = str(st.get_option("server.baseUrlPath") or "").strip("/")
     prefix = f"/{base}" if base else ""
     endpoints = {ENDPOINT: Verdict, HEALTH: Health}
-    known = [Route(f"{prefix}{path}{end}", endpoint) for path, endpoint in endpoints.items() for end in ("", "/")]
+    own = [Route(f"{prefix}{path}{end}", endpoint) for path, endpoint in endpoints.items() for end in ("", "/")]
     methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
     others = [Route(f"{prefix}/api{end}", _unknown, methods=methods) for end in ("", "/{path:path}")]
-    return [*known, *others]
+    return [*own, *others]
 
 
 def _other_body(data: bytes) -> str | None:

@@ -39,9 +39,9 @@ def serve(folder: Path, host: str, port: int) -> int:
     if importlib.util.find_spec("streamlit") is None:
         raise FakelensError("streamlit is not installed: pip install 'fakelens[app]'")
     _check_address(host, port)
-    shown = "localhost" if host in _ALL_INTERFACES else f"[{host}]" if ":" in host else host
+    display_host = "localhost" if host in _ALL_INTERFACES else f"[{host}]" if ":" in host else host
     command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", f"--server.address={host}"]
-    command += [f"--server.port={port}", f"--browser.serverAddress={shown}"]
+    command += [f"--server.port={port}", f"--browser.serverAddress={display_host}"]
     if os.name == "posix":  # on Windows exec starts another process and ends this one at once
         os.chdir(folder)
         sys.stdout.flush()
@@ -59,8 +59,8 @@ def _check_address(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
     except (OSError, UnicodeError, TypeError) as error:
-        known = getattr(error, "errno", None)
-        reason = _REASONS.get(known or 0, f"{error}: choose another --host, such as 127.0.0.1 or 0.0.0.0")
+        number = getattr(error, "errno", None) or 0
+        reason = _REASONS.get(number, f"{error}: choose another --host, such as 127.0.0.1 or 0.0.0.0")
         raise FakelensError(f"the app cannot listen on {host}, port {port}: {reason}") from error
 
 
@@ -82,12 +82,12 @@ async def bounded_shutdown(_: Any) -> AsyncIterator[None]:
     The server alone waits for every open request, so one slow upload would keep it alive; a second signal ends it at
     once.
     """
-    received: list[int] = []
+    signals: list[int] = []
 
     def shut_down(number: int, frame: FrameType | None) -> None:
-        if received:
+        if signals:
             _exit(number)
-        received.append(number)
+        signals.append(number)
         timer = threading.Timer(_GRACE_S, _exit, [number])
         timer.daemon = True
         timer.start()
@@ -100,8 +100,8 @@ async def bounded_shutdown(_: Any) -> AsyncIterator[None]:
                 servers_own[number] = handler
                 signal.signal(number, shut_down)
     yield
-    if received:  # every connection has been closed; nothing is kept that would have to be saved
-        _exit(received[0])
+    if signals:  # every connection has been closed; nothing is kept that would have to be saved
+        _exit(signals[0])
 
 
 def _exit(number: int) -> NoReturn:

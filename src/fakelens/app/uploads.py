@@ -23,54 +23,26 @@ from fakelens.app.limits import ENDPOINT, MAX_FILE_MB, PATIENCE_S
 from fakelens.runtime.judgement import Picture
 
 _LOGGER = logging.getLogger(__name__)
-
-
 _UPLOADS = "/_stcore/upload_file/"
-
-
 SESSION_BYTES = 32 * 2**20
-
-
 TOTAL_BYTES = 120 * 2**20
-
-
 MAX_CONNECTIONS = 60
-
-
 MAX_SESSION_FILES = 1_000  # a session's file that was let go still has a name
-
-
 _LEAST_BYTES = 2**16  # what a file counts for at least, as a thousand tiny ones take memory too
-
-
 _RETRY_S = "20"
-
-
 _FULL_SESSION = (
     f"Too much at once: {SESSION_BYTES >> 20} MB may wait to be looked at. Add the rest when these have their verdicts."
 )
-
-
 _FULL_SERVER = "Many people are using this page right now. Please try again in a minute."
-
-
 _FULL_NAMES = "This page has taken in very many files. Please reload it and go on."
-
-
 _NO_LENGTH = "The request must say how long it is (Content-Length)."
-
-
 _TOO_LARGE = f"The limit is {MAX_FILE_MB} MB a file."
-
-
 _FULL_PAGE = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     '<meta http-equiv="refresh" content="20"><title>fakelens is busy</title>'
     '<body style="font-family:sans-serif;max-width:30rem;margin:4rem auto;padding:0 1rem"><h1>fakelens is busy</h1>'
     f"<p>{_FULL_SERVER} This page tries by itself every 20 seconds.</p></body></html>"
 )
-
-
 _Key = tuple[str, str]
 
 
@@ -131,19 +103,19 @@ class UploadBudget:
     def _refusal(self, scope: Scope, session: str, num_bytes: int) -> Response | None:
         if session == ENDPOINT and num_bytes > MAX_FILE_MB * 2**20:
             return _answer(scope, _TOO_LARGE, 413)
-        self._forget_what_was_let_go()
-        held = {**self._waiting, **self._arriving}
-        own = sum(size for (owner, _), size in held.items() if owner == session)
+        self._forget_released()
+        sizes = {**self._waiting, **self._arriving}
+        own = sum(size for (owner, _), size in sizes.items() if owner == session)
         if self._num_files.get(session, 0) >= MAX_SESSION_FILES:
             words = _FULL_NAMES
         elif own + num_bytes > SESSION_BYTES:
             words = _FULL_SERVER if session == ENDPOINT else _FULL_SESSION
-        elif sum(held.values()) + num_bytes > TOTAL_BYTES:
+        elif sum(sizes.values()) + num_bytes > TOTAL_BYTES:
             words = _FULL_SERVER
         else:
             return None
         with _another_streamlit("the reason stays unsaid on the page"):
-            _tell(session, words)
+            _announce(session, words)
         return _answer(scope, words, 429, {"Retry-After": _RETRY_S})
 
     @contextmanager
@@ -155,21 +127,21 @@ class UploadBudget:
         finally:
             self._waiting[key] = self._arriving.pop(key)
 
-    def _forget_what_was_let_go(self) -> None:
-        """Files that the page has let go, that their owner removed, or whose session has ended."""
-        files: dict[_Key, int] = {}
+    def _forget_released(self) -> None:
+        """Stop counting what the page has let go, what its owner removed, and what belongs to ended sessions."""
+        waiting: dict[_Key, int] = {}
         with _another_streamlit("only what is arriving counts against the budget"):
             server = runtime.get_instance()
-            held = server.uploaded_file_mgr
-            files = {
+            store = server.uploaded_file_mgr
+            waiting = {
                 (session, file): size
                 for (session, file), size in self._waiting.items()
-                if any(record.data for record in held.get_files(session, [file]))
+                if any(record.data for record in store.get_files(session, [file]))
             }
             self._num_files = {name: num for name, num in self._num_files.items() if server.is_active_session(name)}
-            for session in [name for name in _UNTOLD if not server.is_active_session(name)]:
-                del _UNTOLD[session]
-        self._waiting = files
+            for session in [name for name in _PENDING_REASONS if not server.is_active_session(name)]:
+                del _PENDING_REASONS[session]
+        self._waiting = waiting
 
 
 def _is_endpoint(path: str) -> bool:
@@ -192,24 +164,22 @@ def _another_streamlit(consequence: str) -> Iterator[None]:
         _LOGGER.warning("Streamlit %s is not one that fakelens knows (%s): %s", st.__version__, error, consequence)
 
 
-_UNTOLD: dict[str, str] = {}
+# Why a file of a session was refused, until its page has said so: the drop zone shows no more than a status code.
+_PENDING_REASONS: dict[str, str] = {}
 
 
-"""Why a file of a session was refused, until its page has said so: the drop zone shows no more than a status code."""
-
-
-def _tell(session: str, words: str) -> None:
+def _announce(session: str, words: str) -> None:
     """Have the session's page run and say it, even if nothing was taken in that would make it run."""
     server = runtime.get_instance()
-    if session not in _UNTOLD and server.is_active_session(session):
-        _UNTOLD[session] = words
+    if session not in _PENDING_REASONS and server.is_active_session(session):
+        _PENDING_REASONS[session] = words
         server._session_mgr.get_active_session_info(session).session.request_rerun(None)  # type: ignore[union-attr]
 
 
 def refusal() -> str | None:
     """Why a file of the visitor whose page runs was refused just now; each refusal is told once."""
     context = get_script_run_ctx()
-    return _UNTOLD.pop(context.session_id, None) if context else None
+    return _PENDING_REASONS.pop(context.session_id, None) if context else None
 
 
 async def drain(receive: Receive) -> None:
