@@ -16,7 +16,7 @@ import typer
 from fakelens.core.errors import FakelensError, in_one_line
 from fakelens.core.run_folder import RunFolder
 from fakelens.core.stopping import Stopped, stopped_by_signals
-from fakelens.terminal import TerminalReporter, print_against, print_table, print_verdicts
+from fakelens.terminal import TerminalReporter, print_judgement, print_table, print_verdicts
 
 if TYPE_CHECKING:
     from fakelens.detectors.spec import DetectorSpec
@@ -238,8 +238,8 @@ def judge(
     with TerminalReporter() as reporter:
         judgements = pipeline.judge(workdir_, chosen, folders, models, scores or [], output, reporter=reporter)
     for judgement, page in judgements:
-        print_against(judgement, page, as_json=json_)
-    if any(judgement.refused for judgement, _ in judgements):
+        print_judgement(judgement, page, as_json=json_)
+    if any(judgement.excluded for judgement, _ in judgements):
         raise typer.Exit(1)
 
 

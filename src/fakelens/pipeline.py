@@ -22,7 +22,7 @@ from fakelens.recipes import Recipe, load_recipe, recipe_path, save_recipe, ship
 
 if TYPE_CHECKING:
     from fakelens.dataset.store import PrepareResults
-    from fakelens.judging.judge import Against
+    from fakelens.judging.judge import JudgeResults
 
 
 def run(
@@ -315,25 +315,25 @@ def judge(
     output: Path | None = None,
     *,
     reporter: Reporter = SILENT,
-) -> "list[tuple[Against, Path]]":
-    """Judge models and others' scores on each labelled folder; returns what was found with the page's path.
+) -> "list[tuple[JudgeResults, Path]]":
+    """Judge models and others' scores on each labelled folder; returns the results with the page's path.
 
     Results go to `output`, for a single folder, or to a place of the working folder for each.
     """
     from fakelens.judging.judge import judge_folder
-    from fakelens.judging.write import place_for, write_against
+    from fakelens.judging.write import output_folder, write_results
 
-    places = [place_for(folder, output, workdir) for folder in folders]
+    places = [output_folder(folder, output, workdir) for folder in folders]
     judgements = []
     if output is None:
         workdir.mkdir(parents=True, exist_ok=True)
     with contextlib.nullcontext() if output else hold(workdir):
         for folder, place in zip(folders, places, strict=True):
-            judgement, scored = judge_folder(
+            results, scored = judge_folder(
                 folder, models, scores, workdir=workdir, settings=recipe.evaluate, seed=recipe.data.seed,
                 reporter=reporter,
             )  # fmt: skip
-            judgements.append((judgement, write_against(place, judgement, scored)))
+            judgements.append((results, write_results(place, results, scored)))
     return judgements
 
 

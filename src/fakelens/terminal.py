@@ -12,7 +12,7 @@ from fakelens.core.stopping import is_follower
 
 if TYPE_CHECKING:
     from fakelens.core.scoring import Threshold
-    from fakelens.judging.judge import Against
+    from fakelens.judging.judge import JudgeResults
     from fakelens.runtime.judgement import Answer
 
 LOG_EVERY_S = 60
@@ -135,23 +135,23 @@ def print_verdicts(detector: str, threshold: "Threshold", answers: Sequence["Ans
     print(f"Judged by {detector}: a photograph below {real}, AI-generated from {fake}.")
 
 
-def print_against(found: "Against", page: Path, *, as_json: bool) -> None:
-    """Print what was found on a labelled folder: tables, or its JSON."""
+def print_judgement(results: "JudgeResults", page: Path, *, as_json: bool) -> None:
+    """Print the results on a labelled folder: tables, or their JSON."""
     from fakelens.core.artifacts import to_json
     from fakelens.judging import write as tables
 
-    for warning in found.warnings:
+    for warning in results.warnings:
         print(f"WARNING: {warning}", file=sys.stderr)
-    for words in (*found.notes, *(f"left out {refused.image}: {refused.reason}" for refused in found.refused)):
+    for words in (*results.notes, *(f"left out {picture.image}: {picture.reason}" for picture in results.excluded)):
         print(f"note: {words}", file=sys.stderr)
     if as_json:
-        print(to_json(found.as_json()), end="")
+        print(to_json(results.as_json()), end="")
         return
-    groups = tables.groups_table(found, at_most=_WEAKEST_SHOWN)
-    shown = {"": tables.main_table(found), "The weakest generators and origins": groups}
-    shown |= {tables.pairs_note(found): tables.pairs_table(found)} if found.pairs else {}
+    groups = tables.groups_table(results, at_most=_WEAKEST_SHOWN)
+    shown = {"": tables.main_table(results), "The weakest generators and origins": groups}
+    shown |= {tables.pairs_note(results): tables.pairs_table(results)} if results.pairs else {}
     for title, table in shown.items():
         print(f"\n{title}" if title else title)
         print_table(table.head, table.rows)
-        print(found.null_words)
+        print(results.null_words)
     print(f"\nEverything: {page}")

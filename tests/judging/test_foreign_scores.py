@@ -1,12 +1,14 @@
 """Another system's scores are taken as they are meant, and every other file is refused with line and remedy."""
 
+import unicodedata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fakelens.judging.folder import LabelledFolder
-from fakelens.judging.systems import read_foreign_scores
+from fakelens.judging.foreign import read_foreign_scores
 from labelled_pictures import LEVELS, fill, flat_folder, scores_file
 
 SCORES = {image: index / 10 for index, image in enumerate(LEVELS)}
@@ -63,6 +65,84 @@ def test_a_picture_that_cannot_be_decoded_needs_no_score(folder: LabelledFolder,
     assert np.isnan(system.probabilities).sum() == 1
 
 
+def test_percent_are_divided_by_a_hundred(folder: LabelledFolder, tmp_path: Path) -> None:
+    percent = {image: 100 * score for image, score in SCORES.items()}
+    (system,) = read_foreign_scores(scores_file(tmp_path / "x.csv", percent, "image,percent"), folder)
+    assert (values(folder, system.probabilities), system.warnings) == (SCORES, ())
+
+
+def test_a_rounded_one_is_one(folder: LabelledFolder, tmp_path: Path) -> None:
+    scores = {**SCORES, "fake/h.png": "1.0000001", "real/d.png": "-1e-9"}
+    (system,) = read_foreign_scores(scores_file(tmp_path / "x.csv", scores), folder)
+    assert (system.probabilities.min(), system.probabilities.max()) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "factor", "warning"),
+    [
+        ("logit", 1, "from 0 to 0.7: likely cause: they are probabilities (call the column score)"),
+        ("percent", 1, "from 0 to 0.7: likely cause: they are probabilities (call the column score)"),
+        ("logit", 100, "from 0 to 70: likely cause: they are percent (call the column percent)"),
+    ],
+)
+def test_numbers_of_another_unit_are_warned_of(
+    kind: str, factor: float, warning: str, folder: LabelledFolder, tmp_path: Path
+) -> None:
+    given = {image: factor * score for image, score in SCORES.items()}
+    (system,) = read_foreign_scores(scores_file(tmp_path / "x.csv", given, f"image,{kind}"), folder)
+    assert system.warnings == (f"the column {kind} holds numbers {warning}",)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "{}",
+        "./{}",
+        "pictures/{}",
+        "../pictures/{}",
+        "/their/home/pictures/{}",
+        "C:/sets/pictures/{}",
+        "a/../{}",
+        "{}/.",
+    ],
+)
+@pytest.mark.parametrize("slash", ["/", "\\"])
+def test_paths_of_other_systems_and_machines(spelling: str, slash: str, folder: LabelledFolder, tmp_path: Path) -> None:
+    given = {spelling.format(image).replace("/", slash): score for image, score in SCORES.items()}
+    (system,) = read_foreign_scores(scores_file(tmp_path / "x.csv", given), folder)
+    assert values(folder, system.probabilities) == SCORES
+
+
+@pytest.mark.parametrize(("on_disk", "in_file"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_names_are_compared_composed(on_disk: Any, in_file: Any, tmp_path: Path) -> None:
+    names = {"real/Kölner Dom/é.png": 0.2, "fake/ガ/각.png": 0.9}
+    root = tmp_path / unicodedata.normalize(on_disk, "Bilder für alle")
+    folder = LabelledFolder.open(fill(root, {unicodedata.normalize(on_disk, name): b"x" for name in names}))
+    for prefix in ("", "Bilder für alle/", f"{tmp_path}/Bilder für alle/"):
+        given = {unicodedata.normalize(in_file, prefix + name): score for name, score in names.items()}
+        (system,) = read_foreign_scores(scores_file(tmp_path / "x.csv", given), folder)
+        assert system.probabilities.tolist() == [0.2, 0.9]
+
+
+def test_two_files_of_one_name_are_told_apart_by_their_own_spelling(tmp_path: Path) -> None:
+    both = {unicodedata.normalize(form, "real/é.png"): score for form, score in (("NFC", 0.1), ("NFD", 0.2))}
+    folder = LabelledFolder.open(fill(tmp_path / "set", dict.fromkeys([*both, "fake/a.png"], b"x")))
+    (system,) = read_foreign_scores(scores_file(tmp_path / "x.csv", {**both, "fake/a.png": 0.9}), folder)
+    assert values(folder, system.probabilities) == {**both, "fake/a.png": 0.9}
+    hangul = [unicodedata.normalize(form, "real/각.png") for form in ("NFC", "NFD")]
+    folder = LabelledFolder.open(fill(tmp_path / "other", dict.fromkeys([*hangul, "fake/a.png"], b"x")))
+    half_composed = "real/\uac00\u11a8.png"
+    with pytest.raises(ValueError, match=r"may be any of .* and .*: rename one of the files"):
+        read_foreign_scores(scores_file(tmp_path / "x.csv", {half_composed: 0.5}), folder)
+
+
+def test_a_file_that_is_not_listed_needs_no_picture(folder: LabelledFolder, tmp_path: Path) -> None:
+    fill(folder.root, {"fake/scan.pdf": b"x"})
+    (system,) = read_foreign_scores(scores_file(tmp_path / "x.csv", {**SCORES, "fake/scan.pdf": 0.5}), folder)
+    assert values(folder, system.probabilities) == SCORES
+    assert system.warnings == ("1 scores are of files that are not listed as pictures, such as fake/scan.pdf",)
+
+
 ROWS = [f"{image},{score}" for image, score in SCORES.items()]
 
 
@@ -71,16 +151,26 @@ ROWS = [f"{image},{score}" for image, score in SCORES.items()]
     [
         ([], r"line 1: the columns are missing: its first line must name the columns image and score"),
         (ROWS, r"line 1: the columns are real/camera/a.png, 0.0: its first line"),
-        (["image,probability", *ROWS], r"line 1: the columns are image, probability: .*\(or logit"),
+        (["image,probability", *ROWS], r"line 1: the columns are image, probability: .*\(logit"),
         (["image,score,logit", *(f"{row},1" for row in ROWS)], r"line 1: the columns are image, score, logit"),
         (["image,image,score"], r"line 1: the columns are image, image, score"),
         (["image,score"], r"holds no score: write one line for each picture"),
         (["image,score", "real/camera/a.png,high"], r"line 2: the score 'high' is not a number: write it as 0\.93"),
         (["image,score", "real/camera/a.png,"], r"line 2: the score '' is not a number"),
-        (["image,score", ROWS[0], "fake/h.png,1.01"], r"line 3: the score 1\.01 should be between 0 and 1 .*logit"),
+        (["image,score", ROWS[0], "fake/h.png,1.01"], r"line 3: the score 1\.01 should be between 0 and 1, .*logit"),
+        (["image,score", ROWS[0], "fake/h.png,93"], r"line 3: the score 93 .* from 0 to 93: .*call the column percent"),
+        (["image,score", ROWS[1], "fake/h.png,-7.5"], r"line 3: the score -7\.5 .* to 0\.1: .*call the column logit"),
+        (["image,score", "fake/h.png,-7.5"], r"line 2: .* from -7\.5 to -7\.5: .*logarithms of probabilities"),
+        (["image,score", ROWS[1], "fake/h.png,-1"], r"line 3: .* from -1 to 0\.1: .*or go from -1 to 1 \(write half"),
+        (["image,score", "fake/h.png,255"], r"line 2: .* from 255 to 255: likely cause: another scale"),
+        (["image,percent", "fake/h.png,101"], r"line 2: the percent 101 should be between 0 and 100"),
+        (["image;score", "fake/h.png;0.5"], r"line 1: the columns are image;score: .*separated by commas"),
         (["image,score", "fake/h.png,-0.1"], r"line 2: the score -0\.1 should be between 0 and 1"),
-        (["image,score", "fake/h.png,nan"], r"line 2: the score nan should be between 0 and 1"),
-        (["image,logit", "fake/h.png,inf"], r"line 2: the logit inf should be finite"),
+        (
+            ["image,score", "fake/h.png,nan"],
+            r"line 2: the score nan is not a finite number.*have it score",
+        ),
+        (["image,logit", "fake/h.png,inf"], r"line 2: the logit inf is not a finite number"),
         (["image,score", "fake/other.png,0.5"], r"line 2: .* has no picture 'fake/other\.png': .*real/camera/a\.png"),
         (["image,score", "/elsewhere/h.png,0.5"], r"line 2: .* has no picture '/elsewhere/h\.png'"),
         (["image,score", "../pictures,0.5"], r"line 2: .* has no picture '\.\./pictures'"),

@@ -1,30 +1,36 @@
 """Pictures of one's own, any systems: figures worked out by hand, the null beside them, the same pictures for all."""
 
 import csv
+import io
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from fakelens.core.artifacts import Stage, write_json
 from fakelens.core.imaging import MIN_SIDE_PX, format_words
+from fakelens.core.run_folder import JudgementFolder
+from fakelens.dataset.duplicates import MAX_DISTANCE_BITS
 from fakelens.dataset.examine import examine_image
 from fakelens.dataset.store import ManifestRow, write_manifest
 from fakelens.evaluation.significance import compare
 from fakelens.judging.folder import LabelledFolder
-from fakelens.judging.judge import Against, ScoredFolder, judge_folder
+from fakelens.judging.judge import JudgeResults, judge_folder
+from fakelens.judging.scores import FolderScores
 from fakelens.judging.systems import open_models
-from fakelens.judging.write import groups_table, main_table, pairs_table, place_for, points_table, write_against
+from fakelens.judging.write import groups_table, main_table, output_folder, pairs_table, points_table, write_results
 from fakelens.runtime.detector import OnnxDetector
 from fakelens.runtime.judgement import Judgement, judge
 from fakelens.settings import EvaluationSettings
 from labelled_pictures import LEVELS, evaluated, fill, flat_folder, scores_file, structured, tiny_checkpoint
-from onnx_models import DETECTORS, make_bundle, onnx_bytes
+from onnx_models import DETECTORS, encoded, flat_picture, make_bundle, onnx_bytes
 
 LABELS = np.array([int(image.startswith("fake")) for image in LEVELS])
 SURE = {image: (0.9 if label else 0.1) for image, label in zip(LEVELS, LABELS, strict=True)}
@@ -46,7 +52,7 @@ def model(tmp_path: Path) -> Path:
 
 def judged(
     folder: Path, models: Sequence[Path] = (), scores: Sequence[Path] = (), workdir: Path = Path("nowhere")
-) -> tuple[Against, ScoredFolder]:
+) -> tuple[JudgeResults, FolderScores]:
     settings = EvaluationSettings(num_resamples=100)
     return judge_folder(folder, models, scores, workdir=workdir, settings=settings, seed=0)
 
@@ -82,13 +88,19 @@ def test_tables_say_the_same(folder: Path, model: Path) -> None:
     head, (row, null) = (main_table(found).head, main_table(found).rows)
     cells = dict(zip(head, row, strict=True))
     assert cells["Accuracy (95 %)"].startswith("0.750 (")
-    assert (cells["n"], cells["Precision"], cells["False positives"]) == ("8", "0.750", "0.250")
+    assert (cells["n"], cells["Precision"], cells["False-positive rate"]) == ("8", "0.750", "0.250")
     assert null[0] == "metadata alone"
     assert [row[:3] for row in groups_table(found, at_most=2).rows] == [
         ("real", "unknown", "1"),
         ("fake", "unknown", "1"),
     ]
-    assert points_table(found).rows[1][1:6] == ("5 % false alarms", "0.400", "0.980", "0.000", "0.500")
+    assert points_table(found).rows[1][1:6] == (
+        "at most 5 % of validation photographs above it",
+        "0.400",
+        "0.980",
+        "0.000",
+        "0.500",
+    )
     assert not pairs_table(found).rows
 
 
@@ -117,7 +129,7 @@ def test_two_systems_are_compared_on_the_same_pictures(folder: Path, model: Path
     theirs = found.systems[1]
     assert (theirs.metrics.accuracy, theirs.temperature) == (1.0, None)
     assert [(p.threshold_real, p.threshold_fake) for p in theirs.metrics.operating_points] == [(0.4, 0.6)]
-    assert pairs_table(found).rows[0][2:6] == ("-0.250", "0", "2", "0.500")
+    assert pairs_table(found).rows[0][2:6] == ("-0.250", "0", "2", "0.5")
 
 
 def test_refused_pictures_are_left_out_for_all(folder: Path, model: Path, tmp_path: Path) -> None:
@@ -126,13 +138,101 @@ def test_refused_pictures_are_left_out_for_all(folder: Path, model: Path, tmp_pa
     # Their wrong score of a picture that nobody else can see does not count either.
     scores = scores_file(tmp_path / "theirs.csv", {**SURE, "fake/flux/broken.png": 0.0})
     found, scored = judged(folder, [model], [scores])
-    assert [(r.image, r.reason) for r in found.refused] == [
+    assert [(r.image, r.reason) for r in found.excluded] == [
         ("real/empty.jpg", "the file is empty"),
         ("fake/flux/broken.png", f"not a {format_words()} picture"),
     ]
     assert found.systems == before.systems
     assert set(scored.pictures.keys) == set(LEVELS)
     assert any("left out for all systems" in note for note in found.notes)
+
+
+def test_a_picture_under_both_labels_is_left_out_as_are_its_copies(tmp_path: Path, model: Path) -> None:
+    files = {f"{label}/{index}.png": structured(index) for index, label in enumerate(["real", "fake"] * 4)}
+    before, _ = judged(fill(tmp_path / "pictures", files), [model])
+    photograph = Image.open(io.BytesIO(structured(20)))
+    doubles = {
+        "real/copied.png": structured(20),
+        "real/half.png": encoded(photograph.resize((150, 150)), "PNG"),
+        "fake/flux/copy.png": structured(20),
+        "fake/flux/again.jpg": encoded(photograph, "JPEG", quality=30),
+    }
+    found, scored = judged(fill(tmp_path / "pictures", doubles), [model])
+    assert {picture.image for picture in found.excluded} == set(doubles)
+    reasons = {picture.image: picture.reason for picture in found.excluded}
+    assert reasons["fake/flux/copy.png"] == "the same picture has the other label as real/copied.png"
+    assert set(scored.pictures.keys) == set(files)
+    assert found.systems == before.systems
+    (warning,) = set(found.warnings) - set(before.warnings)
+    assert warning.startswith("4 pictures lie under both labels")
+
+
+def test_an_edited_photograph_is_no_double_of_its_original(tmp_path: Path, model: Path) -> None:
+    # A patch of an eighth of the side, repainted: the fakes of many data sets, and the hash is near.
+    photograph = Image.open(io.BytesIO(structured(20))).convert("RGB")
+    edited = photograph.copy()
+    patch = (140, 140, 170, 170)
+    edited.paste(edited.crop(patch).point(lambda level: 255 - (255 - level) * 3 // 4), patch)
+    files = {"real/a.png": encoded(photograph, "PNG"), "fake/a.png": encoded(edited, "PNG")}
+    # Plain pictures share one hash, whatever their brightness.
+    plain = {"real/dark.png": 20, "fake/bright.png": 240}
+    files |= {name: encoded(Image.new("RGB", (300, 300), (level,) * 3), "PNG") for name, level in plain.items()}
+    hashes = [examine_image(data, 256, MIN_SIDE_PX)[2] for data in files.values()]
+    assert (hashes[0] ^ hashes[1]).bit_count() <= MAX_DISTANCE_BITS
+    assert hashes[2] == hashes[3]
+    found, _ = judged(fill(tmp_path / "pictures", files), [model])
+    assert (found.excluded, found.num_images) == ((), 4)
+
+
+def test_a_label_of_doubles_alone_is_refused(tmp_path: Path, model: Path) -> None:
+    files = {"real/a.png": structured(0), "real/b.png": structured(1), "fake/c.png": structured(1)}
+    with pytest.raises(ValueError, match=r"no picture of .*fake can be judged \(fake/c\.png: the same .* real/b"):
+        judged(fill(tmp_path / "pictures", files), [model])
+
+
+# What each system says of photographs a, b, c, d and fakes e, f, g, h, and what is warned of.
+DOUBTFUL = {
+    "sound": ([0.1, 0.2, 0.3, 0.6, 0.9, 0.8, 0.7, 0.4], None),
+    "reversed": ([0.9, 0.8, 0.7, 0.6, 0.1, 0.2, 0.3, 0.4], r"scores are reversed, AUC 0\.000: .*1 - score.*exchanged"),
+    "constant": ([0.5] * 8, r"every picture has the same score, 0\.5: likely cause: a wrong column"),
+    "verdicts": ([0, 0, 0, 1, 1, 1, 1, 0], r"all scores are 0 or 1: likely cause: verdicts instead of probabilities"),
+    "low": ([0.01, 0.02, 0.01, 0.03, 0.2, 0.3, 0.1, 0.2], r"counts as real, .* from 0\.01 to 0\.3 .*threshold is not"),
+    "sure": ([0.9, 0.8, 0.9, 0.7, 0.9, 0.6, 0.5, 0.8], r"counts as fake, .* from 0\.5 to 0\.9 .*confidence in a"),
+    "chance": ([0.6, 0.2, 0.6, 0.3, 0.5, 0.1, 0.7, 0.2], None),
+}  # fmt: skip
+
+
+def test_doubtful_scores_are_warned_of_with_the_likely_cause(folder: Path, tmp_path: Path) -> None:
+    lines = [
+        f"{image},{score},{name}"
+        for name, (own, _) in DOUBTFUL.items()
+        for image, score in zip(LEVELS, own, strict=True)
+    ]
+    (tmp_path / "x.csv").write_text("\n".join(["image,score,system", *lines]))
+    found, scored = judged(folder, scores=[tmp_path / "x.csv"])
+    for name, (_, expected) in DOUBTFUL.items():
+        warnings = [warning for warning in found.warnings if warning.startswith(f"{name}: ")]
+        assert len(warnings) == (expected is not None), (name, warnings)
+        assert all(re.search(expected or "", warning) for warning in warnings), (name, warnings)
+    page = write_results(JudgementFolder(tmp_path / "out"), found, scored).read_text()
+    assert "WARNING: reversed: scores are reversed" in page
+
+
+def test_two_pictures_show_no_reversal(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "two", {"real/a.png": structured(0), "fake/b.png": structured(1)})
+    found, _ = judged(folder, scores=[scores_file(tmp_path / "x.csv", {"real/a.png": 0.7, "fake/b.png": 0.2})])
+    assert found.systems[0].metrics.auc == 0
+    assert found.warnings == ()
+
+
+def test_exchanged_folders_are_the_cause_for_a_model(tmp_path: Path, model: Path) -> None:
+    levels = {"fake": (0, 30, 60, 80, 100), "real": (160, 180, 200, 220, 250)}
+    files = {f"{label}/{level}.png": flat_picture(level) for label, own in levels.items() for level in own}
+    found, _ = judged(fill(tmp_path / "pictures", files), [model])
+    (warning,) = found.warnings
+    assert (
+        warning == "tiny: scores are reversed, AUC 0.000: likely cause: the pictures of real/ and fake/ are exchanged"
+    )
 
 
 def test_a_label_without_a_picture_that_can_be_judged(folder: Path, model: Path) -> None:
@@ -146,12 +246,12 @@ def test_one_picture_of_each_label_is_judged_and_not_compared(tmp_path: Path, mo
     found, scored = judged(folder, [model], [scores_file(tmp_path / "x.csv", {"real/a.png": 0, "fake/b.png": 1})])
     assert found.pairs == ()
     assert any("not tested against each other" in note for note in found.notes)
-    write_against(tmp_path / "out", found, scored)
+    write_results(JudgementFolder(tmp_path / "out"), found, scored)
 
 
 def test_the_null_is_what_metadata_alone_scores(tmp_path: Path, model: Path) -> None:
     files = {f"real/{index}.jpg": structured(index, "JPEG") for index in range(20)}
-    files |= {f"fake/{index}.png": structured(index) for index in range(20)}
+    files |= {f"fake/{index}.png": structured(100 + index) for index in range(20)}
     found, _ = judged(fill(tmp_path / "pictures", files), [model])
     assert found.null is not None
     assert found.null.random_split == 1.0
@@ -274,7 +374,7 @@ def test_files(folder: Path, model: Path, tmp_path: Path) -> None:
     found, scored = judged(folder, [model], [tmp_path / "x.csv"])
     output = tmp_path / "out"
     fill(output, {"plots/mistakes_gone.png": b"of an earlier call", "plots/own.png": b"not ours"})
-    assert write_against(output, found, scored) == output / "against.md"
+    assert write_results(JudgementFolder(output), found, scored) == output / "against.md"
     assert {path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()} == {
         "against.json", "against.md", "scores.csv", "plots/own.png", "plots/roc.png", "plots/precision_recall.png",
         "plots/reliability.png", "plots/mistakes_tiny.png", "plots/mistakes_.._x_.png", "plots/mistakes_.._x_-2.png",
@@ -291,13 +391,13 @@ def test_files(folder: Path, model: Path, tmp_path: Path) -> None:
 def test_json_and_page_say_everything(folder: Path, model: Path, tmp_path: Path) -> None:
     fill(folder, {"fake/broken.png": b"not a picture"})
     found, scored = judged(folder, [model], [scores_file(tmp_path / "theirs.csv", SURE)])
-    page = write_against(tmp_path / "out", found, scored).read_text()
+    page = write_results(JudgementFolder(tmp_path / "out"), found, scored).read_text()
     written: dict[str, Any] = json.loads((tmp_path / "out" / "against.json").read_text())
     tiny, theirs = written["systems"]
     assert (tiny["name"], tiny["origin"], tiny["accuracy"], tiny["num_images"]) == ("tiny", str(model), 0.75, 8)
     assert (theirs["temperature"], theirs["auc"]) == (None, 1.0)
     assert written["pairs"][0]["only_second_right"] == 2
-    assert written["refused"] == [{"image": "fake/broken.png", "reason": f"not a {format_words()} picture"}]
+    assert written["excluded"] == [{"image": "fake/broken.png", "reason": f"not a {format_words()} picture"}]
     assert written["null"] is None
     assert page.count(found.null_words) == 4
     for part in (main_table(found).markdown(), "`fake/broken.png`", "plots/mistakes_theirs.png", "temperature 1"):
@@ -306,18 +406,18 @@ def test_json_and_page_say_everything(folder: Path, model: Path, tmp_path: Path)
 
 def test_two_folders_of_one_name_do_not_replace_each_other(tmp_path: Path) -> None:
     first, second = tmp_path / "A" / "test", tmp_path / "B" / "test"
-    place = place_for(first, None, tmp_path / "run")
-    write_json(place / "against.json", {"folder": str(first)})
-    assert place_for(first, None, tmp_path / "run") == place
-    other = place_for(second, None, tmp_path / "run")
+    place = output_folder(first, None, tmp_path / "run")
+    write_json(place.record, {"folder": str(first)})
+    assert output_folder(first, None, tmp_path / "run") == place
+    other = output_folder(second, None, tmp_path / "run")
     assert other != place
-    assert other.parent == place.parent
+    assert other.path.parent == place.path.parent
     with pytest.raises(ValueError, match=r"holds the results of another folder.*--output"):
-        place_for(second, place, tmp_path / "run")
+        output_folder(second, place.path, tmp_path / "run")
 
 
 def test_a_place_that_cannot_be_a_folder_is_refused_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(ValueError, match="a file is in the way"):
-            place_for(tmp_path, place, tmp_path)
+            output_folder(tmp_path, place, tmp_path)

@@ -13,7 +13,6 @@ METRICS, SCORES = "metrics.json", "scores.parquet"
 ROBUSTNESS, ROBUSTNESS_SCORES = "robustness.json", "robustness.parquet"
 MODEL_CARD = "model_card.md"
 BUNDLE_RECORD = "bundle.json"
-JUDGEMENT = "against.json"
 PLOTS, LOGS = "plots", "logs"
 LOSS, ACCURACY, LEARNING_RATE = "loss.png", "accuracy.png", "learning_rate.png"
 CONFUSION_MATRIX, ROC, PRECISION_RECALL = "confusion_matrix.png", "roc.png", "precision_recall.png"
@@ -73,6 +72,33 @@ class DetectorFolder:
 
 
 @dataclass(frozen=True)
+class JudgementFolder:
+    """The files of a judgement on a labelled folder."""
+
+    path: Path
+
+    @property
+    def record(self) -> Path:
+        """All figures; written last."""
+        return self.path / "against.json"
+
+    @property
+    def page(self) -> Path:
+        """The tables, to be read."""
+        return self.path / "against.md"
+
+    @property
+    def scores(self) -> Path:
+        """Every system's score of every picture."""
+        return self.path / "scores.csv"
+
+    @property
+    def plots(self) -> Path:
+        """The folder of the plots."""
+        return self.path / PLOTS
+
+
+@dataclass(frozen=True)
 class RunFolder:
     """A working folder."""
 
@@ -122,6 +148,10 @@ class RunFolder:
     def judgements(self) -> Path:
         """The folder of judgements on labelled folders."""
         return self.path / "against"
+
+    def judgement(self, name: str) -> JudgementFolder:
+        """The folder of one judgement."""
+        return JudgementFolder(self.judgements / name)
 
     def detector(self, name: str) -> DetectorFolder:
         """The folder of one detector."""

@@ -11,27 +11,29 @@ from fakelens.core.artifacts import load_record
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import MIN_SIDE_PX, STORED_PX, Container, ImageRefused, ImageU8, decode
 from fakelens.core.picture_folder import group_of, labelled_pictures, left_out_words
-from fakelens.core.run_folder import RunFolder
+from fakelens.core.run_folder import PREPARE_RECORD, RunFolder
 from fakelens.core.scoring import LABELS
 from fakelens.dataset.duplicates import near_any
 from fakelens.dataset.examine import examine_image
 from fakelens.dataset.store import ManifestRow, read_manifest
+from fakelens.judging.both_labels import thumbnail
 
 
 @dataclass(frozen=True)
-class Refused:
-    """A picture that cannot be judged, and why."""
+class ExcludedPicture:
+    """A picture that no system is judged on, and why."""
 
     image: str
     reason: str
 
 
 @dataclass(frozen=True)
-class Examined:
-    """One decoded picture: in each size asked for its square and that one's perceptual hash; its file's own words."""
+class DecodedPicture:
+    """A decoded image: square and perceptual hash at each requested size, thumbnail, and container metadata."""
 
     squares: tuple[ImageU8, ...]
     phashes: tuple[int, ...]
+    thumbnail: npt.NDArray[np.uint8]
     container: Container
 
 
@@ -52,7 +54,7 @@ class LabelledFolder:
         """List the pictures; none is read yet.
 
         Raises:
-            ValueError: when there is no such folder, or it lacks pictures of either label.
+            FakelensError: when there is no such folder, or it lacks pictures of either label.
         """
         if not root.is_dir():
             raise FakelensError(f"{root} is not a folder: name one that holds real/ and fake/")
@@ -72,15 +74,15 @@ class LabelledFolder:
         keys = tuple(self.keys[index] for index in indices)
         return LabelledFolder(self.root, keys, self.labels[indices], self.groups[indices], self.notes)
 
-    def examine(self, index: int, sides_px: Iterable[int]) -> Examined:
-        """Decode one picture to a stored square of each size, exactly as `prepare` does.
+    def picture(self, index: int, sides_px: Iterable[int]) -> DecodedPicture:
+        """A picture with a stored square of each size, exactly as `prepare` makes it.
 
         Raises:
             ImageRefused: when it cannot be read or judged.
         """
         data = self._bytes_of(index)
         squares, containers, phashes = zip(*(examine_image(data, px, MIN_SIDE_PX) for px in sides_px), strict=True)
-        return Examined(squares, phashes, containers[0])
+        return DecodedPicture(squares, phashes, thumbnail(squares[0]), containers[0])
 
     def refusal(self, index: int) -> str | None:
         """Why a picture cannot be judged; None when it can."""
@@ -116,13 +118,11 @@ class Squares:
         Raises:
             ImageRefused: when the picture has changed since it was judged.
         """
-        return self.folder.examine(index, [STORED_PX]).squares[0]
+        return self.folder.picture(index, [STORED_PX]).squares[0]
 
 
 # Validation pictures chose the checkpoint, the temperature and the thresholds.
 _SEEN_SPLITS = ("train", "val")
-
-
 # A model lies in WORKDIR/bundle, WORKDIR/DETECTOR or WORKDIR/DETECTOR/onnx.
 _LEVELS = 3
 
@@ -130,24 +130,24 @@ _LEVELS = 3
 def manifests_near(workdir: Path, models: Iterable[Path]) -> tuple[Path, ...]:
     """Manifests of the working folder and of those that the models lie in: their runs may be others."""
     folders = [workdir, *(parent for path in models for parent in path.resolve().parents[:_LEVELS])]
-    found = dict.fromkeys(RunFolder(folder).manifest.resolve() for folder in folders)
-    return tuple(path for path in found if path.is_file())
+    manifests = dict.fromkeys(RunFolder(folder).manifest.resolve() for folder in folders)
+    return tuple(path for path in manifests if path.is_file())
 
 
 @dataclass(frozen=True)
-class SeenInTraining:
-    """What the runs at hand have trained and validated on."""
+class TrainingPictures:
+    """Pictures that the runs at hand have trained and validated on."""
 
     manifests: tuple[Path, ...]
     """Empty where no run was found."""
     hashes: npt.NDArray[np.uint64]
 
     @classmethod
-    def of(cls, manifests: tuple[Path, ...]) -> "SeenInTraining":
+    def of(cls, manifests: tuple[Path, ...]) -> "TrainingPictures":
         """Read the runs' manifests.
 
         Raises:
-            ValueError: when one cannot be read.
+            FakelensError: when one cannot be read.
         """
         rows = [row for path in manifests for row in _rows(path) if row.split in _SEEN_SPLITS]
         return cls(manifests, np.array([int(row.phash, 16) for row in rows], dtype=np.uint64))
@@ -166,5 +166,5 @@ class SeenInTraining:
 
 def _rows(manifest: Path) -> list[ManifestRow]:
     """A run's manifest, compared with its hash where its record lies beside it."""
-    record = manifest.with_name("prepare.json")
+    record = manifest.with_name(PREPARE_RECORD)
     return read_manifest(load_record(record).output(manifest.name) if record.is_file() else manifest)
