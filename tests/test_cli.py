@@ -174,9 +174,10 @@ def test_judge_takes_scores_alone(tmp_path: Path) -> None:
 def test_verify_and_audit(own_run: Path) -> None:
     assert fakelens("prepare", "--verify", "--workdir", own_run).returncode == 0
     assert "balanced accuracy" in fakelens("audit", "--workdir", own_run).stdout
-    with (own_run / "data" / "val.npy").open("r+b") as file:
-        file.seek(-1, 2)
-        file.write(b"\x00" if file.read(1) != b"\x00" else b"\x01")
+    arrays = own_run / "data" / "val.npy"
+    data = arrays.read_bytes()
+    arrays.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert arrays.stat().st_size == len(data)
     result = fakelens("prepare", "--verify", "--workdir", own_run)
     assert result.returncode == 1
     assert "val.npy" in result.stderr

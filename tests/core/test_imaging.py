@@ -524,12 +524,15 @@ class TestResizing:
         assert difference(pixels(data), expected) < 1.5
 
     def test_large_jpeg_is_shrunk_while_decoding(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        sizes = []
-        resized = imaging._resized
-        monkeypatch.setattr(imaging, "_resized", lambda image, px: sizes.append(image.size) or resized(image, px))
-        decode(encoded(picture(4000, 3000), "JPEG"))
-        decode(encoded(picture(2000, 1500), "PNG", compress_level=1))
-        decode(encoded(picture(1022, 1022), "JPEG"))
+        large = encoded(picture(4000, 3000), "JPEG")
+        medium = encoded(picture(2000, 1500), "PNG", compress_level=1)
+        just_under = encoded(picture(1022, 1022), "JPEG")
+        sizes, resize = [], Image.Image.resize
+        monkeypatch.setattr(
+            Image.Image, "resize", lambda image, *args: sizes.append(image.size) or resize(image, *args)
+        )
+        for data in (large, medium, just_under):
+            decode(data)
         assert sizes == [
             (1000, 750),
             (1000, 750),

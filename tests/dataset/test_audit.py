@@ -203,7 +203,7 @@ class TestPixels:
         assert label.random_split == 0.5
 
     def test_a_sample_of_a_memory_map_is_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(audit, "_MAX_SQUARES", 150)
+        monkeypatch.setattr(audit, "MAX_SQUARES", 150)
         squares = np.random.default_rng(0).integers(0, 256, (200, 16, 16, 3), dtype=np.uint8)
         np.save(tmp_path / "squares.npy", squares)
         made = {name: values[:200] for name, values in pixel_columns(["JPEG"] * NUM).items()}

@@ -135,7 +135,7 @@ def test_a_killed_process_leaves_whole_parts(
     assert names(tmp_path) == WHOLE | {"prepare.json"}
 
 
-@pytest.mark.parametrize("late", ["write_arrays", "write_manifest", "_results"])
+@pytest.mark.parametrize("late", ["write_arrays", "write_manifest", "audit_pixels"])
 def test_a_failure_after_the_last_image_needs_no_reading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: tuple[dict[str, str], list[str]], late: str
 ) -> None:

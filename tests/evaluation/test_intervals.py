@@ -56,7 +56,7 @@ def test_the_seed_decides() -> None:
 
 def test_large_sets_are_resampled_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     labels, probabilities = scored(60)
-    monkeypatch.setattr("fakelens.evaluation.metrics._DRAWN_AT_ONCE", 60 * 7)
+    monkeypatch.setattr("fakelens.evaluation.metrics.DRAWN_AT_ONCE", 60 * 7)
     low, high = bootstrap_intervals(labels, probabilities, seed=0, num_resamples=400)["auc"]
     assert 0.5 < low < roc_auc_score(labels, probabilities) < high <= 1
 

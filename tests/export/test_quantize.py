@@ -13,7 +13,7 @@ from fakelens.export.gate import judge
 from fakelens.export.isolated import isolated_scores
 from fakelens.export.onnx import check_opset, export_onnx
 from fakelens.export.quantize import Candidate, StaticQuantizer, logits
-from fakelens.export.search import CANDIDATES, Search
+from fakelens.export.search import Search
 from fakelens.settings import GateSettings
 from onnx_models import onnx_bytes
 
@@ -93,12 +93,17 @@ def gate(expected: np.ndarray) -> object:
 
 def test_the_search_ends_at_what_is_enough(exported: dict[str, Path], tmp_path: Path) -> None:
     expected = 1 / (1 + np.exp(-logits(exported[UNPUBLISHED].read_bytes(), IMAGES)))
+    labels = (expected > np.median(expected)).astype(np.int64)
+    given = iter([1 - expected, 1 - expected, expected])
+
+    def third_passes(_: Path) -> GateResult:
+        return judge(expected, next(given), labels, 0.0, GateSettings(min_agreement=0.5), exact=False)
+
     with SILENT.task("searching", 1) as task:
-        search = Search(quantizer(exported[UNPUBLISHED], tmp_path), gate(expected), tmp_path, 60, task)  # type: ignore[arg-type]
-        search.static(enough=0)
-        assert len(search.tried) <= len(CANDIDATES)
-        until = next((i for i, one in enumerate(search.tried) if one.passed), len(CANDIDATES) - 1)
-        assert len(search.tried) == until + 1
+        search = Search(quantizer(exported[UNPUBLISHED], tmp_path), third_passes, tmp_path, 600, task)
+        best = search.static(enough=0)
+    assert [one.passed for one in search.tried] == [False, False, True]
+    assert best == search.tried[2]
 
 
 def test_the_search_ends_with_its_time_and_mixed_is_tried_all_the_same(

@@ -96,7 +96,7 @@ def test_order_is_the_seeds(folder: Path) -> None:
 def test_blocks_are_cut_from_the_order(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (whole,) = opened(folder).catalogue()
     in_order = [(row.label, row.generator, whole.reader.key(row.position)) for row in whole.rows]
-    monkeypatch.setattr(folder_module, "_BLOCK_FILES", 3)
+    monkeypatch.setattr(folder_module, "BLOCK_FILES", 3)
     blocks = opened(folder).catalogue()
     assert [block.rank for block in blocks] == [0, 1, 2]
     assert [row.position for block in blocks for row in block.rows] == [0, 1, 2, 0, 1, 2, 0, 1]

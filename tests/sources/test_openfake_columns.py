@@ -65,7 +65,7 @@ def test_pieces_join_to_the_column_whatever_its_layout(
 ) -> None:
     data = parquet([cells(picture(0, row), row) for row in range(2 * PER_GROUP)], **LAYOUTS[layout])
     blocks, spool = serve(hub, data), tmp_path / "spool"
-    monkeypatch.setattr(openfake, "_PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr(openfake, "PIECE_BYTES", piece_bytes)
     for number, block in enumerate(blocks):
         hub.requests.clear()
         pieces = list(block.reader.download(spool))
@@ -135,7 +135,7 @@ def test_a_reader_works_in_another_process(hub: Hub, tmp_path: Path) -> None:
 
 def test_leaving_a_download_early_asks_for_no_more(hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     block = first(source().catalogue())
-    monkeypatch.setattr(openfake, "_PIECE_BYTES", 10_000)
+    monkeypatch.setattr(openfake, "PIECE_BYTES", 10_000)
     hub.requests.clear()
     download = block.reader.download(tmp_path / "spool")
     assert hub.requests == []

@@ -43,7 +43,7 @@ def from_request(hub: Hub, number: int, change: Callable[[], object]) -> None:
 def block(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Block:
     """One that is read in more than three pieces; the hub has forgotten that it was asked for it."""
     found = first(source().catalogue())
-    monkeypatch.setattr(openfake, "_PIECE_BYTES", 30_000)
+    monkeypatch.setattr(openfake, "PIECE_BYTES", 30_000)
     hub.requests.clear()
     return found
 
@@ -91,7 +91,7 @@ def test_a_hub_with_faults_gives_the_same_pictures(
 ) -> None:
     blocks = source().catalogue()
     # One after the other: who fails is then certain, and nobody fails every time.
-    monkeypatch.setattr(openfake, "_LISTING_THREADS", 1)
+    monkeypatch.setattr(openfake, "LISTING_THREADS", 1)
     hub.requests.clear()
     hub.faulty, hub.num_struck = "/", 0
     setattr(hub, fault, 3)

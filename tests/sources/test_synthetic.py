@@ -79,7 +79,7 @@ def test_a_picture_depends_on_seed_and_number_alone() -> None:
 @pytest.mark.parametrize("side_px", [64, 127, 288])
 def test_every_generator_makes_every_size(side_px: int) -> None:
     block = source(side_px=side_px).catalogue()[0]
-    assert {row.generator for row in block.rows[:6]} == {*synthetic._CAMERAS, *synthetic._DECODERS}
+    assert {row.generator for row in block.rows[:6]} == {*synthetic.CAMERAS, *synthetic.DECODERS}
     for row, data in zip(block.rows, read(block, range(6)), strict=False):
         _, container = decode(data)
         assert (container.format, container.width_px, container.height_px) == ("JPEG", side_px, side_px)
@@ -122,7 +122,7 @@ def test_compression_is_drawn_from_one_range(pictures: dict[int, list[bytes]]) -
         return tuple(Image.open(io.BytesIO(data)).quantization[0])
 
     real, fake = ({tables(data) for data in pictures[label]} for label in (REAL, FAKE))
-    low, high = synthetic._JPEG_QUALITY
+    low, high = synthetic.JPEG_QUALITY
     assert real == fake
     assert len(real) == high - low
 
@@ -134,26 +134,26 @@ def test_decoders_leave_a_grid_that_cameras_do_not(pictures: dict[int, list[byte
 
 def test_nearest_neighbour_upsampling_repeats_pixels() -> None:
     planes = np.random.default_rng(0).random((3, 5, 4), np.float32)
-    up = synthetic._upsampled(planes, np.ones((2, 2), np.float32))
+    up = synthetic.upsample(planes, np.ones((2, 2), np.float32))
     np.testing.assert_array_equal(up, planes.repeat(2, axis=1).repeat(2, axis=2))
 
 
-@pytest.mark.parametrize("generator", synthetic._DECODERS)
+@pytest.mark.parametrize("generator", synthetic.DECODERS)
 def test_decoders_keep_the_mean_up_to_the_border(generator: str) -> None:
-    kernel = synthetic._kernel(np.random.default_rng(0), synthetic._DECODERS[generator])
-    up = synthetic._upsampled(np.ones((3, 6, 6), np.float32), kernel)
+    kernel = synthetic.decoder_kernel(np.random.default_rng(0), synthetic.DECODERS[generator])
+    up = synthetic.upsample(np.ones((3, 6, 6), np.float32), kernel)
     phases = up.reshape(3, 6, 2, 6, 2)
     np.testing.assert_allclose(phases.mean(axis=(2, 4)), 1, rtol=1e-5)
     np.testing.assert_allclose(phases, np.broadcast_to(phases[:, :1, :, :1], phases.shape), rtol=1e-5)
 
 
-@pytest.mark.parametrize("camera", synthetic._CAMERAS.values())
-def test_demosaicing_keeps_a_flat_colour(camera: synthetic._Camera) -> None:
-    cells = synthetic._bayer_cells(camera)
+@pytest.mark.parametrize("camera", synthetic.CAMERAS.values())
+def test_demosaicing_keeps_a_flat_colour(camera: synthetic.Camera) -> None:
+    cells = synthetic.bayer_cells(camera)
     assert sorted(channel for channel, _, _ in cells) == [0, 1, 1, 2]
     colour = np.array([0.2, 0.5, 0.7], np.float32)
     mosaic = np.empty((9, 8), np.float32)
     for channel, row, column in cells:
         mosaic[row::2, column::2] = colour[channel]
-    planes = synthetic._demosaiced(mosaic, cells)
+    planes = synthetic.demosaic(mosaic, cells)
     np.testing.assert_allclose(planes, np.broadcast_to(colour[:, None, None], (3, 9, 8)), rtol=1e-6)

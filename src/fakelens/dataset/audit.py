@@ -19,7 +19,7 @@ WARN_ABOVE = 0.60
 _WARN_CONTAINER_ABOVE = 0.99
 Evidence = Literal["container", "pixels", "format"]
 _MAX_FOLDS = 5
-_MAX_SQUARES = 1500
+MAX_SQUARES = 1500
 # With fewer files of either kind the noise of a balanced accuracy alone, 0.035 at 100 of each, comes near the limit.
 _MIN_PER_FORMAT = 100
 _BLOCK_PX = 8
@@ -107,7 +107,7 @@ def audit_pixels(squares: ImageU8, columns: Mapping[str, Sequence[Any]], seed: i
         seed: of the sample, the folds and the tree.
     """
     rng = np.random.default_rng((seed, 8))
-    rows = np.sort(rng.permutation(len(squares))[:_MAX_SQUARES])
+    rows = np.sort(rng.permutation(len(squares))[:MAX_SQUARES])
     labels, generators, formats = (np.asarray(columns[name])[rows] for name in ("label", "generator", "format"))
     with ThreadPoolExecutor() as threads:
         features = np.stack(list(threads.map(lambda row: pixel_features(squares[row]), rows)))

@@ -13,7 +13,7 @@ MAX_DISTANCE_BITS = 4
 _HASHED_PX = 64
 
 # Pairs compared at a time, at roughly 60 bytes each.
-_PIECE_PAIRS = 2**20
+PIECE_PAIRS = 2**20
 
 
 def perceptual_hash(square: ImageU8) -> int:
@@ -77,7 +77,7 @@ def _pairs_to_compare(
     start = _run_ends(key, component)
     num_right = np.minimum(_run_ends(key) - start, reach)
     lefts = np.flatnonzero(num_right)
-    for piece in np.split(lefts, np.flatnonzero(np.diff(np.cumsum(num_right[lefts]) // _PIECE_PAIRS)) + 1):
+    for piece in np.split(lefts, np.flatnonzero(np.diff(np.cumsum(num_right[lefts]) // PIECE_PAIRS)) + 1):
         num = num_right[piece]
         left = np.repeat(piece, num)
         yield left, start[left] + np.arange(len(left)) - np.repeat(np.cumsum(num) - num, num)

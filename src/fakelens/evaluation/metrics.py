@@ -21,7 +21,7 @@ Interval = tuple[float, float]
 
 
 # Resamples are drawn so many (resamples × images) at a time: bounds memory at about 100 MB.
-_DRAWN_AT_ONCE = 4_000_000
+DRAWN_AT_ONCE = 4_000_000
 
 
 def bootstrap_intervals(
@@ -46,7 +46,7 @@ def bootstrap_intervals(
         (probabilities[labels == 0], probabilities[labels == 1]),
         lambda real, fake, axis: np.stack(list(_rates(real, fake).values())),  # noqa: ARG005  scipy passes it
         n_resamples=num_resamples,
-        batch=max(1, _DRAWN_AT_ONCE // len(labels)),
+        batch=max(1, DRAWN_AT_ONCE // len(labels)),
         vectorized=True,
         method="percentile",
         rng=np.random.default_rng((seed, 10)),

@@ -13,7 +13,7 @@ from fakelens.core.scoring import LABELS
 from fakelens.settings import SourceSettings
 from fakelens.sources.base import Block, Source, in_blocks
 
-_BLOCK_FILES = 64
+BLOCK_FILES = 64
 
 
 class FolderSource:
@@ -45,8 +45,8 @@ class FolderSource:
         rows = [(label, group_of(key)) for label, key in order]
         keys = [key for _, key in order]
         return [
-            Block(rank, own, Files(self._root, tuple(keys[first : first + _BLOCK_FILES])))
-            for rank, (first, own) in enumerate(in_blocks(rows, _BLOCK_FILES))
+            Block(rank, own, Files(self._root, tuple(keys[first : first + BLOCK_FILES])))
+            for rank, (first, own) in enumerate(in_blocks(rows, BLOCK_FILES))
         ]
 
     def test_sets(self) -> dict[str, Source]:

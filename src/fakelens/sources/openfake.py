@@ -22,10 +22,10 @@ from fakelens.core.scoring import LABELS
 from fakelens.settings import SourceSettings
 from fakelens.sources.base import Block, Row, Source
 
-_LISTING_THREADS = 16
+LISTING_THREADS = 16
 _ROW_GROUPS_A_TASK = 16
 # What a cut connection costs again at most, and what is in memory for each download.
-_PIECE_BYTES = 8 << 20
+PIECE_BYTES = 8 << 20
 # A hub that fails three answers in ten fails nine in a row once in 50,000 requests; one that is away is given up after
 # 40 seconds. The client's own five retries would end one run in ten through such a hub.
 _MAX_RETRIES = 8
@@ -77,7 +77,7 @@ class OpenFakeSource:
         rng = np.random.default_rng((settings.seed, 1))
         chosen = [shards[i] for i in sorted(rng.permutation(len(shards))[: settings.num_shards])]
         repository = self._repository
-        with ThreadPoolExecutor(_LISTING_THREADS) as pool:
+        with ThreadPoolExecutor(LISTING_THREADS) as pool:
             files = list(pool.map(lambda name: _open_shard(repository, name), chosen))
             tasks = [
                 (file, range(first, min(first + _ROW_GROUPS_A_TASK, file.footer.num_row_groups)))
@@ -198,8 +198,8 @@ class RowGroup:
         spool.mkdir(parents=True, exist_ok=True)
         column = spool / "column"
         with column.open("wb") as file:
-            for start in range(self.start, self.end, _PIECE_BYTES):
-                yield file.write(self.shard.fetch(start, min(start + _PIECE_BYTES, self.end)))
+            for start in range(self.start, self.end, PIECE_BYTES):
+                yield file.write(self.shard.fetch(start, min(start + PIECE_BYTES, self.end)))
         with _UNPACKING:
             self._unpack(column, spool / "cells", spool / "ends.npy")
         column.unlink()

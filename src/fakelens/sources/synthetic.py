@@ -25,7 +25,7 @@ from fakelens.sources.base import Block, Source, in_blocks
 NUM_CANDIDATES = 20_000
 _BLOCK_PICTURES = 64
 # One range for both classes, so that neither the codec nor its strength tells the label.
-_JPEG_QUALITY = (85, 96)
+JPEG_QUALITY = (85, 96)
 _RADIUS = (0.03, 0.45)  # of the leaves, in picture sides
 _NUM_LEAVES = (12, 80)
 _MAX_BLUR = 0.02  # of the focus, in picture sides
@@ -47,7 +47,7 @@ class _Leaf(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Camera:
+class Camera:
     """How one camera model turns light into a picture."""
 
     bayer: tuple[str, str]
@@ -63,7 +63,7 @@ class _Camera:
 
 
 @dataclass(frozen=True)
-class _Decoder:
+class Decoder:
     """How one generator upsamples: stages of ×2, each a transposed convolution with stride 2."""
 
     taps: tuple[float, ...]
@@ -75,19 +75,19 @@ class _Decoder:
     """Range of the standard deviation of the noise added before each stage, StyleGAN's way to fine detail."""
 
 
-_CAMERAS = {
-    "camera-a": _Camera(("RG", "GB"), (4e-4, 6e-3), 0.006, vignette=0.25, tone=0.35),
-    "camera-b": _Camera(("BG", "GR"), (6e-4, 9e-3), 0.009, vignette=0.10, tone=0.20),
-    "camera-c": _Camera(("GR", "BG"), (2e-4, 4e-3), 0.005, vignette=0.40, tone=0.50),
+CAMERAS = {
+    "camera-a": Camera(("RG", "GB"), (4e-4, 6e-3), 0.006, vignette=0.25, tone=0.35),
+    "camera-b": Camera(("BG", "GR"), (6e-4, 9e-3), 0.009, vignette=0.10, tone=0.20),
+    "camera-c": Camera(("GR", "BG"), (2e-4, 4e-3), 0.005, vignette=0.40, tone=0.50),
 }
 # Strong enough that a large network learns them from a few hundred pictures.
-_DECODERS = {
-    "nearest-decoder": _Decoder((-0.2, 1.2, 1.2, -0.2), 1, perturbation=0.06, detail=(0.002, 0.012)),
+DECODERS = {
+    "nearest-decoder": Decoder((-0.2, 1.2, 1.2, -0.2), 1, perturbation=0.06, detail=(0.002, 0.012)),
     # Three taps at stride 2 overlap on every second pixel only: the checkerboard of Odena et al. 2016.
-    "transposed-decoder": _Decoder((0.65, 1.0, 0.65), 1, perturbation=0.06, detail=(0.002, 0.012)),
-    "deep-transposed-decoder": _Decoder((0.3, 0.7, 0.7, 0.3), 2, perturbation=0.06, detail=(0.002, 0.012)),
+    "transposed-decoder": Decoder((0.65, 1.0, 0.65), 1, perturbation=0.06, detail=(0.002, 0.012)),
+    "deep-transposed-decoder": Decoder((0.3, 0.7, 0.7, 0.3), 2, perturbation=0.06, detail=(0.002, 0.012)),
 }
-_GENERATORS = {REAL: tuple(_CAMERAS), FAKE: tuple(_DECODERS)}
+_GENERATORS = {REAL: tuple(CAMERAS), FAKE: tuple(DECODERS)}
 
 
 class SyntheticSource:
@@ -165,14 +165,14 @@ def _kind(number: int) -> tuple[int, str]:
 
 
 def _picture(rng: np.random.Generator, generator: str, side_px: int) -> bytes:
-    if generator in _CAMERAS:
-        planes = _photographed(rng, _CAMERAS[generator], side_px)
+    if generator in CAMERAS:
+        planes = _photographed(rng, CAMERAS[generator], side_px)
     else:
-        planes = _decoded(rng, _DECODERS[generator], side_px)
+        planes = _decoded(rng, DECODERS[generator], side_px)
     levels = np.clip(planes * 255 + 0.5, 0, 255).astype(np.uint8)
     image = Image.merge("RGB", [Image.fromarray(plane) for plane in levels])
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=int(rng.integers(*_JPEG_QUALITY)))
+    image.save(buffer, "JPEG", quality=int(rng.integers(*JPEG_QUALITY)))
     return buffer.getvalue()
 
 
@@ -224,28 +224,28 @@ def _paint(planes: ImageF32, axis: ImageF32, leaf: _Leaf, colour: ImageF32, blur
     under += cover * (colour * shade - under)
 
 
-def _photographed(rng: np.random.Generator, camera: _Camera, side_px: int) -> ImageF32:
+def _photographed(rng: np.random.Generator, camera: Camera, side_px: int) -> ImageF32:
     """A scene through lens, mosaic, noise, demosaicing and tone curve; (3, side_px, side_px)."""
     light = _scene(rng, side_px)
     axis = np.linspace(-1, 1, side_px, dtype=np.float32) ** 2
     light *= 1 - camera.vignette / 2 * (axis + axis[:, None])
-    cells = _bayer_cells(camera)
+    cells = bayer_cells(camera)
     mosaic = np.empty((side_px, side_px), np.float32)
     for channel, row, column in cells:
         mosaic[row::2, column::2] = light[channel, row::2, column::2]
     shot, read = rng.uniform(*camera.shot_noise), camera.read_noise
     mosaic += np.sqrt(shot * mosaic + read * read) * rng.standard_normal(mosaic.shape, np.float32)
-    planes = _demosaiced(mosaic, cells)
+    planes = demosaic(mosaic, cells)
     planes *= 1 + camera.tone * (1 - planes)
     return planes
 
 
-def _bayer_cells(camera: _Camera) -> list[tuple[int, int, int]]:
+def bayer_cells(camera: Camera) -> list[tuple[int, int, int]]:
     """(channel, row, column) of the mosaic's four cells."""
     return [("RGB".index(camera.bayer[row][column]), row, column) for row in (0, 1) for column in (0, 1)]
 
 
-def _demosaiced(mosaic: ImageF32, cells: list[tuple[int, int, int]]) -> ImageF32:
+def demosaic(mosaic: ImageF32, cells: list[tuple[int, int, int]]) -> ImageF32:
     """Bilinear demosaicing of (H, W) to (3, H, W): a missing value is the mean of its nearest neighbours."""
     height, width = mosaic.shape
     # Reflection about the border pixel keeps the parity of rows and columns, and so the colours.
@@ -272,25 +272,25 @@ def _filled_green(sparse: ImageF32) -> ImageF32:
     return total / np.float32(4) + sparse[1:-1, 1:-1]
 
 
-def _decoded(rng: np.random.Generator, decoder: _Decoder, side_px: int) -> ImageF32:
+def _decoded(rng: np.random.Generator, decoder: Decoder, side_px: int) -> ImageF32:
     """A scene rendered small and upsampled in stages of ×2; (3, side_px, side_px)."""
     small_px = -(-side_px // 2**decoder.num_stages)
     planes = _scene(rng, small_px)
     detail = rng.uniform(*decoder.detail)
     for _ in range(decoder.num_stages):
         planes += detail * rng.standard_normal(planes.shape, np.float32)
-        planes = _upsampled(planes, _kernel(rng, decoder))
+        planes = upsample(planes, decoder_kernel(rng, decoder))
     return planes[:, :side_px, :side_px]
 
 
-def _kernel(rng: np.random.Generator, decoder: _Decoder) -> ImageF32:
+def decoder_kernel(rng: np.random.Generator, decoder: Decoder) -> ImageF32:
     """The (K, K) kernel of one stage, scaled so that the mean brightness stays."""
     kernel = np.outer(decoder.taps, decoder.taps)
     kernel = kernel + decoder.perturbation * rng.standard_normal(kernel.shape)
     return np.asarray(kernel * (4 / kernel.sum()), np.float32)
 
 
-def _upsampled(planes: ImageF32, kernel: ImageF32) -> ImageF32:
+def upsample(planes: ImageF32, kernel: ImageF32) -> ImageF32:
     """Transposed convolution with stride 2: (3, H, W) to (3, 2H, 2W)."""
     padded = np.pad(planes, ((0, 0), (1, 1), (1, 1)), mode="edge")
     _, height, width = padded.shape
