@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fakelens.core.artifacts import Stage
+from fakelens.core.artifacts import Stage, write_json
 from fakelens.detectors.checkpoint import CheckpointInfo, build_network, save_checkpoint
 from fakelens.detectors.registry import discover
 from fakelens.detectors.spec import DetectorSpec
@@ -66,4 +66,6 @@ def evaluated(checkpoint: Path, temperature: float, points: Sequence[tuple[float
     train = Stage("train", checkpoint.parent, version=1, settings={}, inputs={}).finish([checkpoint], {})
     plain = [{"false_positive_rate": rate, "threshold": {"real": real, "fake": fake}} for rate, real, fake in points]
     stage = Stage("evaluate", checkpoint.parent / "evaluation", version=1, settings={}, inputs={"train": train.digest})
-    stage.finish([], {"temperature": temperature, "operating_points": plain})
+    results = {"temperature": temperature, "operating_points": plain}
+    write_json(stage.folder / "metrics.json", results)  # stands for the figures, which differ with these
+    stage.finish([stage.folder / "metrics.json"], results)

@@ -18,6 +18,7 @@ from fakelens.evaluation.robustness import RobustnessScores
 from fakelens.evaluation.scores import Scores
 from fakelens.recipes import RECIPES, shipped, shown
 from fakelens.runtime.detector import OnnxDetector
+from labelled_pictures import fill, structured
 from onnx_models import VARIANT
 
 DETECTORS = list(discover().values())
@@ -128,6 +129,17 @@ def test_robustness_is_that_of_its_scores(finished_run: Path, spec: pipeline.Det
         verdicts = (scores.logit[own] >= 0).tolist()
         changed = [one != other for one, other in zip(verdicts, as_stored, strict=True)]
         assert step["flips"] == pytest.approx(sum(changed) / len(changed))
+
+
+def test_a_named_set_is_in_every_later_report(own_run: Path, tmp_path: Path) -> None:
+    pictures = {f"{label}/{index}.png": structured(index) for index, label in enumerate(["real", "fake"] * 2)}
+    folder = fill(tmp_path / "mistakes", pictures)
+    pipeline.judge(own_run, SMOKE, [folder], [own_run / "bundle"], [], set_name="reports")
+    pipeline.report(own_run, SMOKE, DETECTORS)
+    page = (own_run / "report" / "report.md").read_text(encoding="utf-8")
+    assert f"- reports: 2 real and 2 fake pictures of `{folder}`" in page
+    assert page.count("\n| Accuracy on reports | ") == 1
+    assert page.count("\n| reports | 4 | ") == len(ROWS)
 
 
 def test_the_sweep_can_be_left_out(own_run: Path) -> None:

@@ -219,6 +219,9 @@ def judge(
     output: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where tables and plots go (default: WORKDIR/against/FOLDER).")
     ] = None,
+    set_name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Keep the folder as a set of this name for every later report.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print against.json instead of tables.")] = False,
     recipe: RecipeOption = None,
     workdir: WorkdirOption = None,
@@ -227,16 +230,16 @@ def judge(
     """Judge any systems on folders of labelled pictures, side by side (default: every detector of a bundle)."""
     if detector and model:
         raise typer.BadParameter("name what to judge with --detector or with --model, not both")
-    if output and len(folders) > 1:
-        raise typer.BadParameter(
-            "--output holds the results of one folder: leave it out, or judge one FOLDER at a time"
-        )
+    if (output or set_name) and len(folders) > 1:
+        raise typer.BadParameter("--output and --set-name are for one folder: judge one FOLDER at a time")
     chosen, workdir_ = _setup(recipe, set_, workdir)
     from fakelens import pipeline
 
     models = model or _models_of(workdir_, detector, others=bool(scores), own=workdir is not None)
     with TerminalReporter() as reporter:
-        judgements = pipeline.judge(workdir_, chosen, folders, models, scores or [], output, reporter=reporter)
+        judgements = pipeline.judge(
+            workdir_, chosen, folders, models, scores or [], output, set_name=set_name, reporter=reporter
+        )
     for judgement, page in judgements:
         print_judgement(judgement, page, as_json=json_)
     if any(judgement.excluded for judgement, _ in judgements):

@@ -297,10 +297,12 @@ def float_that_ships(workdir: Path, recipe: Recipe, detectors: Sequence[Detector
 def report(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, reporter: Reporter = SILENT) -> Path:
     """Write `report/index.html` and `report/report.md`."""
     from fakelens.config import to_commented_yaml
+    from fakelens.judging.named_sets import judge_named_sets
     from fakelens.report.report import write_report
 
     with _working(workdir, recipe, reporter, data=True):
         rows = shown(detectors, recipe)
+        judge_named_sets(workdir, rows, settings=recipe.evaluate, seed=recipe.data.seed, reporter=reporter)
         page = write_report(workdir, rows, _other_settings(workdir, recipe, rows) + to_commented_yaml(recipe))
     reporter.say(f"report: {page}")
     return page
@@ -314,17 +316,22 @@ def judge(
     scores: Sequence[Path],
     output: Path | None = None,
     *,
+    set_name: str | None = None,
     reporter: Reporter = SILENT,
 ) -> "list[tuple[JudgeResults, Path]]":
     """Judge models and others' scores on each labelled folder; returns the results with the page's path.
 
-    Results go to `output`, for a single folder, or to a place of the working folder for each.
+    Results go to `output`, for a single folder, or to a place of the working folder for each. A `set_name` has the
+    report show the (single) folder from then on, judged by the run's own detectors.
     """
     from fakelens.judging.judge import judge_folder
+    from fakelens.judging.named_sets import check_set_name, keep_set
     from fakelens.judging.write import output_folder, write_results
 
     places = [output_folder(folder, output, workdir) for folder in folders]
     judgements = []
+    if set_name:
+        check_set_name(workdir, set_name)
     if output is None:
         workdir.mkdir(parents=True, exist_ok=True)
     with contextlib.nullcontext() if output else hold(workdir):
@@ -334,6 +341,8 @@ def judge(
                 reporter=reporter,
             )  # fmt: skip
             judgements.append((results, write_results(place, results, scored)))
+    if set_name:
+        reporter.say(f"kept as {set_name} for the report: {keep_set(workdir, set_name, folders[0])}")
     return judgements
 
 

@@ -196,8 +196,8 @@ DOUBTFUL = {
     "reversed": ([0.9, 0.8, 0.7, 0.6, 0.1, 0.2, 0.3, 0.4], r"scores are reversed, AUC 0\.000: .*1 - score.*exchanged"),
     "constant": ([0.5] * 8, r"every picture has the same score, 0\.5: likely cause: a wrong column"),
     "verdicts": ([0, 0, 0, 1, 1, 1, 1, 0], r"all scores are 0 or 1: likely cause: verdicts instead of probabilities"),
-    "low": ([0.01, 0.02, 0.01, 0.03, 0.2, 0.3, 0.1, 0.2], r"counts as real, .* from 0\.01 to 0\.3 .*threshold is not"),
-    "sure": ([0.9, 0.8, 0.9, 0.7, 0.9, 0.6, 0.5, 0.8], r"counts as fake, .* from 0\.5 to 0\.9 .*confidence in a"),
+    "low": ([0.01, 0.02, 0.01, 0.03, 0.2, 0.3, 0.1, 0.2], r"counts as real at 0\.5, .* 0\.01 to 0\.3: .*threshold"),
+    "sure": ([0.9, 0.8, 0.9, 0.7, 0.9, 0.6, 0.5, 0.8], r"counts as fake at 0\.5, .* 0\.5 to 0\.9: .*confidence in a"),
     "chance": ([0.6, 0.2, 0.6, 0.3, 0.5, 0.1, 0.7, 0.2], None),
 }  # fmt: skip
 

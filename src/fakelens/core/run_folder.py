@@ -149,6 +149,15 @@ class RunFolder:
         """The folder of judgements on labelled folders."""
         return self.path / "against"
 
+    @property
+    def named_sets(self) -> Path:
+        """The folder of named sets, a record each."""
+        return self.path / "sets"
+
+    def named_set(self, name: str) -> Path:
+        """The record of a labelled folder that the report shows under this name."""
+        return self.named_sets / f"{name}.json"
+
     def judgement(self, name: str) -> JudgementFolder:
         """The folder of one judgement."""
         return JudgementFolder(self.judgements / name)

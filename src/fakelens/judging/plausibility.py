@@ -41,8 +41,8 @@ def implausibilities(probabilities: npt.NDArray[np.float64], metrics: SetMetrics
             "confidence in a verdict"
         )  # fmt: skip
         texts.append(
-            f"every picture counts as {label}, the scores go from {values[0]:.3g} to {values[-1]:.3g} and 0.5 is not "
-            f"among them: likely cause: {cause}"
+            f"every picture counts as {label} at 0.5, with scores from {values[0]:.4g} to {values[-1]:.4g}: likely "
+            f"cause: {cause}"
         )
     return texts
 

@@ -1,6 +1,6 @@
 """The records and figures that the stages wrote about one detector."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +15,40 @@ from fakelens.evaluation.metrics import EvaluateResults, SetMetrics
 from fakelens.evaluation.robustness import StepFigures
 from fakelens.evaluation.scores import Scores
 from fakelens.settings import DetectorSettings
+
+
+@dataclass(frozen=True)
+class NamedSetFigures:
+    """One detector's figures on a named set."""
+
+    evaluation: str
+    """Digest of the evaluation whose temperature and thresholds they hold for."""
+    metrics: SetMetrics
+
+
+@dataclass(frozen=True)
+class NamedSet:
+    """A labelled folder that the report shows beside the run's own test sets."""
+
+    name: str
+    folder: str
+    pictures: str = ""
+    """Hash of its files when it was judged."""
+    warnings: tuple[str, ...] = ()
+    """Why its figures may mean less than they seem to."""
+    figures: dict[str, NamedSetFigures] = field(default_factory=dict)
+    """By detector."""
+
+
+def read_named_sets(workdir: Path) -> tuple[NamedSet, ...]:
+    """The named sets of a working folder, in the order of their names.
+
+    Raises:
+        FakelensError: naming a damaged record.
+    """
+    return tuple(
+        read_as(NamedSet, read_json(path), path) for path in sorted(RunFolder(workdir).named_sets.glob("*.json"))
+    )
 
 
 @dataclass(frozen=True)
@@ -33,6 +67,8 @@ class Entry:
     """Test set -> its figures."""
     robustness: tuple[StepFigures, ...]
     """Figures of each degradation, the undegraded pictures' first; empty if the sweep was left out."""
+    named_sets: dict[str, SetMetrics] = field(default_factory=dict)
+    """Name -> figures of this evaluation on labelled folders that were named."""
 
     @classmethod
     def load(cls, workdir: Path, spec: DetectorSpec) -> "Entry":
@@ -71,12 +107,22 @@ class Entry:
             read_as(
                 tuple[StepFigures, ...], read_json(evaluate.output(ROBUSTNESS)) if swept else (), folder.evaluation
             ),
+            {
+                named.name: named.figures[spec.name].metrics
+                for named in read_named_sets(workdir)
+                if spec.name in named.figures and named.figures[spec.name].evaluation == evaluate.digest
+            },
         )
 
     @property
     def test(self) -> SetMetrics:
         """The test split's figures."""
         return self.metrics["test"]
+
+    @property
+    def sets(self) -> dict[str, SetMetrics]:
+        """Figures of the run's test sets, and of the named ones behind them."""
+        return self.metrics | self.named_sets
 
     @property
     def shipped(self) -> Variant:

@@ -32,7 +32,7 @@ from fakelens.core.table import Table
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.spec import DetectorSpec
 from fakelens.evaluation.plots import plot_tradeoff
-from fakelens.report.records import Entry
+from fakelens.report.records import Entry, read_named_sets
 from fakelens.report.tables import (
     calibration_table,
     comparison_table,
@@ -127,7 +127,7 @@ def _blocks(workdir: Path, data: PreparedData, entries: Sequence[Entry], recipe_
     yield _bullets(_next_steps(workdir, data))
     yield "## Comparison"
     yield comparison_table(data, entries).markdown()
-    yield _bullets(_comparison_notes(data, entries))
+    yield _bullets([*_comparison_notes(data, entries), *_named_set_notes(workdir, entries)])
     yield f"![Accuracy of what ships against time and size]({PLOTS}/{TRADEOFF})"
     for entry in entries:
         yield from _detector(entry)
@@ -194,6 +194,16 @@ def _comparison_notes(data: PreparedData, entries: Sequence[Entry]) -> Iterator[
     for name, s in data.results.test_sets.items():
         also = ", ".join(s.generators_also_in_training)
         yield f"{name}: {s.description}, n={s.num_images}, half of them fake{also and f'; also in training: {also}'}."
+
+
+def _named_set_notes(workdir: Path, entries: Sequence[Entry]) -> Iterator[str]:
+    for named in read_named_sets(workdir):
+        blocks = [e.named_sets[named.name] for e in entries if named.name in e.named_sets]
+        if blocks:
+            (real, wrong), (missed, fake) = blocks[0].confusion_matrix
+            counts = f"{real + wrong} real and {missed + fake} fake pictures"
+            yield f"{named.name}: {counts} of `{named.folder}`, kept under this name by `fakelens judge --set-name`."
+            yield from (f"{named.name}: {warning}" for warning in named.warnings)
 
 
 def _detector(entry: Entry) -> Iterator[str]:

@@ -54,7 +54,9 @@ def summary_table(entries: Sequence[Entry]) -> Table:
 
 def comparison_table(data: PreparedData, entries: Sequence[Entry]) -> Table:
     """Comparison of the detectors, a column each, the best in bold; and of what scores without looking at content."""
-    sets = {name: [e.metrics[name] for e in entries] for name in ("test", *data.results.test_sets)}
+    own = ("test", *data.results.test_sets)
+    named = [name for name in entries[0].named_sets if all(name in e.named_sets for e in entries)]
+    sets = {name: [e.sets[name] for e in entries] for name in (*own, *named)}
     shipped = [e.shipped for e in entries]
     figures: dict[str, list[tuple[str, float]]] = {
         **{_RATE_WORDS[rate]: _higher(sets["test"], rate) for rate in ("accuracy", "precision", "recall", "f1", "auc")},
@@ -93,7 +95,7 @@ def sets_table(entries: Sequence[Entry]) -> Table:
     rows = [
         (e.spec.display_name, name, str(block.num_images), *(with_interval(block, rate) for rate in _RATES))
         for e in entries
-        for name, block in e.metrics.items()
+        for name, block in e.sets.items()
     ]
     return Table(head, tuple(rows))
 
@@ -133,7 +135,7 @@ def thresholds_table(entries: Sequence[Entry]) -> Table:
             f"{point.abstaining.coverage:.1%}", f"{point.abstaining.risk:.1%}",
         )
         for e in entries
-        for name, block in e.metrics.items()
+        for name, block in e.sets.items()
         for point in block.operating_points
     ]  # fmt: skip
     return Table(head, tuple(sorted(rows, key=lambda row: [e.spec.display_name for e in entries].index(row[0]))))
@@ -149,7 +151,7 @@ def groups_table(entries: Sequence[Entry], weakest: int | None = None) -> Table:
     head = ("Detector", "Set", "Group", "Pictures", "Judged rightly (95 %)")
     rows = []
     for e in entries:
-        for name, block in e.metrics.items():
+        for name, block in e.sets.items():
             for label, word in enumerate(LABELS):
                 groups = [group for group in block.groups if group.label == label]
                 if weakest is not None:
