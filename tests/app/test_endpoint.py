@@ -106,7 +106,7 @@ def test_what_is_not_sent_as_bytes_is_named(url: str, kind: str, body: bytes) ->
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "ICO"])
 def test_no_image_is_mistaken_for_text(format: str) -> None:
     for level in range(0, 256, 51):
-        assert endpoint._other_body(encoded(Image.new("RGB", (64, 48), (level, 255 - level, 80)), format)) is None
+        assert endpoint.other_body(encoded(Image.new("RGB", (64, 48), (level, 255 - level, 80)), format)) is None
 
 
 def test_other_bodies_are_refused_with_how_to_send(url: str) -> None:
@@ -155,14 +155,14 @@ def test_without_a_whole_bundle_it_is_unavailable_whatever_is_asked(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str, name: str | None
 ) -> None:
     monkeypatch.setenv("FAKELENS_BUNDLE", str(damaged(bundle, tmp_path / "copy", damage)))
-    for status, answer in (endpoint._verdict(name, JPEG), endpoint._health()):
+    for status, answer in (endpoint.verdict_answer(name, JPEG), endpoint.health_answer()):
         assert status == 503
         assert answer["error"]
 
 
 def test_without_any_bundle_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FAKELENS_BUNDLE", raising=False)
-    status, answer = endpoint._verdict("small_net", JPEG)
+    status, answer = endpoint.verdict_answer("small_net", JPEG)
     assert status == 503
     assert "fakelens bundle" in answer["error"]
 
@@ -172,10 +172,10 @@ def test_a_model_that_is_damaged_after_the_start_is_unavailable_too(
 ) -> None:
     copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
     monkeypatch.setenv("FAKELENS_BUNDLE", str(copy))
-    assert endpoint._health()[0] == 200
+    assert endpoint.health_answer()[0] == 200
     (copy / "small_net.onnx").write_bytes(b"damaged")
-    assert endpoint._verdict("small_net", JPEG)[0] == 503
-    assert endpoint._verdict("mobile_net", JPEG)[0] == 200
+    assert endpoint.verdict_answer("small_net", JPEG)[0] == 503
+    assert endpoint.verdict_answer("mobile_net", JPEG)[0] == 200
 
 
 @pytest.mark.parametrize("base", ["", "app", "/app/", "a/b"])

@@ -227,7 +227,7 @@ def test_a_removed_picture_is_forgotten(app: AppTest) -> None:
 
 
 def test_a_picture_that_made_room_says_so(app: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DESK, "_max_bytes", 300_000)
+    monkeypatch.setattr(DESK, "max_bytes", 300_000)
     upload(app, ("old.png", WHITE), ("new.png", WHITE))
     assert view.FORGOTTEN in app.error[0].value.replace("\\", "")
     app.selectbox(key="closer").select_index(1)

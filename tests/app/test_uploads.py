@@ -16,7 +16,7 @@ from starlette.types import Message
 
 from fakelens.app import uploads
 from fakelens.app.limits import ENDPOINT
-from fakelens.app.uploads import MAX_CONNECTIONS, UploadBudget
+from fakelens.app.uploads import MAX_CONNECTIONS, TOTAL_BYTES, UploadBudget
 
 
 async def never(*_: object) -> None:
@@ -49,6 +49,18 @@ async def ask(app: Any, method: str, path: str, headers: dict[str, str] | None =
     return sent
 
 
+class Server:
+    """A running Streamlit: its sessions' files, with the parts that a release may have renamed."""
+
+    def __init__(self, **parts: Any) -> None:
+        self.is_active_session = lambda _: True
+        vars(self).update(parts)
+
+
+def with_file(_: str, files: list[str]) -> list[Any]:
+    return [SimpleNamespace(data=b"bytes") for _ in files]
+
+
 @pytest.mark.parametrize("headers", [{}, {"content-length": "many"}, {"content-length": "-1"}])
 def test_an_upload_that_hides_its_length_is_turned_away(headers: dict[str, str]) -> None:
     (start, body) = asyncio.run(ask(UploadBudget(never), "POST", ENDPOINT, headers))
@@ -58,11 +70,13 @@ def test_an_upload_that_hides_its_length_is_turned_away(headers: dict[str, str])
 
 def test_an_upload_that_trickles_gives_up_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "PATIENCE_S", 0.01)
-    monkeypatch.setattr(UploadBudget, "_forget_released", lambda _: None)  # asks the running Streamlit
-    budget = UploadBudget(never)
-    (start, _) = asyncio.run(ask(budget, "POST", ENDPOINT, {"content-length": "100"}))
-    assert start["status"] == 408
-    assert not budget._arriving
+    let_go = Server(uploaded_file_mgr=SimpleNamespace(get_files=lambda *_: []))
+    monkeypatch.setattr(uploads.runtime, "get_instance", lambda: let_go)
+    budget, file_bytes = UploadBudget(never), 10 * 2**20
+    # More than the budget together, one after the other.
+    for _ in range(TOTAL_BYTES // file_bytes + 1):
+        (start, _) = asyncio.run(ask(budget, "POST", ENDPOINT, {"content-length": str(file_bytes)}))
+        assert start["status"] == 408
 
 
 def test_one_connection_too_many_is_told_why_and_the_page_comes_again_by_itself() -> None:
@@ -77,8 +91,14 @@ def test_one_connection_too_many_is_told_why_and_the_page_comes_again_by_itself(
         for other in others:
             other.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        assert budget._num_connections == 0, "those who left made no room"
-        return [closed.get_nowait()], page
+        refusals = [closed.get_nowait()]
+        again = [asyncio.create_task(budget(socket, receive_nothing, closed.put)) for _ in range(MAX_CONNECTIONS)]
+        await asyncio.sleep(0)
+        assert closed.empty(), "those who left made no room"
+        for other in again:
+            other.cancel()
+        await asyncio.gather(*again, return_exceptions=True)
+        return refusals, page
 
     ((closed,), (start, page)) = asyncio.run(crowd())
     assert closed["type"] == "websocket.close"
@@ -92,21 +112,9 @@ def answer_of(messages: list[Message]) -> tuple[int, Any]:
     return start["status"], json.loads(body["body"])
 
 
-class Server:
-    """A running Streamlit: its sessions' files, with the parts that a release may have renamed."""
-
-    def __init__(self, **parts: Any) -> None:
-        self.is_active_session = lambda _: True
-        vars(self).update(parts)
-
-
-def with_file(_: str, files: list[str]) -> list[Any]:
-    return [SimpleNamespace(data=b"bytes") for _ in files]
-
-
 def test_programs_are_refused_in_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(UploadBudget, "_forget_released", lambda _: None)
-    monkeypatch.setattr(uploads.runtime, "get_instance", lambda: Server(is_active_session=lambda _: False))
+    kept = Server(is_active_session=lambda _: False, uploaded_file_mgr=SimpleNamespace(get_files=with_file))
+    monkeypatch.setattr(uploads.runtime, "get_instance", lambda: kept)
     budget = UploadBudget(judge)
     for path in (ENDPOINT, f"{ENDPOINT}/", f"/below/a/path{ENDPOINT}"):
         assert answer_of(asyncio.run(ask(budget, "POST", path)))[0] == 411
@@ -132,9 +140,8 @@ def test_another_streamlit_loses_the_reason_and_not_the_answer(
     """Its list of sessions has another name."""
     known = Server(uploaded_file_mgr=SimpleNamespace(get_files=with_file))
     monkeypatch.setattr(uploads.runtime, "get_instance", lambda: known)
-    monkeypatch.setattr(uploads, "_PENDING_REASONS", {})
     with caplog.at_level(logging.WARNING):
-        (start, body) = asyncio.run(ask(UploadBudget(judge), "PUT", UPLOAD, {"content-length": str(40 * 2**20)}))
+        (start, body) = asyncio.run(ask(UploadBudget(judge), "PUT", f"{UPLOAD}s/0", {"content-length": "40000000"}))
     assert start["status"] == 429
     assert b"32 MB may wait" in body["body"]
     assert "_session_mgr" in caplog.text

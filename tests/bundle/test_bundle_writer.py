@@ -185,6 +185,13 @@ def test_a_failed_write_leaves_the_older_bundle(tmp_path: Path, left_out: str, c
 
 
 def test_without_streamlit_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "_REQUIREMENTS", ("no-such-package",))
-    with pytest.raises(ValueError, match=r"no-such-package is not installed.*fakelens\[app\]"):
+    version = metadata.version
+
+    def without_streamlit(package: str) -> str:
+        if package == "streamlit":
+            raise metadata.PackageNotFoundError(package)
+        return version(package)
+
+    monkeypatch.setattr(metadata, "version", without_streamlit)
+    with pytest.raises(ValueError, match=r"streamlit is not installed.*fakelens\[app\]"):
         write_bundle(tmp_path / "bundle", [entry(tmp_path)], ABOUT)

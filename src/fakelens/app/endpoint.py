@@ -71,10 +71,10 @@ class Verdict(_Endpoint):
         data = await request.body()
         if not data:
             status, answer = 400, {"error": "the request has no body"}
-        elif kind := _other_body(data):
+        elif kind := other_body(data):
             status, answer = 415, {"error": f"the request's body is {kind}, not an image's bytes"}
         else:
-            status, answer = await run_in_threadpool(_verdict, request.query_params.get("detector"), data)
+            status, answer = await run_in_threadpool(verdict_answer, request.query_params.get("detector"), data)
         if status in (400, 415, 422):
             answer["usage"] = self.how(request)
         return JSONResponse(answer, status)
@@ -87,7 +87,7 @@ class Health(_Endpoint):
     usage = "curl {}"
 
     async def get(self, _: Request) -> JSONResponse:
-        status, answer = await run_in_threadpool(_health)
+        status, answer = await run_in_threadpool(health_answer)
         return JSONResponse(answer, status)
 
 
@@ -107,13 +107,13 @@ def routes() -> list[Route]:
     return [*own, *others]
 
 
-def _other_body(data: bytes) -> str | None:
+def other_body(data: bytes) -> str | None:
     """What was sent in place of an image's bytes."""
     start = data[:_BEGINNING].removeprefix(codecs.BOM_UTF8)
     return next((kind for kind, form in _OTHER_BODIES.items() if re.match(form, start, re.IGNORECASE)), None)
 
 
-def _verdict(name: str | None, data: bytes) -> _Answer:
+def verdict_answer(name: str | None, data: bytes) -> _Answer:
     """(status, body): the row that a batch has, and the seconds it took."""
     try:
         bundle = open_own()
@@ -135,7 +135,8 @@ def _verdict(name: str | None, data: bytes) -> _Answer:
     return 200, {**row, "seconds": round(answer.seconds, 3)}
 
 
-def _health() -> _Answer:
+def health_answer() -> _Answer:
+    """(status, body): whether the bundle can be opened, and its detectors."""
     try:
         bundle = open_own()
     except (ValueError, OSError) as error:

@@ -214,7 +214,7 @@ class Desk:
     """Keeps no picture alive: a visitor's session does, and a session ends. It empties the oldest when it gets full."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._pictures: list[weakref.ref[Picture]] = []
         self._lock = threading.Lock()
 
@@ -223,7 +223,7 @@ class Desk:
         with self._lock:
             self._pictures.append(weakref.ref(picture))
             alive = [one for each in self._pictures if (one := each()) is not None and one.images]
-            excess = sum(one.num_bytes for one in alive) - self._max_bytes
+            excess = sum(one.num_bytes for one in alive) - self.max_bytes
             while excess > 0:
                 oldest = alive.pop(0)
                 excess -= oldest.num_bytes
