@@ -11,12 +11,19 @@ from fakelens.core.errors import FakelensError
 from fakelens.core.run_folder import PRECISION_RECALL, RELIABILITY, ROC, JudgementFolder, RunFolder
 from fakelens.core.scoring import LABELS
 from fakelens.core.table import Table
-from fakelens.evaluation.metrics import GroupFigures, SetMetrics
+from fakelens.evaluation.metrics import SetMetrics
 from fakelens.evaluation.plots import plot_precision_recall, plot_reliability, plot_roc, plot_worst_mistakes
 from fakelens.judging.folder import Squares
 from fakelens.judging.judge import COLUMNS, JudgeResults, SystemResults
 from fakelens.judging.scores import FolderScores
-from fakelens.report.tables import p_words, point_words, with_interval
+from fakelens.report.tables import (
+    COMPARISON_COLUMNS,
+    POINT_COLUMNS,
+    comparison_cells,
+    point_cells,
+    share_words,
+    with_interval,
+)
 
 _CURVES = {ROC: plot_roc, PRECISION_RECALL: plot_precision_recall, RELIABILITY: plot_reliability}
 _MAX_SLUG, _MAX_LABEL = 60, 20
@@ -157,20 +164,10 @@ def main_table(results: JudgeResults) -> Table:
 
 def points_table(results: JudgeResults) -> Table:
     """Operating points chosen on validation, and what each does here."""
-    head = (
-        "System", "Threshold chosen for", "Lower threshold", "Upper threshold", "False-positive rate", "Recall",
-        "Coverage", "Selective risk",
-    )  # fmt: skip
     rows = [
-        (
-            system.name, point_words(point.false_positive_rate_on_validation),
-            f"{point.threshold_real:.3f}", f"{point.threshold_fake:.3f}", f"{point.false_positive_rate:.3f}",
-            f"{point.recall:.3f}", f"{point.abstaining.coverage:.3f}", f"{point.abstaining.risk:.3f}",
-        )
-        for system in results.systems
-        for point in system.metrics.operating_points
-    ]  # fmt: skip
-    return Table(head, tuple(rows))
+        (system.name, *point_cells(point)) for system in results.systems for point in system.metrics.operating_points
+    ]
+    return Table(("System", *POINT_COLUMNS), tuple(rows))
 
 
 def groups_table(results: JudgeResults, at_most: int | None = None) -> Table:
@@ -179,7 +176,7 @@ def groups_table(results: JudgeResults, at_most: int | None = None) -> Table:
     own = [{(group.label, group.name): group for group in system.metrics.groups} for system in results.systems]
     weakest_first = sorted(own[0], key=lambda key: (sum(groups[key].share_right for groups in own), key))
     rows = [
-        (LABELS[key[0]], key[1], str(own[0][key].num_images), *(_share(groups[key]) for groups in own))
+        (LABELS[key[0]], key[1], str(own[0][key].num_images), *(share_words(groups[key]) for groups in own))
         for key in weakest_first[:at_most]
     ]
     return Table(head, tuple(rows))
@@ -187,19 +184,16 @@ def groups_table(results: JudgeResults, at_most: int | None = None) -> Table:
 
 def pairs_table(results: JudgeResults) -> Table:
     """Every two systems on the same pictures; differences are first minus second."""
-    head = (
-        "First", "Second", "Accuracy difference", "Only first right", "Only second right", "McNemar p",
-        "AUC difference (95 %)", "DeLong p",
-    )  # fmt: skip
     rows = [
         (
-            pair.first, pair.second, f"{c.accuracy_difference:+.3f}", str(c.only_first_right),
-            str(c.only_second_right), p_words(c.mcnemar_p),
-            f"{c.auc_difference:+.3f} ({c.auc_interval[0]:+.3f} to {c.auc_interval[1]:+.3f})", p_words(c.delong_p),
+            pair.first,
+            pair.second,
+            f"{pair.comparison.accuracy_difference:+.3f}",
+            *comparison_cells(pair.comparison),
         )
-        for pair, c in ((pair, pair.comparison) for pair in results.pairs)
-    ]  # fmt: skip
-    return Table(head, tuple(rows))
+        for pair in results.pairs
+    ]
+    return Table(("First", "Second", "Accuracy difference", *COMPARISON_COLUMNS), tuple(rows))
 
 
 def pairs_note(results: JudgeResults) -> str:
@@ -229,8 +223,3 @@ def _main_row(system: SystemResults) -> tuple[str, ...]:
 def _false_positive_rate(metrics: SetMetrics) -> float:
     right, wrong = metrics.confusion_matrix[0]
     return wrong / (right + wrong)
-
-
-def _share(group: GroupFigures) -> str:
-    low, high = group.interval
-    return f"{group.share_right:.3f} ({low:.3f}–{high:.3f})"

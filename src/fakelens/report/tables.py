@@ -10,8 +10,8 @@ from fakelens.core.table import Table
 from fakelens.dataset.audit import Evidence
 from fakelens.dataset.store import PreparedData
 from fakelens.evaluation.calibration import calibrated
-from fakelens.evaluation.metrics import GroupFigures, SetMetrics, wilson_interval
-from fakelens.evaluation.significance import compare
+from fakelens.evaluation.metrics import GroupFigures, PointFigures, SetMetrics, wilson_interval
+from fakelens.evaluation.significance import Comparison, compare
 from fakelens.report.records import Entry
 
 _RATE_WORDS = {
@@ -123,22 +123,27 @@ def with_interval(block: SetMetrics, rate: str) -> str:
 
 def thresholds_table(entries: Sequence[Entry]) -> Table:
     """Where the lines are drawn, and what each does on every set."""
-    head = (
-        "Detector", "Threshold chosen for", "Lower threshold", "Upper threshold", "Set",
-        "False-positive rate", "Recall", "Coverage", "Selective risk",
-    )  # fmt: skip
     rows = [
-        (
-            e.spec.display_name, point_words(point.false_positive_rate_on_validation),
-            f"{point.threshold_real:.3f}", f"{point.threshold_fake:.3f}", name,
-            f"{point.false_positive_rate:.1%}", f"{point.recall:.1%}",
-            f"{point.abstaining.coverage:.1%}", f"{point.abstaining.risk:.1%}",
-        )
+        (e.spec.display_name, name, *point_cells(point))
         for e in entries
         for name, block in e.sets.items()
         for point in block.operating_points
-    ]  # fmt: skip
-    return Table(head, tuple(sorted(rows, key=lambda row: [e.spec.display_name for e in entries].index(row[0]))))
+    ]
+    return Table(("Detector", "Set", *POINT_COLUMNS), tuple(rows))
+
+
+POINT_COLUMNS = (
+    "Threshold chosen for", "Lower threshold", "Upper threshold", "False-positive rate", "Recall", "Coverage",
+    "Selective risk",
+)  # fmt: skip
+"""Heads of `point_cells`."""
+
+
+def point_cells(point: PointFigures) -> tuple[str, ...]:
+    """One operating point, and what it does on a set."""
+    rates = (point.false_positive_rate, point.recall, point.abstaining.coverage, point.abstaining.risk)
+    thresholds = (f"{threshold:.3f}" for threshold in (point.threshold_real, point.threshold_fake))
+    return point_words(point.false_positive_rate_on_validation), *thresholds, *(f"{rate:.1%}" for rate in rates)
 
 
 def point_words(rate: float | None) -> str:
@@ -161,17 +166,18 @@ def groups_table(entries: Sequence[Entry], weakest: int | None = None) -> Table:
 
 
 def _group_cells(group: GroupFigures, label: str) -> tuple[str, ...]:
+    return f"{_GROUP_WORDS[label]} {group.name}", str(group.num_images), share_words(group)
+
+
+def share_words(group: GroupFigures) -> str:
+    """Share of a group's pictures that are judged rightly, with its 95 % interval: `75% (30%–95%)`."""
     low, high = group.interval
-    share = f"{group.share_right:.0%} ({low:.0%}–{high:.0%})"
-    return f"{_GROUP_WORDS[label]} {group.name}", str(group.num_images), share
+    return f"{group.share_right:.0%} ({low:.0%}–{high:.0%})"
 
 
 def comparisons_table(entries: Sequence[Entry]) -> Table:
     """McNemar's and DeLong's tests between every two detectors, on every set that both scored."""
-    head = (
-        "First", "Second", "Set", "Only first right", "Only second right", "McNemar p",
-        "AUC difference (95 %)", "DeLong p",
-    )  # fmt: skip
+    head = ("First", "Second", "Set", *COMPARISON_COLUMNS)
     rows = []
     for first, second in itertools.combinations(entries, 2):
         for name in first.metrics.keys() & second.metrics.keys():
@@ -186,14 +192,23 @@ def _compared(first: Entry, second: Entry, name: str) -> tuple[str, ...]:
     comparison = compare(
         own.label, calibrated(own.logit, first.temperature), calibrated(other.logit, second.temperature)
     )
+    return comparison_cells(comparison)
+
+
+COMPARISON_COLUMNS = ("Only first right", "Only second right", "McNemar p", "AUC difference (95 %)", "DeLong p")
+"""Heads of `comparison_cells`."""
+
+
+def comparison_cells(comparison: Comparison) -> tuple[str, ...]:
+    """McNemar's and DeLong's tests between two systems on the same pictures; differences are first minus second."""
     low, high = comparison.auc_interval
     return (
-        str(comparison.only_first_right), str(comparison.only_second_right), p_words(comparison.mcnemar_p),
-        f"{comparison.auc_difference:+.3f} ({low:+.3f} to {high:+.3f})", p_words(comparison.delong_p),
+        str(comparison.only_first_right), str(comparison.only_second_right), _p_words(comparison.mcnemar_p),
+        f"{comparison.auc_difference:+.3f} ({low:+.3f} to {high:+.3f})", _p_words(comparison.delong_p),
     )  # fmt: skip
 
 
-def p_words(p: float) -> str:
+def _p_words(p: float) -> str:
     """A p-value to two digits."""
     return "< 0.001" if p < 0.001 else f"{p:.2g}"
 
