@@ -156,7 +156,12 @@ ROWS = [f"{image},{score}" for image, score in SCORES.items()]
         (["image,image,score"], r"line 1: the columns are image, image, score"),
         (["image,score"], r"holds no score: write one line for each picture"),
         (["image,score", "real/camera/a.png,high"], r"line 2: the score 'high' is not a number: write it as 0\.93"),
-        (["image,score", "real/camera/a.png,"], r"line 2: the score '' is not a number"),
+        (
+            ["image,score", "real/camera/a.png,"],
+            r"line 2: the score '' is not a number: likely cause: the system failed",
+        ),
+        (["image,score", "real/camera/a.png,None"], r"line 2: the score 'None' is not a number: .*the system failed"),
+        (["image,score", "real/camera/a.png,93%"], r"line 2: the score '93%' is not a number: write it as 0\.93"),
         (["image,score", ROWS[0], "fake/h.png,1.01"], r"line 3: the score 1\.01 should be between 0 and 1, .*logit"),
         (["image,score", ROWS[0], "fake/h.png,93"], r"line 3: the score 93 .* from 0 to 93: .*call the column percent"),
         (["image,score", ROWS[1], "fake/h.png,-7.5"], r"line 3: the score -7\.5 .* to 0\.1: .*call the column logit"),
@@ -168,7 +173,7 @@ ROWS = [f"{image},{score}" for image, score in SCORES.items()]
         (["image,score", "fake/h.png,-0.1"], r"line 2: the score -0\.1 should be between 0 and 1"),
         (
             ["image,score", "fake/h.png,nan"],
-            r"line 2: the score nan is not a finite number.*have it score",
+            r"line 2: the score nan is not a finite number: .*have it score",
         ),
         (["image,logit", "fake/h.png,inf"], r"line 2: the logit inf is not a finite number"),
         (["image,score", "fake/other.png,0.5"], r"line 2: .* has no picture 'fake/other\.png': .*real/camera/a\.png"),

@@ -20,9 +20,11 @@ from fakelens.core.run_folder import JudgementFolder
 from fakelens.dataset.duplicates import MAX_DISTANCE_BITS
 from fakelens.dataset.examine import examine_image
 from fakelens.dataset.store import ManifestRow, write_manifest
+from fakelens.evaluation.metrics import summarise
 from fakelens.evaluation.significance import compare
 from fakelens.judging.folder import LabelledFolder
 from fakelens.judging.judge import JudgeResults, judge_folder
+from fakelens.judging.plausibility import implausibilities
 from fakelens.judging.scores import FolderScores
 from fakelens.judging.systems import open_models
 from fakelens.judging.write import groups_table, main_table, output_folder, pairs_table, points_table, write_results
@@ -223,6 +225,14 @@ def test_two_pictures_show_no_reversal(tmp_path: Path) -> None:
     found, _ = judged(folder, scores=[scores_file(tmp_path / "x.csv", {"real/a.png": 0.7, "fake/b.png": 0.2})])
     assert found.systems[0].metrics.auc == 0
     assert found.warnings == ()
+
+
+def test_a_poor_system_is_not_called_reversed() -> None:
+    labels = np.arange(2000) % 2
+    probabilities = np.random.default_rng(0).normal(0.5 - 0.01 * labels, 0.1)
+    metrics = summarise(labels, probabilities, np.full(2000, "x"), (), seed=0, num_resamples=100)
+    assert 0.42 < metrics.auc < 0.5 - 2 * 0.0129  # two standard errors of chance
+    assert implausibilities(probabilities, metrics, is_model=False) == []
 
 
 def test_exchanged_folders_are_the_cause_for_a_model(tmp_path: Path, model: Path) -> None:

@@ -21,6 +21,7 @@ _SHAPE = (
     "its first line must name the columns image and score, separated by commas (logit or percent in the place of "
     "score; system may be a third)"
 )
+_NO_NUMBER = ("", "none", "null", "na", "n/a", "error")
 # Sums of float32 may exceed 1 by their last digit.
 _ROUNDING = 1e-6
 
@@ -190,15 +191,14 @@ def _line(where: str, row: dict[str | Any, str | Any], kind: str, stem: str) -> 
 
 
 def _number(where: str, text: str, kind: str) -> float:
+    failed = "likely cause: the system failed on this picture (have it score it again, or take it out of the folder)"
     try:
         value = float(text)
     except ValueError as error:
-        raise FakelensError(f"{where}: the {kind} {text!r} is not a number: write it as 0.93") from error
+        remedy = failed if text.strip().lower() in _NO_NUMBER else "write it as 0.93"
+        raise FakelensError(f"{where}: the {kind} {text!r} is not a number: {remedy}") from error
     if not math.isfinite(value):
-        raise FakelensError(
-            f"{where}: the {kind} {text} is not a finite number. Likely cause: the system failed on this picture, or "
-            "divided by zero: have it score the picture again, or take the picture out of the folder"
-        )
+        raise FakelensError(f"{where}: the {kind} {text} is not a finite number: {failed}")
     return value
 
 
