@@ -151,7 +151,7 @@ def test_load_yaml_fills_in_defaults(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"data: [1", "is not YAML"),
-        (b"name: gr\xf6\xdfe", "is not YAML"),
+        (b"name: gr\xf6\xdfe", "is not encoded as UTF-8"),
         (b"", "must hold settings"),
         (b"- a\n- b\n", "must hold settings"),
         (b"1: 2\n", "1"),
@@ -169,3 +169,12 @@ def test_wrong_files_are_explained(tmp_path: Path, content: bytes, message: str)
 def test_files_that_cannot_be_read_are_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="cannot read the recipe"):
         load_yaml(tmp_path / name, Recipe)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le-mark"])
+def test_a_recipe_in_the_encodings_that_editors_write(tmp_path: Path, encoding: str) -> None:
+    text = "name: größe\ndata:\n  num_images: 140\n"
+    data = b"\xff\xfe" + text.encode("utf-16-le") if encoding == "utf-16-le-mark" else text.encode(encoding)
+    (tmp_path / "mine.yaml").write_bytes(data)
+    recipe = load_yaml(tmp_path / "mine.yaml", Recipe)
+    assert (recipe.name, recipe.data.num_images) == ("größe", 140)

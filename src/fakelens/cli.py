@@ -3,8 +3,6 @@
 Importing this module must stay cheap (`--help` answers at once): a stage is imported when its command runs.
 """
 
-import json
-import os
 import shlex
 import sys
 from contextlib import closing
@@ -14,9 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fakelens.core.errors import FakelensError, in_one_line
-from fakelens.core.run_folder import RunFolder
+from fakelens.core.run_folder import RunFolder, newest_bundle
 from fakelens.core.stopping import Stopped, stopped_by_signals
-from fakelens.terminal import TerminalReporter, print_judgement, print_table, print_verdicts
+from fakelens.terminal import (
+    TerminalReporter,
+    escape_what_cannot_be_printed,
+    json_line,
+    own_command,
+    print_judgement,
+    print_table,
+    print_verdicts,
+)
 
 if TYPE_CHECKING:
     from fakelens.detectors.spec import DetectorSpec
@@ -54,6 +60,7 @@ BundleOption = Annotated[Path | None, typer.Option(help="Deployment folder (defa
 
 def main() -> None:
     """Run the command line: what a user can mend is one message and a status, a bug keeps its trace."""
+    escape_what_cannot_be_printed()
     try:
         with stopped_by_signals():
             status = app(standalone_mode=False)
@@ -115,7 +122,7 @@ def run(
     print_table(table.head, table.rows)
     for line in pipeline.float_that_ships(folder, chosen, specs):
         print(f"WARNING: {line}")
-    target, command = shlex.quote(str(RunFolder(folder).bundle)), _own_command()
+    target, command = shlex.quote(str(RunFolder(folder).bundle)), own_command()
     print(f"{words}\n\nReport:          {shlex.quote(str(page))}\nBundle:          {target}")
     print(f"Start the app:   {command} app --bundle {target}")
     print(f"Judge pictures:  {command} predict PICTURE… --bundle {target}")
@@ -302,6 +309,9 @@ def predict(
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     csv_: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a CSV file.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep an audit record of each verdict: JSON and a page to print.")
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Pictures judged at the same time (default: one for each CPU allowed).")
     ] = None,
@@ -309,14 +319,14 @@ def predict(
     """Judge pictures; a bad file is reported and the rest goes on (exit status 1)."""
     from fakelens.core.scoring import point_at
     from fakelens.runtime.bundle import Bundle
-    from fakelens.runtime.folder import check_table, judge_files, picture_files, write_csv
+    from fakelens.runtime.folder import check_outputs, judge_files, picture_files, write_outputs
     from fakelens.runtime.judgement import Answer, Refusal
 
     # Workers share a model that uses one thread: the same probability for a picture alone and among others.
-    models = Bundle.open(bundle or _newest_bundle(), num_threads=1)
+    models = Bundle.open(bundle or newest_bundle(), num_threads=1)
     files, notes = picture_files(paths)
     if models.demo:
-        notes = ["these detectors were trained on synthetic pictures; their verdicts mean nothing", *notes]
+        notes.insert(0, "these detectors were trained on synthetic pictures; their verdicts mean nothing")
     model = models.detector(models.model(detector).name)
     threshold = model.threshold
     if max_fpr is not None:
@@ -325,8 +335,7 @@ def predict(
         notes += [point.caution] if point.caution else []
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    if csv_:
-        check_table(csv_)
+    check_outputs(csv_, report)
     answers: list[Answer] = []
     stream = judge_files(model, files, threshold, num_workers=threads)
     with (
@@ -338,10 +347,9 @@ def predict(
             answers.append(answer)
             task.advance()
             if json_:
-                print(json.dumps(answer.as_dict(), ensure_ascii=False), flush=True)
-    if csv_:
-        write_csv(csv_, answers)
-    elif not json_:
+                print(json_line(answer.as_dict()), flush=True)
+    write_outputs(answers, models, csv_, report)
+    if not (json_ or csv_):
         print_verdicts(model.name, threshold, answers)
     if any(isinstance(answer, Refusal) for answer in answers):
         raise typer.Exit(1)
@@ -356,7 +364,7 @@ def serve(
     """Start the app of a bundle on this machine."""
     from fakelens.app import server
 
-    folder = (bundle or _newest_bundle()).resolve()
+    folder = (bundle or newest_bundle()).resolve()
     raise typer.Exit(server.serve(folder, host, port))
 
 
@@ -378,6 +386,7 @@ def benchmark(
     """Time every exported file on this machine's CPU: latency, images per second, size, memory, beside PyTorch."""
     from dataclasses import replace
 
+    from fakelens.core.outputs import check_folder
     from fakelens.export import benchmark as benchmarks
 
     _, folder = _setup(recipe, set_, workdir)
@@ -386,9 +395,10 @@ def benchmark(
         effort = replace(effort, limit_s=60 * max_minutes)
     names = [spec.name for spec in _specs(detectors)] if detectors else None
     files = benchmarks.bundled_files(bundle) if bundle else benchmarks.exported_files(folder, names)
+    place = output or RunFolder(bundle.resolve().parent if bundle else folder).benchmark
+    check_folder(place, "--output")
     with TerminalReporter() as reporter:
         result = benchmarks.run_benchmark(files, effort, reporter=reporter)
-    place = output or RunFolder(bundle.resolve().parent if bundle else folder).benchmark
     record = benchmarks.write_benchmark(place, result)
     print(f"{benchmarks.cpu_words()}; {result.image}")
     for table in (benchmarks.main_table(result.measured), benchmarks.image_table(result.measured)):
@@ -439,15 +449,6 @@ def _specs(names: str | None, recipe: "Recipe | None" = None) -> "list[DetectorS
     return [spec for spec in discover().values() if spec.runs_by_default]
 
 
-def _newest_bundle(option: str = "--bundle") -> Path:
-    found = sorted(Path("runs").glob("*/bundle/bundle.json"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise FakelensError(
-            f"no bundle found in runs/*/bundle: give one with {option}, or make one with `fakelens run`"
-        )
-    return found[-1].parent
-
-
 def _models_of(workdir: Path, detector: str | None, *, others: bool, own: bool) -> list[Path]:
     """What to judge when no model is named: the detector's checkpoint, a bundle, or `others` alone.
 
@@ -461,12 +462,4 @@ def _models_of(workdir: Path, detector: str | None, *, others: bool, own: bool) 
         raise FakelensError(
             f"{workdir} has no bundle: name a --detector of it or a --model, or make one with `fakelens bundle`"
         )
-    return [RunFolder(workdir).bundle] if own else [_newest_bundle("--model")]
-
-
-def _own_command() -> str:
-    """How this program was started, so that a printed command can be pasted."""
-    started = Path(sys.argv[0])
-    if started.name == "fakelens" and str(started.parent) not in os.environ.get("PATH", "").split(os.pathsep):
-        return os.path.relpath(started)
-    return "fakelens"
+    return [RunFolder(workdir).bundle] if own else [newest_bundle("--model")]

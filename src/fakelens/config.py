@@ -78,16 +78,23 @@ def load_yaml(path: Path, cls: type[SettingsT], **defaults: Any) -> SettingsT:
     """
     yaml = _yaml()
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.safe_load(_decoded(path.read_bytes()))
     except OSError as error:
         raise FakelensError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise FakelensError(f"{path} is not encoded as UTF-8 ({error.reason}): save it as UTF-8") from error
+    except yaml.YAMLError as error:
         raise FakelensError(f"{path} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise FakelensError(
             f"{path} must hold settings (key: value lines); `fakelens config` prints a complete example"
         )
     return cls.checked({**defaults, **values})
+
+
+def _decoded(data: bytes) -> str:
+    """Text in UTF-8, or in the UTF-16 that Windows' shell writes, which its mark tells apart."""
+    return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
 
 
 def to_commented_yaml(settings: Settings, indent: int = 0) -> str:

@@ -13,6 +13,7 @@ from fakelens.config import read_as
 from fakelens.core.artifacts import differences, load_record, read_json, write_bytes, write_text
 from fakelens.core.errors import FakelensError
 from fakelens.core.lock import PARENT, hold
+from fakelens.core.outputs import check_folder
 from fakelens.core.progress import SILENT, Numbered, Reporter
 from fakelens.core.records import ExportResults, Metrics, TrainResults
 from fakelens.core.run_folder import RunFolder
@@ -329,6 +330,8 @@ def judge(
     from fakelens.judging.write import output_folder, write_results
 
     places = [output_folder(folder, output, workdir) for folder in folders]
+    for place in places:
+        check_folder(place.path, "--output" if output else "--workdir")
     judgements = []
     if set_name:
         check_set_name(workdir, set_name)

@@ -1,8 +1,11 @@
 """The terminal: progress on stderr while a command runs, tables on stdout. Belongs to `cli`."""
 
+import io
+import json
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,6 +108,27 @@ class _LogTask:
                 left_s = round((now - self._first_s) / new * max(0.0, self._total - self._done))
                 words.append(f"{left_s // 60:02d}:{left_s % 60:02d} left")
             self._say(", ".join([*words, *([note] if note else [])]))
+
+
+def escape_what_cannot_be_printed() -> None:
+    """Print what a pipe's encoding lacks, in names above all, as an escape instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    """One JSON object in one line that stdout can print; JSON's own escapes where its encoding lacks a character."""
+    encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
+    return json.dumps(row, ensure_ascii=not encoding.startswith("utf"))
+
+
+def own_command() -> str:
+    """How this program was started, so that a printed command can be pasted."""
+    started = Path(sys.argv[0])
+    if started.name == "fakelens" and str(started.parent) not in os.environ.get("PATH", "").split(os.pathsep):
+        return os.path.relpath(started)
+    return "fakelens"
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import streamlit as st
 from PIL import Image
 
-from fakelens.app import batch, heatmap, view, wording
+from fakelens.app import heatmap, view, wording
 from fakelens.core.scoring import Threshold
+from fakelens.core.table import harmless
 from fakelens.runtime.bundle import Bundle, BundledModel
+from fakelens.runtime.folder import answers_csv, answers_json
 from fakelens.runtime.judgement import Answer, Assessment, Judgement, Picture, Refusal
 
 Pictures = dict[str, Picture | Refusal]
@@ -179,7 +181,7 @@ def show_table(models: Sequence[BundledModel], pictures: Pictures, answers: Mapp
     )
     rows = [answer for own in answers.values() for answer in own]
     with st.container(horizontal=True):
-        for kind, data in (("CSV", batch.as_csv(rows)), ("JSON", batch.as_json(rows))):
+        for kind, data in (("CSV", answers_csv(rows)), ("JSON", answers_json(rows))):
             st.download_button(
                 f"Download as {kind}",
                 data,
@@ -197,7 +199,7 @@ def _table_row(
     remarks = dict.fromkeys(words for answer in answers for words in answer.remarks)
     return {
         "Picture": thumbnail_url(picture),
-        "File": batch.harmless(picture.name),  # the table has a download of its own
+        "File": harmless(picture.name),  # the table has a download of its own
         "Verdict": view.combined([one.verdict for one in judgements]) if judgements else "not judged",
         **{
             model.display_name: answer.probability if isinstance(answer, Judgement) else None

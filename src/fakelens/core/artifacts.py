@@ -64,8 +64,8 @@ def write_bytes(target: Path, data: bytes) -> None:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write `text` to `target` atomically as UTF-8."""
-    write_bytes(target, text.encode())
+    """Write `text` to `target` atomically as UTF-8; of a file name what is no UTF-8 is escaped, as JSON does it."""
+    write_bytes(target, text.encode(errors="backslashreplace"))
 
 
 def to_json(value: Any) -> str:
@@ -100,7 +100,8 @@ def sha256_file(path: Path) -> str:
 
 def sha256_json(value: Any) -> str:
     """SHA-256 of the canonical JSON form of `value`."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
 
 
 @dataclass(frozen=True)

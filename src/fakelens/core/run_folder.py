@@ -6,6 +6,8 @@ WORKDIR/recipe.yaml  .lock  data/  DETECTOR/{train.json,best.safetensors,…,eva
 from dataclasses import dataclass
 from pathlib import Path
 
+from fakelens.core.errors import FakelensError
+
 BEST, LAST, HISTORY = "best.safetensors", "last.ckpt", "history.csv"
 MANIFEST, PREPARE_RECORD = "manifest.parquet", "prepare.json"
 EXPORT_RECORD = "export.json"
@@ -165,3 +167,17 @@ class RunFolder:
     def detector(self, name: str) -> DetectorFolder:
         """The folder of one detector."""
         return DetectorFolder(self.path / name)
+
+
+def newest_bundle(option: str = "--bundle") -> Path:
+    """The bundle that was written last in `runs/*/`, where none was named with `option`.
+
+    Raises:
+        FakelensError: when there is none.
+    """
+    records = sorted(Path("runs").glob(f"*/bundle/{BUNDLE_RECORD}"), key=lambda path: path.stat().st_mtime)
+    if not records:
+        raise FakelensError(
+            f"no bundle found in runs/*/bundle: give one with {option}, or make one with `fakelens run`"
+        )
+    return records[-1].parent

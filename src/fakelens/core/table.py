@@ -1,7 +1,13 @@
-"""A table of words, and its Markdown."""
+"""A table of words: its Markdown, and CSV that a spreadsheet reads as what it is."""
 
+import csv
+import io
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+# A spreadsheet takes a cell that begins so for a formula, and a file's name is anybody's choice.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -24,3 +30,18 @@ class Table:
             escaped[row + 1][column] = f"**{escaped[row + 1][column]}**"
         escaped.insert(1, ["---"] * len(self.head))
         return "\n".join("| " + " | ".join(row) + " |" for row in escaped)
+
+
+def csv_bytes(head: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    """A CSV file: UTF-8 with the mark that spreadsheets know it by, and no cell that one takes for a formula."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(head)
+    for row in rows:
+        writer.writerow([harmless(cell) for cell in row])
+    return buffer.getvalue().encode("utf-8-sig", "backslashreplace")
+
+
+def harmless(cell: object) -> object:
+    """A cell that no spreadsheet takes for a formula."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell

@@ -1,23 +1,25 @@
 """Files, folders and globs in; one judgement for each picture out, whatever state the file is in."""
 
-import csv
 import glob
-import io
-import os
+import json
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
-from fakelens.core.artifacts import write_text
+from fakelens.core.artifacts import write_bytes
 from fakelens.core.cpus import available_cpus
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import MAX_BYTES
-from fakelens.core.picture_folder import SUFFIXES, Listing, left_out_words, nothing_words, pictures_in
+from fakelens.core.outputs import check_folder, check_table
+from fakelens.core.picture_folder import Listing, left_out_words, nothing_words, pictures_in
 from fakelens.core.scoring import Threshold
+from fakelens.core.table import csv_bytes
+from fakelens.runtime.audit_record import write_audit_records
+from fakelens.runtime.bundle import Bundle
 from fakelens.runtime.detector import OnnxDetector
-from fakelens.runtime.judgement import COLUMNS, Answer, Refusal, judge
+from fakelens.runtime.judgement import COLUMNS, Answer, Judgement, Refusal, judge
 
 # Files that are begun or waiting for each worker: a slow picture at the head must not leave the others idle.
 _AHEAD = 8
@@ -94,21 +96,39 @@ def _judge(detector: OnnxDetector, path: Path, threshold: Threshold | None) -> A
     return judge(data, detector, threshold, name=str(path))
 
 
-def check_table(path: Path) -> None:
-    """Refuse a place for a table that cannot be written, or holds something else, before any work is done for it."""
-    if path.suffix.lower() in SUFFIXES:
-        raise FakelensError(f"--csv {path} would replace a picture by a table: name a .csv file")
-    folder = path.parent
-    if path.is_dir() or not folder.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
-        raise FakelensError(f"--csv {path} cannot be written: name a file in a folder that exists and can be written")
+def check_outputs(csv: Path | None, report: Path | None) -> None:
+    """Refuse a table or a folder of audit records that cannot be written, before any work is done for it.
+
+    Raises:
+        FakelensError: naming the place and the remedy.
+    """
+    if report:
+        check_folder(report, "--report")
+    if csv:
+        check_table(csv, "--csv", answers_csv(()).strip())
 
 
-def write_csv(path: Path, judged: Sequence[Answer]) -> None:
-    """Write a table of answers, atomically."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for answer in judged:
-        row = answer.as_dict()
-        writer.writerow(row | {"cautions": " ".join(row["cautions"]), "marks": "; ".join(row["marks"])})
-    write_text(path, text.getvalue())
+def write_outputs(answers: Sequence[Answer], bundle: Bundle, csv: Path | None, report: Path | None) -> None:
+    """Write the table, and the audit record of each verdict, where they are asked for."""
+    if report:
+        write_audit_records(report, [one for one in answers if isinstance(one, Judgement)], bundle)
+    if csv:
+        write_bytes(csv, answers_csv(answers))
+
+
+def answers_csv(answers: Iterable[Answer]) -> bytes:
+    """A CSV file of all answers; a refused file is a row with its reason."""
+    rows = (answer.as_dict() for answer in answers)
+    return csv_bytes(
+        COLUMNS,
+        (
+            list((row | {"cautions": " ".join(row["cautions"]), "marks": "; ".join(row["marks"])}).values())
+            for row in rows
+        ),
+    )
+
+
+def answers_json(answers: Iterable[Answer]) -> bytes:
+    """A JSON array of all answers."""
+    rows = [answer.as_dict() for answer in answers]
+    return json.dumps(rows, ensure_ascii=False, indent=1).encode(errors="backslashreplace")

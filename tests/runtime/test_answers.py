@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from fakelens.app.batch import as_csv, as_json
+from fakelens.runtime.folder import answers_csv as as_csv
+from fakelens.runtime.folder import answers_json as as_json
 from fakelens.runtime.judgement import Refusal
 
 
