@@ -13,7 +13,7 @@ import numpy.typing as npt
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import Reporter, Task
 from fakelens.core.scoring import FAKE, LABELS, REAL
-from fakelens.dataset.duplicates import near_any
+from fakelens.dataset.duplicates import group_near_duplicates, near_any
 from fakelens.dataset.examine import Outcome, Picture, Work, run_here, run_on_ray
 from fakelens.dataset.selection import Kind, choose_blocks, choose_rows, equal_shares, generator_caps
 from fakelens.settings import CollectSettings
@@ -34,6 +34,8 @@ class Collection:
     pictures: tuple[Picture, ...]
     """In the order of the source's ranks."""
     refused: Counter[str]
+    under_both_labels: tuple[str, ...] = ()
+    """Keys of the images that stood under both labels, and of their near-duplicates: all of them are refused."""
 
 
 class NotEnoughError(FakelensError):
@@ -50,7 +52,13 @@ class Collector:
     reporter: Reporter
 
     def collect(
-        self, blocks: Sequence[Block], num_images: int, *, keep_out: Hashes | None = None, at_most: bool = False
+        self,
+        blocks: Sequence[Block],
+        num_images: int,
+        *,
+        keep_out: Hashes | None = None,
+        at_most: bool = False,
+        all_there_is: bool = False,
     ) -> Collection:
         """Half of `num_images` of each label.
 
@@ -59,6 +67,7 @@ class Collector:
             num_images: in all, even.
             keep_out: perceptual hashes; images near one of them are refused.
             at_most: take the largest balanced number where there are fewer.
+            all_there_is: then examine all that is left, and return every good image, `num_images` at least.
 
         Raises:
             NotEnoughError: when there are fewer, saying how many there are.
@@ -67,13 +76,19 @@ class Collector:
         examined: list[Picture] = []
         unread = list(blocks)
         for number in itertools.count(1):
-            good, refused = _usable(examined, keep_out)
+            good, refused, under_both = _usable(examined, keep_out)
             available = Counter(p.kind for p in good) + Counter((r.label, r.generator) for b in unread for r in b.rows)
             caps = generator_caps(available, quota, self.settings.cap_per_generator)
             quota = self._possible(quota, _capped(available, caps), refused, at_most)
             have = _capped(Counter(p.kind for p in good), caps)
             if all(_of_label(have, label) >= wanted for label, wanted in quota.items()):
-                return Collection(_picked(good, quota, caps), refused)
+                if not all_there_is:
+                    return Collection(_picked(good, quota, caps), refused, under_both)
+                if not unread:
+                    return Collection(tuple(good), refused, under_both)
+                examined += self._examine(unread, number)
+                unread = []
+                continue
             chosen = choose_blocks(unread, quota, caps, have)
             missing = {label: max(0, wanted - _of_label(have, label)) for label, wanted in quota.items()}
             spares = {label: n + int(n * _SPARE) + 1 for label, n in missing.items() if n}
@@ -135,22 +150,37 @@ class _Progress:
         self._task.advance(len(pictures), note + (f", {self._num_refused} refused" if self._num_refused else ""))
 
 
-def _usable(examined: Sequence[Picture], keep_out: Hashes | None) -> tuple[list[Picture], Counter[str]]:
-    """The images that may be taken, in the source's order, and the others counted by reason."""
+def _usable(
+    examined: Sequence[Picture], keep_out: Hashes | None
+) -> tuple[list[Picture], Counter[str], tuple[str, ...]]:
+    """The images that may be taken, in the source's order; the others counted by reason; keys under both labels."""
     good, refused, seen = list[Picture](), Counter[str](), set[str]()
+    contradicted = _under_both_labels([picture for picture in examined if not picture.refused])
     for picture in sorted(examined, key=lambda picture: (picture.block, picture.position)):
         reason = picture.refused or ("exact_duplicate" if picture.sha256 in seen else None)
+        if picture.key in contradicted:
+            reason = "under_both_labels"
         if reason:
             refused[reason] += 1
         else:
             seen.add(picture.sha256)
             good.append(picture)
+    under_both = tuple(sorted(contradicted))
     if keep_out is None:
-        return good, refused
+        return good, refused, under_both
     near = near_any(np.array([picture.phash for picture in good], dtype=np.uint64), keep_out)
     if num_near := int(near.sum()):
         refused["near_duplicate_of_other_sets"] += num_near
-    return [picture for picture, is_near in zip(good, near, strict=True) if not is_near], refused
+    return [picture for picture, is_near in zip(good, near, strict=True) if not is_near], refused, under_both
+
+
+def _under_both_labels(pictures: Sequence[Picture]) -> set[str]:
+    """Keys of the near-duplicate groups that hold photographs and fakes: one of the labels is wrong, and which?"""
+    groups = group_near_duplicates(np.array([picture.phash for picture in pictures], dtype=np.uint64))
+    labels: dict[int, set[int]] = {}
+    for picture, group in zip(pictures, groups.tolist(), strict=True):
+        labels.setdefault(group, set()).add(picture.label)
+    return {picture.key for picture, group in zip(pictures, groups.tolist(), strict=True) if len(labels[group]) > 1}
 
 
 def _picked(good: Sequence[Picture], quota: Mapping[int, int], caps: Mapping[Kind, int]) -> tuple[Picture, ...]:

@@ -21,12 +21,13 @@ from fakelens.dataset.audit import audit_container, audit_pixels
 from fakelens.dataset.collecting import Collection, Collector, FurtherSet, FurtherSetPlan, further_sets, rows_where
 from fakelens.dataset.duplicates import group_near_duplicates
 from fakelens.dataset.examine import Picture
-from fakelens.dataset.splits import SPLITS, grouped_split, split_sizes
+from fakelens.dataset.splits import SPLITS, Ints, PackingError, grouped_split, packed_split, split_sizes
 from fakelens.dataset.store import ManifestRow, PrepareResults, TestSetResults, columns_of, write_arrays, write_manifest
 from fakelens.settings import DataSettings
 from fakelens.sources.base import Block, Row, Source
 from fakelens.sources.registry import open_source
 
+_MAX_NAMED = 10
 _VERSION = 3
 
 
@@ -73,9 +74,9 @@ def prepare(workdir: Path, settings: DataSettings, *, force: bool = False, repor
         plan = _plan(source, settings)
         _check_disk(stage.folder, settings.num_images + sum(plan.num_images.values()), settings.stored_px)
         own = rows_where(blocks, lambda _, row: row.generator not in settings.held_out_generators)
-        main = Collector("images", parts, settings, reporter).collect(own, settings.num_images)
+        main, splits = _split(Collector("images", parts, settings, reporter), own, settings, reporter)
         further = further_sets(source, blocks, main, plan, parts, settings, reporter)
-        rows = _assign(main, further, settings.seed)
+        rows = _assign(main, splits, further, settings.seed)
         stage.begin()  # without `force` only now: until here an older result stays as it was
         outputs = write_arrays(stage.folder, parts, rows, settings.stored_px)
         for older in set(stage.folder.glob("*.npy")) - set(outputs):
@@ -190,13 +191,55 @@ def _disk_errors(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _assign(main: Collection, further: Sequence[FurtherSet], seed: int) -> list[tuple[ManifestRow, Picture]]:
+def _split(
+    collector: Collector, blocks: Sequence[Block], settings: DataSettings, reporter: Reporter
+) -> tuple[Collection, Ints]:
+    """The images of the splits, and the number of each one's split.
+
+    Where whole groups of near-duplicates do not give exact sizes, members of them are left out, and other images that
+    the source has take their places.
+    """
+    main = collector.collect(blocks, settings.num_images)
+    if main.under_both_labels:
+        shown = ", ".join(main.under_both_labels[:_MAX_NAMED])
+        more = len(main.under_both_labels) - _MAX_NAMED
+        reporter.say(
+            f"prepare: left out, because they or near-duplicates of them stand under both labels: {shown}"
+            + (f" and {more} more" if more > 0 else "")
+        )
+    try:
+        generators = [image.generator for image in main.pictures]
+        return main, grouped_split(_labels(main), generators, _groups(main.pictures), settings.seed)
+    except PackingError:
+        reporter.say("prepare: there are large groups of near-duplicates, and all that the source has is looked at")
+    every = collector.collect(blocks, settings.num_images, all_there_is=True)
+    groups = _groups(every.pictures)
+    splits = packed_split(_labels(every), groups, settings.num_images, settings.seed)
+    kept = splits >= 0
+    num_cut = int(np.isin(groups[~kept], groups[kept]).sum())
+    reporter.say(
+        f"prepare: {num_cut:,} images are left out of their groups of near-duplicates, each of which stays within one "
+        "split"
+    )
+    pictures = tuple(image for image, is_kept in zip(every.pictures, kept, strict=True) if is_kept)
+    refused = every.refused + Counter({"surplus_of_near_duplicates": num_cut})
+    return Collection(pictures, refused, every.under_both_labels), splits[kept]
+
+
+def _labels(collection: Collection) -> Ints:
+    return np.array([image.label for image in collection.pictures])
+
+
+def _groups(images: Sequence[Picture]) -> Ints:
+    return group_near_duplicates(np.array([image.phash for image in images], dtype=np.uint64))
+
+
+def _assign(
+    main: Collection, splits: Ints, further: Sequence[FurtherSet], seed: int
+) -> list[tuple[ManifestRow, Picture]]:
     """Manifest rows with their pictures, in (split, row) order: the splits' first, then the further test sets'."""
     images = [*main.pictures, *(picture for test_set in further for picture in test_set.collection.pictures)]
-    groups = group_near_duplicates(np.array([image.phash for image in images], dtype=np.uint64))
-    num = len(main.pictures)
-    labels = np.array([image.label for image in main.pictures])
-    splits = grouped_split(labels, [image.generator for image in main.pictures], groups[:num], seed)
+    groups, num = _groups(images), len(main.pictures)
     order = np.random.default_rng((seed, 3)).permutation(num)
     members = {split: order[splits[order] == number] for number, split in enumerate(SPLITS)}
     for test_set in further:
@@ -252,6 +295,7 @@ def _results(
         },
         generators=_generators(main),
         refused=dict(main.refused.most_common()),
+        under_both_labels=main.under_both_labels,
         num_near_duplicates=len(own) - len({row.group for row in own}),
         audit=audit_container(columns_of(own), seed),
         audit_after_preparation={audit.evidence: audit for audit in after},

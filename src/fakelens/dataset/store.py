@@ -150,6 +150,8 @@ class PrepareResults:
     """`real` and `fake`: name -> images."""
     refused: dict[str, int]
     """Reason -> images that others replaced."""
+    under_both_labels: tuple[str, ...]
+    """Keys of the images left out because they, or near-duplicates of them, stood under both labels."""
     num_near_duplicates: int
     audit: Audit
     """What the original files' metadata alone give away."""
