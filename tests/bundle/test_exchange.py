@@ -29,8 +29,8 @@ def dying(real):
     return step
 at_once = sys.argv[2] == "True"
 Path.rename = dying(Path.rename)
-exchange._at_once = dying(exchange._at_once) if at_once else lambda *_: False
-writer._link = dying(writer._link)
+exchange.exchange_at_once = dying(exchange.exchange_at_once) if at_once else lambda *_: False
+writer.link_or_copy = dying(writer.link_or_copy)
 entry = writer.ModelEntry(Path(sys.argv[4]), "Tiny", "A tiny one.", 3.6, FIGURES, "# Model card", FACTS)
 writer.write_bundle(Path(sys.argv[3]), [entry], ABOUT)
 """
@@ -70,7 +70,7 @@ def test_what_is_the_owners_stays_and_what_was_the_older_bundles_goes(
     own: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool
 ) -> None:
     if not at_once:
-        monkeypatch.setattr(exchange, "_at_once", lambda *_: False)
+        monkeypatch.setattr(exchange, "exchange_at_once", lambda *_: False)
     write(own)
     check_own(own)
     assert [model.name for model in Bundle.open(own).models] == ["tiny"]

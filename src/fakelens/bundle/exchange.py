@@ -25,7 +25,7 @@ def exchange(fresh: Path, folder: Path) -> None:
     """
     if not folder.exists():
         fresh.rename(folder)
-    elif not _at_once(fresh, folder):
+    elif not exchange_at_once(fresh, folder):
         old = fresh.with_suffix(".old")
         folder.rename(old)
         fresh.rename(folder)
@@ -43,7 +43,7 @@ def recover(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _at_once(one: Path, other: Path) -> bool:
+def exchange_at_once(one: Path, other: Path) -> bool:
     """Exchange two names by one system call; False where there is none, or none on this file system."""
     if os.name != "posix":
         return False

@@ -155,7 +155,7 @@ def _keep_others(folder: Path, fresh: Path) -> None:
     own = {Path(name).parts[0] for name in _files_of(folder)} | {BUNDLE_RECORD, "__pycache__"}
     for path in folder.iterdir():
         if path.name not in own and not (fresh / path.name).exists():
-            _link(path, fresh / path.name)
+            link_or_copy(path, fresh / path.name)
 
 
 def _files_of(folder: Path) -> Collection[str]:
@@ -166,7 +166,7 @@ def _files_of(folder: Path) -> Collection[str]:
         return ()
 
 
-def _link(source: Path, target: Path) -> None:
+def link_or_copy(source: Path, target: Path) -> None:
     """The same files in a second place, without their bytes being copied where the file system can."""
 
     def link(one: str, other: str) -> None:
