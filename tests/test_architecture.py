@@ -129,3 +129,33 @@ def test_importing_stays_light(imported: str, forbidden: str) -> None:
     code = f"import sys, {imported}; print([name for name in {forbidden.split()} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def private_uses(tree: ast.AST) -> set[str]:
+    """Underscored names of ours that a test imports, uses or replaces."""
+    imports = [
+        alias
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fakelens")
+        for alias in node.names
+    ]
+    ours, uses = {alias.asname or alias.name for alias in imports}, [alias.name for alias in imports]
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id=name), attr=use) if name in ours:
+                uses.append(use)
+            case ast.Call(args=[ast.Name(id=name), ast.Constant(value=str(use)), *_]) if name in ours:
+                uses.append(use)
+            case ast.Constant(value=str(path)) if path.startswith("fakelens."):
+                uses.append(path.rpartition(".")[2])
+    return {use for use in uses if re.match("_[A-Za-z]", use)}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: path.name)
+def test_tests_use_what_is_public(path: Path) -> None:
+    assert private_uses(ast.parse(path.read_text(encoding="utf-8"))) == set()
+
+
+def test_a_private_use_is_seen() -> None:
+    uses = "from fakelens import a, _b\na._c\nmonkeypatch.setattr(a, '_d', 0)\nmonkeypatch.setattr('fakelens.a._e', 0)"
+    assert private_uses(ast.parse(uses)) == {"_b", "_c", "_d", "_e"}

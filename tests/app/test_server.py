@@ -52,7 +52,7 @@ def test_an_upload_that_never_ends_does_not_keep_the_server(bundle: Path, port: 
         upload.sendall(b"POST /api/verdict HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\nbegun")
         time.sleep(0.5)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(server._GRACE_S + 5) == 143
+        assert process.wait(server.GRACE_S + 5) == 143
 
 
 @pytest.mark.allow_hosts(["127.0.0.1", "127.0.0.2"])

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fakelens import pipeline
-from fakelens.compression.stage import _STEPS
+from fakelens.compression.stage import STEPS
 from fakelens.core.artifacts import load_record, read_json
 from fakelens.detectors.checkpoint import load_checkpoint
 from fakelens.detectors.registry import discover
@@ -57,7 +57,7 @@ def test_the_file_fits_and_the_record_says_what_it_cost(finished_run: Path) -> N
     assert record.results["num_parameters"] < found["full_parameters"]
     history = read_history(finished_run / LARGE.compact.name / "history.csv")
     assert [row.phase for row in history] == ["step 1", "step 2"]
-    assert not (finished_run / LARGE.compact.name / _STEPS).exists()
+    assert not (finished_run / LARGE.compact.name / STEPS).exists()
 
 
 def test_the_report_sets_the_compact_detector_beside_the_full_one(finished_run: Path) -> None:
@@ -74,12 +74,12 @@ def test_a_killed_compression_goes_on_and_ends_the_same(trained_only: Path, fini
         pipeline.compress(trained_only, SMOKE, LARGE, reporter=KillAfter(6))
     folder = trained_only / LARGE.compact.name
     assert not (folder / "train.json").exists()
-    assert (folder / _STEPS / "1" / "best.safetensors").exists()
-    first = (folder / _STEPS / "1" / "best.safetensors").stat().st_mtime_ns
+    assert (folder / STEPS / "1" / "best.safetensors").exists()
+    first = (folder / STEPS / "1" / "best.safetensors").stat().st_mtime_ns
 
     class Watch(KillAfter):
         def advance(self, steps: float = 1, note: str = "") -> None:  # noqa: ARG002
-            assert (folder / _STEPS / "1" / "best.safetensors").stat().st_mtime_ns == first
+            assert (folder / STEPS / "1" / "best.safetensors").stat().st_mtime_ns == first
 
     pipeline.compress(trained_only, SMOKE, LARGE, reporter=Watch(0))
     expected = weights(finished_run)

@@ -672,12 +672,12 @@ def test_warnings_are_ignored_while_any_thread_decodes_and_come_back_after_the_l
     seen: list[str] = []
 
     def first() -> None:
-        with imaging._NO_WARNINGS:
+        with imaging.NO_WARNINGS:
             both_inside.wait()
         first_out.set()
 
     def second() -> None:
-        with imaging._NO_WARNINGS:
+        with imaging.NO_WARNINGS:
             both_inside.wait()
             first_out.wait()
             try:

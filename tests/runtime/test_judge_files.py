@@ -89,7 +89,7 @@ def test_no_more_pictures_are_in_hand_than_workers_and_files_are_not_listed_ahea
         next(judged)
     judged.close()
     assert detector.most_in_hand == 3
-    assert asked <= 30 + 3 * folder_module._AHEAD
+    assert asked <= 30 + 3 * folder_module.FILES_AHEAD
 
 
 def test_an_interrupt_waits_for_the_pictures_in_hand_alone(files: list[Path]) -> None:

@@ -60,7 +60,7 @@ def test_catalogue_alternates_labels_and_shares_out_generators() -> None:
     assert [row.key for row in rows] == [f"picture-{number:05d}" for number in range(NUM_CANDIDATES)]
     assert [row.label for row in rows[:4]] == [REAL, FAKE, REAL, FAKE]
     assert sorted(rows) == rows == all_rows(source())
-    for label, generators in synthetic._GENERATORS.items():
+    for label, generators in synthetic.GENERATORS.items():
         named = [row.generator for row in rows[:600] if row.label == label]
         assert {generator: named.count(generator) for generator in generators} == dict.fromkeys(generators, 100)
 
@@ -88,7 +88,7 @@ def test_every_generator_makes_every_size(side_px: int) -> None:
 
 def test_pictures_are_made_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
-    monkeypatch.setattr(synthetic, "_picture", lambda _, generator, __: made.append(generator) or b"picture")
+    monkeypatch.setattr(synthetic, "draw_picture", lambda _, generator, __: made.append(generator) or b"picture")
     block = source().catalogue()[0]
     images = block.reader.images(Path(), range(64))
     assert made == []

@@ -19,7 +19,7 @@ from fakelens.runtime.bundle import Bundle
 
 _ALL_INTERFACES = ("0.0.0.0", "::")
 # Less than the ten seconds that Docker gives a container before it kills it.
-_GRACE_S = 5.0
+GRACE_S = 5.0
 _REASONS = {
     errno.EADDRINUSE: "another program uses this port: choose another --port, or end that program",
     errno.EACCES: "this port needs more rights: choose a --port from 1024 on",
@@ -77,7 +77,7 @@ def forget_external_address() -> None:
 
 @contextlib.asynccontextmanager
 async def bounded_shutdown(_: Any) -> AsyncIterator[None]:
-    """ASGI lifespan within which SIGINT and SIGTERM end the process after `_GRACE_S` at the latest, with 128 + signal.
+    """ASGI lifespan within which SIGINT and SIGTERM end the process after `GRACE_S` at the latest, with 128 + signal.
 
     The server alone waits for every open request, so one slow upload would keep it alive; a second signal ends it at
     once.
@@ -88,7 +88,7 @@ async def bounded_shutdown(_: Any) -> AsyncIterator[None]:
         if signals:
             _exit(number)
         signals.append(number)
-        timer = threading.Timer(_GRACE_S, _exit, [number])
+        timer = threading.Timer(GRACE_S, _exit, [number])
         timer.daemon = True
         timer.start()
         servers_own[number](number, frame)

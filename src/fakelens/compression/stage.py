@@ -34,7 +34,7 @@ from fakelens.training.stage import OTHER_STAGES, decisive
 _VERSION = 2
 
 
-_STEPS = "steps"
+STEPS = "steps"
 
 
 # Name, thresholds and the like, which `export` writes into the file.
@@ -128,7 +128,7 @@ def compress(
     ):
         steps = _run_steps(stage, fitting, goal, settings, full, task, force=force)
     record = _finish(stage, fitting, goal, steps, trained)
-    shutil.rmtree(stage.folder / _STEPS)
+    shutil.rmtree(stage.folder / STEPS)
     return record
 
 
@@ -243,7 +243,7 @@ def _run_steps(
     for number in range(settings.steps):
         own = replace(
             fitting,
-            folder=stage.folder / _STEPS / str(number + 1),
+            folder=stage.folder / STEPS / str(number + 1),
             # Other pictures in another order than in the step before.
             seed=fitting.seed + 101 * (number + 1),
         )
@@ -280,7 +280,7 @@ def _prune(network: LogitDetector, goal: _Goal, settings: CompressSettings, numb
 def _finish(stage: Stage, fitting: Fitting, goal: _Goal, steps: list[_Step], full: StageRecord) -> StageRecord:
     last = steps[-1]
     with atomic_path(stage.folder / BEST) as temporary:
-        shutil.copyfile(stage.folder / _STEPS / str(len(steps)) / BEST, temporary)
+        shutil.copyfile(stage.folder / STEPS / str(len(steps)) / BEST, temporary)
     history = [row for step in steps for row in step.state.history]
     write_history(stage.folder / HISTORY, history)
     subject = fitting.data.subject(fitting.spec.display_name)

@@ -400,7 +400,7 @@ class _NoWarnings:
                 self._caught.__exit__(None, None, None)
 
 
-_NO_WARNINGS = _NoWarnings()
+NO_WARNINGS = _NoWarnings()
 
 
 @contextlib.contextmanager
@@ -408,7 +408,7 @@ def _typed_errors() -> Iterator[None]:
     """Turn whatever a decoder throws at hostile bytes into `ImageRefused`."""
     try:
         # Our own pixel limit is the one that counts; metadata that Pillow grumbles about is dropped anyway.
-        with _NO_WARNINGS:
+        with NO_WARNINGS:
             yield
     except (ImageRefused, MemoryError):  # what this machine lacks is no fault of the picture
         raise

@@ -22,7 +22,7 @@ from fakelens.runtime.detector import OnnxDetector
 from fakelens.runtime.judgement import COLUMNS, Answer, Judgement, Refusal, judge
 
 # Files that are begun or waiting for each worker: a slow picture at the head must not leave the others idle.
-_AHEAD = 8
+FILES_AHEAD = 8
 
 
 def picture_files(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
@@ -78,7 +78,7 @@ def judge_files(
     try:
         ahead: deque[Future[Answer]] = deque()
         while True:
-            new = islice(waiting, workers * _AHEAD - len(ahead))
+            new = islice(waiting, workers * FILES_AHEAD - len(ahead))
             ahead.extend(pool.submit(_judge, detector, path, threshold) for path in new)
             if not ahead:
                 return

@@ -87,7 +87,7 @@ DECODERS = {
     "transposed-decoder": Decoder((0.65, 1.0, 0.65), 1, perturbation=0.06, detail=(0.002, 0.012)),
     "deep-transposed-decoder": Decoder((0.3, 0.7, 0.7, 0.3), 2, perturbation=0.06, detail=(0.002, 0.012)),
 }
-_GENERATORS = {REAL: tuple(CAMERAS), FAKE: tuple(DECODERS)}
+GENERATORS = {REAL: tuple(CAMERAS), FAKE: tuple(DECODERS)}
 
 
 class SyntheticSource:
@@ -143,14 +143,14 @@ class Pictures:
         """JPEG of `side_px` × `side_px`."""
         for number in (self.first + index for index in indices):
             rng = np.random.default_rng((self.seed, number))
-            yield _picture(rng, _kind(number)[1], self.side_px)
+            yield draw_picture(rng, _kind(number)[1], self.side_px)
 
 
 def example_pictures(side_px: int, seed: int = 0) -> dict[str, bytes]:
     """Four JPEG pictures to try the app with, by file name: two through a simulated camera, two through a decoder."""
     return {
-        f"{words}-{copy}.jpg": _picture(
-            np.random.default_rng((seed, 16, label, copy)), _GENERATORS[label][copy], side_px
+        f"{words}-{copy}.jpg": draw_picture(
+            np.random.default_rng((seed, 16, label, copy)), GENERATORS[label][copy], side_px
         )
         for label, words in ((REAL, "camera-like"), (FAKE, "generator-like"))
         for copy in (1, 2)
@@ -160,11 +160,12 @@ def example_pictures(side_px: int, seed: int = 0) -> dict[str, bytes]:
 def _kind(number: int) -> tuple[int, str]:
     """(label, generator) of a picture."""
     label = FAKE if number % 2 else REAL
-    generators = _GENERATORS[label]
+    generators = GENERATORS[label]
     return label, generators[number // 2 % len(generators)]
 
 
-def _picture(rng: np.random.Generator, generator: str, side_px: int) -> bytes:
+def draw_picture(rng: np.random.Generator, generator: str, side_px: int) -> bytes:
+    """One made-up JPEG as this camera or decoder leaves it."""
     if generator in CAMERAS:
         planes = _photographed(rng, CAMERAS[generator], side_px)
     else:
