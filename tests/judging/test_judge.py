@@ -371,13 +371,15 @@ def test_pictures_of_the_training_are_warned_of(tmp_path: Path, model: Path) -> 
     assert judged(folder, [own])[0].near_training == found.near_training
 
 
-def test_training_pictures_are_named_rightly_where_others_are_left_out(tmp_path: Path, model: Path) -> None:
+def test_each_kept_picture_keeps_what_is_its_own_where_others_are_left_out(tmp_path: Path, model: Path) -> None:
     doubles = {"real/0.png": structured(0), "fake/0.png": structured(0)}
-    files = {f"{label}/{index + 1}.png": structured(index + 1) for index, label in enumerate(["real", "fake"] * 2)}
+    photographs = {f"real/{index}.png": structured(index) for index in (1, 2)}
+    fakes = {f"fake/{index}.jpg": structured(index, "JPEG") for index in (3, 4)}
     run = tmp_path / "run"
-    write_manifest(run / "data" / "manifest.parquet", [manifest_row("train", structured(3))])
-    found, _ = judged(fill(tmp_path / "pictures", doubles | files), [model], workdir=run)
-    assert found.near_training == ("real/3.png",)
+    write_manifest(run / "data" / "manifest.parquet", [manifest_row("train", structured(2))])
+    found, scored = judged(fill(tmp_path / "pictures", doubles | photographs | fakes), [model], workdir=run)
+    assert found.near_training == ("real/2.png",)
+    assert [container.format for container in scored.containers] == ["PNG", "PNG", "JPEG", "JPEG"]
 
 
 def test_it_is_said_when_there_is_no_training_to_compare_with(folder: Path, model: Path) -> None:
