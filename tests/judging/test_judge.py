@@ -220,6 +220,13 @@ def test_doubtful_scores_are_warned_of_with_the_likely_cause(folder: Path, tmp_p
     assert "WARNING: reversed: scores are reversed" in page
 
 
+def test_what_is_said_of_files_and_units_is_in_the_results(folder: Path, tmp_path: Path) -> None:
+    fill(folder, {"fake/notes.txt": b"x"})
+    found, _ = judged(folder, scores=[scores_file(tmp_path / "theirs.csv", SURE, "image,logit")])
+    assert "left out: 1 TXT" in found.notes
+    assert any(re.match("theirs: the column logit holds numbers from 0.1 to 0.9", text) for text in found.warnings)
+
+
 def test_two_pictures_show_no_reversal(tmp_path: Path) -> None:
     folder = fill(tmp_path / "two", {"real/a.png": structured(0), "fake/b.png": structured(1)})
     found, _ = judged(folder, scores=[scores_file(tmp_path / "x.csv", {"real/a.png": 0.7, "fake/b.png": 0.2})])
