@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fakelens.core.progress import SILENT, Reporter
+from fakelens.core.progress import SILENT, Reporter, Silent
 from fakelens.core.scoring import FAKE, REAL
 from fakelens.dataset.examine import examine_image
 from fakelens.dataset.splits import SPLITS, split_sizes
@@ -49,9 +49,9 @@ def jpeg(seed: int) -> bytes:
     return encoded(picture(seed))
 
 
-def near_copy(seed: int) -> bytes:
+def near_copy(seed: int, quality: int = 60) -> bytes:
     """The same picture for an eye and a perceptual hash: rescaled a little and compressed harder."""
-    return encoded(picture(seed).resize((99, 79), Image.Resampling.BICUBIC), quality=60)
+    return encoded(picture(seed).resize((99, 79), Image.Resampling.BICUBIC), quality=quality)
 
 
 def shots(label: int, generators: str, num: int, first_seed: int) -> list[Shot]:
@@ -210,3 +210,13 @@ def assert_exact(data: PreparedData, num_images: int) -> None:
     own = [row for row in data.rows if row.split in SPLITS]
     assert len({(row.split, row.row) for row in own}) == len(own) == num_images
     assert len({row.key for row in own}) == len({row.sha256 for row in own}) == num_images
+
+
+class Listening(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)

@@ -11,6 +11,8 @@ import pytest
 from fake_source import (
     STORED_PX,
     FakeSource,
+    Listening,
+    Shot,
     assert_exact,
     assert_rows_are_their_pictures,
     balanced,
@@ -68,16 +70,16 @@ def test_generators_are_balanced_within_the_slack(tmp_path: Path, monkeypatch: p
 
 
 def test_near_duplicates_stay_in_one_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twenty photographs come again among the fakes, smaller in bytes and larger in pixels."""
-    own = shots(REAL, "p", 40, 0) + shots(FAKE, "ab", 20, 1000)
-    copies = [own[0]._replace(label=FAKE, generator="c", data=near_copy(seed)) for seed in range(0, 40, 2)]
+    """Twenty photographs come again from another origin, smaller in bytes and larger in pixels."""
+    own = shots(REAL, "p", 20, 0) + shots(FAKE, "ab", 40, 1000)
+    copies = [own[0]._replace(label=REAL, generator="c", data=near_copy(seed)) for seed in range(20)]
     source = use(monkeypatch, FakeSource(own + copies))
     record = prepare(tmp_path, small(80))
     data = PreparedData(tmp_path / "data")
     assert_exact(data, 80)
     assert_rows_are_their_pictures(data, source)
     found = {row.sha256: row for row in data.rows}
-    for seed in range(0, 40, 2):
+    for seed in range(20):
         original, copy = (found[hashlib.sha256(each).hexdigest()] for each in (jpeg(seed), near_copy(seed)))
         assert (original.split, original.group) == (copy.split, copy.group)
     assert sorted(Counter(row.group for row in data.rows).values()) == [1] * 40 + [2] * 20
@@ -133,13 +135,45 @@ def test_odd_numbers_are_refused_before_anything_is_read(tmp_path: Path, monkeyp
     assert source.log.downloaded == []
 
 
-def test_the_same_file_under_both_labels_is_kept_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = balanced(30)
-    source = use(monkeypatch, FakeSource([*own, own[0]._replace(label=FAKE, generator="d")]))
-    record = prepare(tmp_path, small(60))
-    assert_exact(PreparedData(tmp_path / "data"), 60)
-    assert record.results["refused"] in ({}, {"exact_duplicate": 1})
-    assert_rows_are_their_pictures(PreparedData(tmp_path / "data"), source)
+def test_a_picture_under_both_labels_is_named_and_left_out_with_its_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = balanced(33)
+    thefts = [own[0]._replace(label=FAKE, generator="d"), own[0]._replace(label=FAKE, generator="e", data=near_copy(0))]
+    source = use(monkeypatch, FakeSource([*own, *thefts]))
+    listening = Listening()
+    record = prepare(tmp_path, small(60), reporter=listening)
+    data = PreparedData(tmp_path / "data")
+    assert_exact(data, 60)
+    assert_rows_are_their_pictures(data, source)
+    assert own[0].label == REAL
+    assert record.results["refused"] == {"under_both_labels": 3}
+    (said,) = [text for text in listening.said if "both labels" in text]
+    assert len(record.results["under_both_labels"]) == 3
+    assert all(key in said for key in record.results["under_both_labels"])
+    assert not {source.data(row.key) for row in data.rows} & {jpeg(0), near_copy(0)}
+
+
+def test_frames_of_few_clips_are_split_by_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten near copies of each of eight scenes a label; half of all frames are asked for."""
+    clips = [
+        Shot(label, f"clip{scene}", near_copy(seed, quality))
+        for label in (REAL, FAKE)
+        for scene in range(8)
+        for seed in [1000 * label + scene]
+        for quality in range(70, 80)
+    ]
+    use(monkeypatch, FakeSource(clips))
+    listening = Listening()
+    record = prepare(tmp_path, small(80), reporter=listening)
+    data = PreparedData(tmp_path / "data")
+    assert_exact(data, 80)
+    splits: dict[tuple[int, str], set[str]] = {}
+    for row in data.rows:
+        splits.setdefault((row.label, row.generator), set()).add(row.split)
+    assert all(len(own) == 1 for own in splits.values())
+    assert any("left out of their groups" in text for text in listening.said)
+    assert record.results["refused"]["surplus_of_near_duplicates"] > 0
 
 
 def test_made_up_pictures_are_marked(tmp_path: Path) -> None:

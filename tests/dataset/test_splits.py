@@ -145,5 +145,5 @@ def test_a_group_may_fill_what_no_other_split_could_hold() -> None:
 def test_a_group_that_fits_nowhere_is_refused() -> None:
     labels, groups = np.tile([0, 1], 50), np.arange(100)
     groups[:70] = 0
-    with pytest.raises(ValueError, match=r"a group of 70 near-duplicate images fits into no split: .* ask for more"):
+    with pytest.raises(ValueError, match="a group of 70 near-duplicate images fits into no split"):
         grouped_split(labels, ["a"] * 100, groups, 0)

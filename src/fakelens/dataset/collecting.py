@@ -13,6 +13,7 @@ import numpy.typing as npt
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import Reporter, Task
 from fakelens.core.scoring import FAKE, LABELS, REAL
+from fakelens.dataset.both_labels import doubles, thumbnail
 from fakelens.dataset.duplicates import group_near_duplicates, near_any
 from fakelens.dataset.examine import Outcome, Picture, Work, run_here, run_on_ray
 from fakelens.dataset.selection import Kind, choose_blocks, choose_rows, equal_shares, generator_caps
@@ -58,6 +59,7 @@ class Collector:
         *,
         keep_out: Hashes | None = None,
         at_most: bool = False,
+        examine_all: bool = False,
         all_there_is: bool = False,
     ) -> Collection:
         """Half of `num_images` of each label.
@@ -67,6 +69,7 @@ class Collector:
             num_images: in all, even.
             keep_out: perceptual hashes; images near one of them are refused.
             at_most: take the largest balanced number where there are fewer.
+            examine_all: look at everything before choosing, so that no copy under the other label goes unseen.
             all_there_is: then examine all that is left, and return every good image, `num_images` at least.
 
         Raises:
@@ -75,8 +78,10 @@ class Collector:
         quota = dict.fromkeys((REAL, FAKE), num_images // 2)
         examined: list[Picture] = []
         unread = list(blocks)
+        if examine_all:
+            examined, unread = self._examine(unread, 0), []
         for number in itertools.count(1):
-            good, refused, under_both = _usable(examined, keep_out)
+            good, refused, under_both = _usable(examined, keep_out, self.folder)
             available = Counter(p.kind for p in good) + Counter((r.label, r.generator) for b in unread for r in b.rows)
             caps = generator_caps(available, quota, self.settings.cap_per_generator)
             quota = self._possible(quota, _capped(available, caps), refused, at_most)
@@ -151,11 +156,11 @@ class _Progress:
 
 
 def _usable(
-    examined: Sequence[Picture], keep_out: Hashes | None
+    examined: Sequence[Picture], keep_out: Hashes | None, folder: Path
 ) -> tuple[list[Picture], Counter[str], tuple[str, ...]]:
     """The images that may be taken, in the source's order; the others counted by reason; keys under both labels."""
     good, refused, seen = list[Picture](), Counter[str](), set[str]()
-    contradicted = _under_both_labels([picture for picture in examined if not picture.refused])
+    contradicted = _under_both_labels([picture for picture in examined if not picture.refused], folder)
     for picture in sorted(examined, key=lambda picture: (picture.block, picture.position)):
         reason = picture.refused or ("exact_duplicate" if picture.sha256 in seen else None)
         if picture.key in contradicted:
@@ -174,13 +179,20 @@ def _usable(
     return [picture for picture, is_near in zip(good, near, strict=True) if not is_near], refused, under_both
 
 
-def _under_both_labels(pictures: Sequence[Picture]) -> set[str]:
-    """Keys of the near-duplicate groups that hold photographs and fakes: one of the labels is wrong, and which?"""
-    groups = group_near_duplicates(np.array([picture.phash for picture in pictures], dtype=np.uint64))
-    labels: dict[int, set[int]] = {}
-    for picture, group in zip(pictures, groups.tolist(), strict=True):
-        labels.setdefault(group, set()).add(picture.label)
-    return {picture.key for picture, group in zip(pictures, groups.tolist(), strict=True) if len(labels[group]) > 1}
+def _under_both_labels(pictures: Sequence[Picture], folder: Path) -> set[str]:
+    """Keys of the pictures that are found under the other label too: one of the labels is wrong, and which?"""
+    groups = group_near_duplicates(np.array([picture.phash for picture in pictures], dtype=np.uint64)).tolist()
+    labels = Counter(group for group, _ in {(g, picture.label) for picture, g in zip(pictures, groups, strict=True)})
+    suspects = [picture for picture, group in zip(pictures, groups, strict=True) if labels[group] > 1]
+    if not suspects:
+        return set()
+    squares = (np.load(folder / f"{picture.part}.npy", mmap_mode="r")[picture.slot] for picture in suspects)
+    double_of = doubles(
+        np.array([picture.phash for picture in suspects], dtype=np.uint64),
+        np.stack([thumbnail(np.asarray(square)) for square in squares]),
+        np.array([picture.label for picture in suspects]),
+    )
+    return {suspects[position].key for position in double_of}
 
 
 def _picked(good: Sequence[Picture], quota: Mapping[int, int], caps: Mapping[Kind, int]) -> tuple[Picture, ...]:

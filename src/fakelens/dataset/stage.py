@@ -27,7 +27,8 @@ from fakelens.settings import DataSettings
 from fakelens.sources.base import Block, Row, Source
 from fakelens.sources.registry import open_source
 
-_MAX_NAMED = 10
+_MAX_NAMED = 20
+_EXAMINED_SHARE = 2
 _VERSION = 3
 
 
@@ -199,7 +200,10 @@ def _split(
     Where whole groups of near-duplicates do not give exact sizes, members of them are left out, and other images that
     the source has take their places.
     """
-    main = collector.collect(blocks, settings.num_images)
+    # Own pictures are here: where most of them are wanted, all are looked at.
+    num_rows = sum(len(block.rows) for block in blocks)
+    examine_all = settings.source == "folder" and num_rows <= _EXAMINED_SHARE * settings.num_images
+    main = collector.collect(blocks, settings.num_images, examine_all=examine_all)
     if main.under_both_labels:
         shown = ", ".join(main.under_both_labels[:_MAX_NAMED])
         more = len(main.under_both_labels) - _MAX_NAMED
@@ -212,7 +216,7 @@ def _split(
         return main, grouped_split(_labels(main), generators, _groups(main.pictures), settings.seed)
     except PackingError:
         reporter.say("prepare: there are large groups of near-duplicates, and all that the source has is looked at")
-    every = collector.collect(blocks, settings.num_images, all_there_is=True)
+    every = collector.collect(blocks, settings.num_images, examine_all=examine_all, all_there_is=True)
     groups = _groups(every.pictures)
     splits = packed_split(_labels(every), groups, settings.num_images, settings.seed)
     kept = splits >= 0

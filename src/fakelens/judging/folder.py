@@ -13,10 +13,10 @@ from fakelens.core.imaging import MIN_SIDE_PX, STORED_PX, Container, ImageRefuse
 from fakelens.core.picture_folder import group_of, labelled_pictures, left_out_words
 from fakelens.core.run_folder import PREPARE_RECORD, RunFolder
 from fakelens.core.scoring import LABELS
+from fakelens.dataset.both_labels import thumbnail
 from fakelens.dataset.duplicates import near_any
 from fakelens.dataset.examine import examine_image
 from fakelens.dataset.store import ManifestRow, read_manifest
-from fakelens.judging.both_labels import thumbnail
 
 
 @dataclass(frozen=True)
