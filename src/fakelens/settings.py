@@ -26,10 +26,17 @@ class SourceSettings(Settings):
     """Split of the data set that the images are drawn from (openfake)."""
     num_shards: int = Field(8, ge=1)
     """Parquet files, chosen by the seed, whose label columns are read to choose images from (openfake)."""
+    label_values: dict[str, Literal["real", "fake"]] = Field(default_factory=dict)
+    """What labels of other names mean, as in {0: real, 1: fake}: values of the column `label` (openfake)."""
     path: str | None = None
     """Folder with `real/` and `fake/` in it (folder)."""
     synthetic_px: int = Field(288, ge=64, le=1024)
     """Side of the generated pictures in pixels (synthetic)."""
+
+    @field_validator("label_values", mode="before")
+    @classmethod
+    def _values_are_words(cls, values: object) -> object:
+        return {str(value): label for value, label in values.items()} if isinstance(values, dict) else values
 
 
 class CollectSettings(SourceSettings):

@@ -5,14 +5,16 @@ import errno
 import io
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import cached_property
+from inspect import signature
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import numpy as np
 
@@ -20,7 +22,7 @@ from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.scoring import LABELS
 from fakelens.settings import SourceSettings
-from fakelens.sources.base import Block, Row, Source
+from fakelens.sources.base import Block, Row, Source, label_of
 
 LISTING_THREADS = 16
 _ROW_GROUPS_A_TASK = 16
@@ -33,6 +35,9 @@ _FIRST_WAIT_S = 0.5
 _FOOTER_BYTES = 64 << 10
 _BUFFER_BYTES = 64 << 10
 _BATCH_ROWS = 8
+# Columns nearer to each other than this are fetched together: a request costs more.
+_GAP_BYTES = 64 << 10
+_MAX_LISTED = 5
 # Small row groups keep all cells in one dictionary page, which is in memory as a whole, twice: 200 MB for 100 MB.
 # One at a time, then, however many are being downloaded or decoded.
 _UNPACKING = threading.Lock()
@@ -87,14 +92,23 @@ class OpenFakeSource:
             groups = []
             title = f"Reading the labels of {settings.config}/{settings.split}"
             with reporter.task(title, sum(len(row_groups) for _, row_groups in tasks)) as task:
-                for table in pool.map(lambda each: _labels(*each), tasks):
+                for table in pool.map(lambda each: _labels(each[0], each[1], settings.label_values), tasks):
                     groups += table
                     task.advance(len(table))
-        if other := sum(file.footer.num_rows for file in files) - sum(len(rows) for _, rows in groups):
-            reporter.say(f"{other:,} rows of {settings.config}/{settings.split} are neither real nor fake: left out")
+        unknown = sum((other for _, _, other in groups), Counter[str]())
+        if unknown and len({row.label for _, rows, _ in groups for row in rows}) < len(LABELS):
+            raise FakelensError(
+                f"the column label of {settings.repository} holds {_listed(unknown)}: say what they mean with --set "
+                "'data.label_values={VALUE: real, OTHER: fake}'"
+            )
+        if unknown:
+            reporter.say(
+                f"{unknown.total():,} rows of {settings.config}/{settings.split} are neither real nor fake "
+                f"({_listed(unknown)}): left out"
+            )
         return [
             Block(int(rank), rows, reader, reader.end - reader.start)
-            for rank, (reader, rows) in zip(rng.permutation(len(groups)), groups, strict=True)
+            for rank, (reader, rows, _) in zip(rng.permutation(len(groups)), groups, strict=True)
         ]
 
     def test_sets(self) -> dict[str, Source]:
@@ -126,6 +140,11 @@ class OpenFakeSource:
                 "check HF_ENDPOINT and data.repository"
             ) from error
         return _Repository(name, self.revision, files)
+
+
+def _listed(unknown: Counter[str]) -> str:
+    shown = ", ".join(repr(word) for word, _ in unknown.most_common(_MAX_LISTED))
+    return shown + (f" and {len(unknown) - _MAX_LISTED} more" if len(unknown) > _MAX_LISTED else "")
 
 
 def _shards(repository: _Repository, config: str, split: str) -> list[str]:
@@ -222,6 +241,10 @@ class RowGroup:
                 for cell in batch.column("image").field("bytes"):
                     end += cells.write(cell.as_py() or b"")
                     ends.append(end)
+        if not end:
+            raise FakelensError(
+                f"the column image of {self.name} holds no bytes, only paths: the pictures are elsewhere"
+            )
         np.save(ends_path, np.array(ends, dtype=np.int64))
 
 
@@ -251,14 +274,39 @@ class _Window(io.RawIOBase):
         return self._part.read(size)
 
 
+def _tail(repository: _Repository, path: str, num_bytes: int) -> bytes:
+    """The last bytes of a file; some storage refuses to count from the end, and is asked where that is."""
+    from huggingface_hub import errors
+
+    try:
+        return _fetch(repository.name, repository.commit, path, f"-{num_bytes}")
+    except FakelensError as error:
+        cause = error.__cause__
+        if not isinstance(cause, errors.HfHubHTTPError) or cause.response.status_code != 416:
+            raise
+    size = _size(repository, path)
+    return _fetch(repository.name, repository.commit, path, f"{max(0, size - num_bytes)}-{size - 1}")
+
+
+def _size(repository: _Repository, path: str) -> int:
+    """A file's size as the hub's listing states it."""
+    from huggingface_hub import HfApi, RepoFile
+
+    with _hub_errors(f"{repository.name}/{path} at revision {repository.commit}"):
+        for entry in HfApi().get_paths_info(repository.name, [path], repo_type="dataset", revision=repository.commit):
+            if isinstance(entry, RepoFile):
+                return int(entry.size)
+    raise FakelensError(f"the hub does not list {path} of {repository.name}: check data.revision")
+
+
 def _open_shard(repository: _Repository, path: str) -> _Shard:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    tail = _fetch(repository.name, repository.commit, path, f"-{_FOOTER_BYTES}")
+    tail = _tail(repository, path, _FOOTER_BYTES)
     needed = int.from_bytes(tail[-8:-4], "little") + 8
     if needed > len(tail) and tail.endswith(b"PAR1"):
-        tail = _fetch(repository.name, repository.commit, path, f"-{needed}")
+        tail = _tail(repository, path, needed)
     try:
         footer = pq.read_metadata(pa.BufferReader(tail))
     except (pa.ArrowException, OSError) as error:
@@ -274,24 +322,50 @@ def _open_shard(repository: _Repository, path: str) -> _Shard:
     return _Shard(repository.name, repository.commit, path, footer)
 
 
-def _labels(shard: _Shard, row_groups: range) -> list[tuple[RowGroup, tuple[Row, ...]]]:
-    """Readers of some row groups and their rows, from the two small columns alone."""
+def _labels(
+    shard: _Shard, row_groups: range, meaning: Mapping[str, str]
+) -> list[tuple[RowGroup, tuple[Row, ...], Counter[str]]]:
+    """Readers of some row groups, their rows, and the labels of unknown meaning; from the two small columns alone."""
     found = []
+    names = _class_names(shard.footer)
     for number in row_groups:
-        # The two columns are neighbours: one request brings both.
-        start, end = shard.column_range(number, ("label", "model"))
         group = RowGroup(shard, number, *shard.column_range(number, ("image.bytes",)))
-        with _parquet_errors(group.name):
-            parquet = shard.reader(io.BytesIO(shard.fetch(start, end)), start)
-            table = parquet.read_row_group(number, columns=["label", "model"])
-        pairs = zip(table["label"].to_pylist(), table["model"].to_pylist(), strict=True)
+        columns = _small_columns(shard, number, ("label", "model"), group.name)
+        words = [names.get(value, str(value)) for value in columns["label"]]
+        labels = [label_of(word, meaning) for word in words]
         rows = tuple(
-            Row(index, LABELS.index(label), model or "unknown")
-            for index, (label, model) in enumerate(pairs)
-            if label in LABELS
+            Row(index, label, model or "unknown")
+            for index, (label, model) in enumerate(zip(labels, columns["model"], strict=True))
+            if label is not None
         )
-        found.append((group, rows))
+        unknown = Counter(word for word, label in zip(words, labels, strict=True) if label is None)
+        found.append((group, rows, unknown))
     return found
+
+
+def _small_columns(shard: _Shard, number: int, names: Sequence[str], where: str) -> dict[str, list[Any]]:
+    """Values of columns of a row group: neighbours in one request, without what may lie between them."""
+    ranges = {name: shard.column_range(number, (name,)) for name in names}
+    first, last = min(start for start, _ in ranges.values()), max(end for _, end in ranges.values())
+    if last - first - sum(end - start for start, end in ranges.values()) <= _GAP_BYTES:
+        ranges = dict.fromkeys(names, (first, last))
+    pieces = {each: shard.fetch(*each) for each in dict.fromkeys(ranges.values())}
+    with _parquet_errors(where):
+        return {
+            name: shard.reader(io.BytesIO(pieces[start, end]), start)
+            .read_row_group(number, columns=[name])[name]
+            .to_pylist()
+            for name, (start, end) in ranges.items()
+        }
+
+
+def _class_names(footer: Any) -> dict[int, str]:
+    """Names of the label's classes by their number, where the `datasets` library wrote them into the file."""
+    try:
+        info = json.loads((footer.metadata or {}).get(b"huggingface", b"{}"))
+        return dict(enumerate(map(str, info["info"]["features"]["label"]["names"])))
+    except (KeyError, TypeError, ValueError):
+        return {}
 
 
 def _fetch(repository: str, commit: str, path: str, byte_range: str) -> bytes:
@@ -307,21 +381,53 @@ def _get(url: str, where: str, **headers: str) -> bytes:
     from huggingface_hub import constants
     from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented, but not marked as exported
         build_hf_headers,
+        get_session,
         hf_raise_for_status,
         http_backoff,
     )
 
     with _hub_errors(where):
+        _watch_answers(get_session())
         response = http_backoff(
             "GET",
             url,
             max_retries=_MAX_RETRIES,
+            # Beside what it tries again unasked.
+            retry_on_exceptions=(*signature(http_backoff).parameters["retry_on_exceptions"].default, _StorageRefused),
             base_wait_time=_FIRST_WAIT_S,
             headers={**build_hf_headers(), **headers},
             timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
         )
         hf_raise_for_status(response)
         return response.content
+
+
+class _StorageRefused(Exception):  # noqa: N818  a reason to ask again, which few see
+    """The storage behind the hub refused the address that the hub has just signed: another one may be taken."""
+
+
+class _RangeIgnoredError(FakelensError):
+    """A whole file was about to come in the place of some bytes of it."""
+
+
+def _watch_answers(session: Any) -> None:
+    """Have the hub's client look at every answer's status before it reads the body."""
+    if _look_at not in session.event_hooks["response"]:
+        session.event_hooks = {**session.event_hooks, "response": [*session.event_hooks["response"], _look_at]}
+
+
+def _look_at(response: Any) -> None:
+    from huggingface_hub import constants
+
+    url, own = response.request.url, urlsplit(constants.ENDPOINT)
+    if response.status_code == 403 and (url.host, url.port) != (own.hostname, own.port):
+        raise _StorageRefused(f"{url.netloc.decode()} answered 403 to an address that the hub signed")
+    if "range" in response.request.headers and response.status_code == 200:
+        size = f"{int(response.headers.get('content-length', 0)) / 1e6:,.1f} MB"
+        raise _RangeIgnoredError(
+            f"{url.netloc.decode()} ignores byte ranges: it would send the whole file ({size}) for some "
+            "bytes of it. Check HF_ENDPOINT, and the proxy or mirror behind it"
+        )
 
 
 @contextlib.contextmanager
@@ -353,6 +459,11 @@ def _hub_errors(where: str) -> Iterator[None]:
     except errors.RepositoryNotFoundError as error:
         raise FakelensError(
             f"{where} cannot be found: check data.repository, HF_ENDPOINT, and HF_TOKEN if it is private or has expired"
+        ) from error
+    except _StorageRefused as error:
+        raise FakelensError(
+            f"reading {where} failed: {error}, again and again: wait some minutes and run the same command again, it "
+            "goes on where it stopped"
         ) from error
     # The hub client's own HTTPError is the base of what its transport raises (httpx or httpx2, by its version).
     except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]
