@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 Files = Mapping[str, bytes]
 COMMIT = "c0" * 20
@@ -39,6 +39,12 @@ class Hub:
         """Before each answer."""
         self.ignore_ranges = False
         """Answer with whole files, as some proxies do."""
+        self.storage_url = ""
+        """Where files are, if not here: they are answered with a redirect to a signed address there."""
+        self.num_refused = 0
+        """So many signed addresses are refused with 403 all the same."""
+        self.counts_from_end = True
+        """Whether `bytes=-N` is answered, or refused with 416."""
         self.faulty = "/resolve/"
         """Part of the paths that the faults below strike: `/resolve/` files, `/api/` information, `/` both."""
         self.num_struck = 0
@@ -64,6 +70,10 @@ class Hub:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+    def keep_files_elsewhere(self, elsewhere: "Hub") -> None:
+        """Send clients to another server's address for the files, as the hub does."""
+        self.storage_url, elsewhere.commits = elsewhere.url, self.commits
 
     def bodies(self, status: int = 206) -> list[Request]:
         """The requests for bytes of files that ended like this."""
@@ -97,6 +107,17 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(*fault)
         return self._answer_path(path, cut=cut)
 
+    def do_POST(self) -> None:
+        """The sizes of files, which a client asks for by their paths."""
+        asked = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        match = re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/paths-info/([^/]+)", urlsplit(self.path).path)
+        assert match
+        files = self.hub.commits[self.hub.branches.get(match[2], match[2])][match[1]]
+        rows = [
+            {"type": "file", "oid": "0" * 40, "size": len(files[p]), "path": p} for p in asked["paths"] if p in files
+        ]
+        self._answer(200, {"Content-Type": "application/json"}, json.dumps(rows).encode())
+
     def _fault(self) -> tuple[bool, tuple[int, dict[str, str]] | None]:
         """Whether the body is cut, and the status and headers of an answer that replaces the right one."""
         hub = self.hub
@@ -120,6 +141,15 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(404, {"X-Error-Code": "RevisionNotFound"})
         files = self.hub.commits[commit][repository]
         if kind == "resolve":
+            if self.hub.storage_url:
+                self.hub.requests.append(Request(self.path, self.headers.get("Range", ""), "", 302, 0))
+                self.send_response(302)
+                self.send_header("Location", f"{self.hub.storage_url}{path}?signature={self.hub.num_requests}")
+                self.send_header("Content-Length", "0")
+                return self.end_headers()
+            if self.hub.num_refused:
+                self.hub.num_refused -= 1
+                return self._answer(403, {"X-Error-Message": "SignatureError"})
             return self._answer_file(files, names[0], cut=cut)
         info = {"id": repository, "sha": commit, "siblings": [{"rfilename": name} for name in sorted(files)]}
         return self._answer(200, {}, json.dumps(info).encode(), cut=cut)
@@ -130,6 +160,8 @@ class _Handler(BaseHTTPRequestHandler):
         data = memoryview(files[name])  # no copies: a test measures memory
         if self.hub.ignore_ranges or "Range" not in self.headers:
             return self._answer(200, {}, data, cut=cut)
+        if not self.hub.counts_from_end and self.headers["Range"].startswith("bytes=-"):
+            return self._answer(416, {"Content-Range": f"bytes */{len(data)}"})
         first, last = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers["Range"]).groups()
         start = int(first) if first else max(len(data) - int(last), 0)
         end = min(int(last) + 1, len(data)) if first and last else len(data)

@@ -1,6 +1,7 @@
 """OpenFake's row groups: which bytes are brought, in what pieces, and which pictures come out of them."""
 
 import io
+import json
 import os
 import pickle
 import subprocess
@@ -220,4 +221,61 @@ def test_rows_of_other_labels_are_left_out_with_a_word(hub: Hub) -> None:
     hub.commits[PIN] = {REPOSITORY: {NAME: parquet(rows)}}
     (block,) = source().catalogue(told)
     assert [row.position for row in block.rows] == list(range(2, PER_GROUP))
-    assert told.said == ["2 rows of core/train are neither real nor fake: left out"]
+    assert told.said == ["2 rows of core/train are neither real nor fake ('unsure'): left out"]
+
+
+def relabelled(values: list[Any], order: tuple[str, ...] = ("image", "label", "model")) -> pa.Table:
+    rows = [cells(picture(0, row), row) for row in range(len(values))]
+    table = pa.Table.from_pylist(rows)
+    table = table.set_column(table.schema.get_field_index("label"), "label", pa.array(values))
+    return table.select([*order, *(name for name in table.column_names if name not in order)])
+
+
+def written(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, row_group_size=PER_GROUP)
+    return buffer.getvalue()
+
+
+WORDS = [("real", "fake")[row % 2] for row in range(PER_GROUP)]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [word.capitalize() for word in WORDS],
+        [{"real": "human", "fake": "AI-generated"}[word] for word in WORDS],
+        [{"real": "0_real", "fake": "1_fake"}[word] for word in WORDS],
+        [{"real": "nature", "fake": "ai"}[word] for word in WORDS],
+    ],
+)
+def test_labels_in_words_of_certain_meaning_are_mapped(hub: Hub, values: list[str]) -> None:
+    (block,) = serve(hub, written(relabelled(values)))
+    assert [row.label for row in block.rows] == [row % 2 for row in range(PER_GROUP)]
+
+
+@pytest.mark.parametrize("values", [[row % 2 for row in range(PER_GROUP)], [row % 2 == 1 for row in range(PER_GROUP)]])
+def test_labels_of_unknown_meaning_are_named_with_the_setting_that_says_it(hub: Hub, values: list[Any]) -> None:
+    with pytest.raises(ValueError, match=rf"column label .*'{values[0]}'.*data\.label_values="):
+        serve(hub, written(relabelled(values)))
+    meaning = {str(values[0]): "real", str(values[1]): "fake"}
+    (block,) = source(label_values=meaning).catalogue()
+    assert [row.label for row in block.rows] == [row % 2 for row in range(PER_GROUP)]
+
+
+def test_class_numbers_mean_what_the_file_says(hub: Hub) -> None:
+    features = {"label": {"names": ["fake", "real"], "_type": "ClassLabel"}}
+    table = relabelled([1 - row % 2 for row in range(PER_GROUP)])
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    (block,) = serve(hub, written(table.replace_schema_metadata(metadata)))
+    assert [row.label for row in block.rows] == [row % 2 for row in range(PER_GROUP)]
+
+
+def test_columns_in_another_order_cost_no_more_bytes(hub: Hub) -> None:
+    costs = {}
+    for order in (("image", "label", "model"), ("label", "image", "model"), ("model", "image", "label")):
+        hub.requests.clear()
+        (block,) = serve(hub, written(relabelled(WORDS, order)))
+        costs[order] = sum(request.num_bytes for request in hub.bodies())
+        assert read(block) == [picture(0, row) for row in range(PER_GROUP)]
+    assert max(costs.values()) - min(costs.values()) < 1_000

@@ -1,6 +1,7 @@
 """OpenFake from a hub that fails: what is tried again, and which remedy is named where that does not help."""
 
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
 
 import pytest
 from huggingface_hub import constants
@@ -191,8 +192,66 @@ def test_fewer_bytes_than_asked_for(hub: Hub, block: Block) -> None:
         read(block)
 
 
-@pytest.mark.usefixtures("block")
-def test_a_proxy_that_ignores_ranges(hub: Hub) -> None:
+@pytest.fixture
+def storage(hub: Hub) -> Iterator[Hub]:
+    """Another server, where the files of `hub` are."""
+    with Hub({}) as elsewhere:
+        hub.keep_files_elsewhere(elsewhere)
+        yield elsewhere
+
+
+def test_files_behind_a_redirect_are_read_and_the_token_stays_with_the_hub(
+    hub: Hub, storage: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    pictures = read_all(source())
+    assert all(data == expected(key) for key, data in pictures.items())
+    assert {request.authorization for request in storage.requests} == {""}
+    assert hub.bodies() == []
+
+
+def test_an_address_that_storage_refuses_is_asked_for_again(
+    hub: Hub, storage: Hub, block: Block, waited_s: list[float]
+) -> None:
+    hub.requests.clear()
+    storage.num_refused = 2
+    assert read(block) == [picture(0, row) for row in range(PER_GROUP)]
+    assert waited_s == WAITS_S[:2]
+    signed = [request.path for request in storage.requests]
+    assert len(set(signed)) == len(signed)  # a new address each time
+
+
+def test_storage_that_goes_on_refusing_is_named(storage: Hub, block: Block, waited_s: list[float]) -> None:
+    storage.num_refused = 1000
+    host = storage.url.removeprefix("http://")
+    with pytest.raises(ValueError, match=rf"{host} answered 403 to an address that the hub signed.*same command"):
+        read(block)
+    assert waited_s == WAITS_S
+
+
+def test_a_403_of_the_hub_itself_is_not_tried_again(hub: Hub, block: Block, waited_s: list[float]) -> None:
+    hub.status = 403
+    with pytest.raises(ValueError, match=r"failed \(.*403"):
+        read(block)
+    assert waited_s == []
+
+
+def test_storage_that_cannot_count_from_the_end_is_told_where_that_is(hub: Hub) -> None:
+    expected_blocks = source().catalogue()
+    hub.counts_from_end = False
+    hub.requests.clear()
+    assert source().catalogue() == expected_blocks
+    assert len(hub.bodies(416)) == NUM_SHARDS
+    assert all(not request.byte_range.startswith("bytes=-") for request in hub.bodies(206))
+
+
+def test_where_ranges_are_ignored_no_whole_file_is_read(hub: Hub) -> None:
+    num_bytes = 40_000_000
+    serve(hub, bytes(num_bytes))
     hub.ignore_ranges = True
-    with pytest.raises(ValueError, match=r"gave \d+ of \d+ bytes of core/train-0.*a proxy ignores .*check HF_ENDPOINT"):
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"ignores byte ranges: .* the whole file \(40\.0 MB\).*HF_ENDPOINT"):
         source().catalogue()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < num_bytes / 4
