@@ -25,8 +25,8 @@ CANNOT_TELL = (
     "Do not accuse anybody on the strength of it.",
 )
 NOT_VERIFIED = (
-    "The file itself says so. This is not part of the score, and no signature was checked: anybody can write such a "
-    "statement, and most generated pictures carry none."
+    "The file itself says so; it is no part of the score. Where no signature is verified, anybody can write such a "
+    "statement. That a picture carries no mark proves nothing: most generated pictures carry none."
 )
 MAP_HELP = (
     "Which regions moved the score: orange towards AI-generated, blue towards a photograph, strongest where they moved "

@@ -20,6 +20,7 @@ from fakelens.core.run_folder import BUNDLE_RECORD
 from fakelens.core.scoring import percent
 from fakelens.core.telemetry import TELEMETRY_OFF
 from fakelens.runtime.bundle import FORMAT, BundleAbout, BundledModel, BundleInfo
+from fakelens.runtime.credentials import credentials_are_verified
 from fakelens.runtime.detector import OnnxDetector
 
 _PACKAGE = Path(__file__).parents[1]
@@ -34,6 +35,8 @@ _REQUIREMENTS = ("numpy", "onnxruntime", "pillow", "streamlit")
 _GIT_FILES = {".gitignore": "__pycache__/\n", ".gitattributes": "* -text\n"}
 # Optional in the code: its wheels do not exist for every machine. 27 MB on disk, 5 MB in memory until a HEIC comes.
 _HEIF = "pillow-heif"
+_C2PA = "c2pa-python"
+_NO_C2PA_COMMENT = "# Without c2pa-python, as here, content credentials are shown and not verified.\n"
 _NO_HEIF_COMMENT = "# Without pillow-heif, as here, the page refuses telephones' HEIC pictures.\n"
 # Streamlit's own lower bounds admit releases with known CVEs, so these two are pinned beside it.
 _SECURITY_REQUIREMENTS = ("python-multipart", "starlette")
@@ -191,7 +194,8 @@ def _requirements() -> str:
     except metadata.PackageNotFoundError as error:
         raise FakelensError(f"{error.name} is not installed, so it cannot be pinned: install fakelens[app]") from error
     heif = f"{_HEIF}=={metadata.version(_HEIF)}\n" if heif_is_read() else _NO_HEIF_COMMENT
-    return "".join([*pins, heif, _SECURITY_COMMENT, *security])
+    verifier = f"{_C2PA}=={metadata.version(_C2PA)}\n" if credentials_are_verified() else _NO_C2PA_COMMENT
+    return "".join([*pins, heif, verifier, _SECURITY_COMMENT, *security])
 
 
 def _readme(models: Sequence[BundledModel], about: BundleAbout, *, demo: bool) -> str:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from fakelens.core.metadata import Metadata
 
 _MAX_TEXT_BYTES = 1 << 18
-_CREDENTIALS = "Content credentials (C2PA)"
+CREDENTIALS = "Content credentials (C2PA)"
 _IPTC = "IPTC digital source type"
 _TEXT = "Text in the file"
 # https://cv.iptc.org/newscodes/digitalsourcetype/: the two terms that name a trained model.
 # What follows is not looked at: in CBOR the next text's length stands there, which may be a letter.
-_SOURCE_TYPE = re.compile(rb"(?<![A-Za-z])(compositeWithT|t)rainedAlgorithmicMedia")
-_SOURCE_WORDS = {
+SOURCE_TYPE = re.compile(rb"(?<![A-Za-z])(compositeWithT|t)rainedAlgorithmicMedia")
+SOURCE_WORDS = {
     b"t": "made by a trained model",
     b"compositeWithT": "composed with parts made by a trained model",
 }
@@ -42,11 +42,11 @@ class Mark:
 
 
 def marks_of(metadata: Metadata) -> tuple[Mark, ...]:
-    """The marks of an AI's part in a file, each once; empty for nearly every picture."""
+    """The marks of an AI's part in a file, as it states them, each once; empty for nearly every picture."""
     texts = [f"{keyword}\0{text}".encode(errors="replace") for keyword, text in metadata.texts]
     # A user comment in EXIF is UTF-16 of either order, or ASCII: without its zeros it is text in all cases.
     texts = [text[:_MAX_TEXT_BYTES] for text in (*texts, metadata.exif.replace(b"\0", b""))]
     programs = [name for text in texts for pattern, name in _GENERATOR_TEXTS if pattern.search(text)]
-    terms = [(_CREDENTIALS, _SOURCE_TYPE.search(metadata.credentials)), (_IPTC, _SOURCE_TYPE.search(metadata.xmp))]
-    marks = [Mark(origin, _SOURCE_WORDS[term[1]]) for origin, term in terms if term]
+    terms = [(CREDENTIALS, SOURCE_TYPE.search(metadata.credentials)), (_IPTC, SOURCE_TYPE.search(metadata.xmp))]
+    marks = [Mark(origin, SOURCE_WORDS[term[1]]) for origin, term in terms if term]
     return tuple(dict.fromkeys([*marks, *(Mark(_TEXT, f"settings of {name}") for name in programs)]))
