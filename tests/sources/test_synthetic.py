@@ -5,13 +5,13 @@ import pickle
 from itertools import combinations
 from pathlib import Path
 
-import imagehash
 import numpy as np
 import pytest
 from PIL import Image
 
 from fakelens.core.imaging import ImageF32, decode
 from fakelens.core.scoring import FAKE, REAL
+from fakelens.dataset.duplicates import perceptual_hash
 from fakelens.settings import SourceSettings
 from fakelens.sources import synthetic
 from fakelens.sources.base import Source
@@ -106,8 +106,9 @@ def test_nothing_is_downloaded_and_a_reader_works_elsewhere(tmp_path: Path) -> N
 
 
 def test_no_two_pictures_look_alike(pictures: dict[int, list[bytes]]) -> None:
-    hashes = [imagehash.phash(Image.open(io.BytesIO(data))) for made in pictures.values() for data in made]
-    assert min(left - right for left, right in combinations(hashes, 2)) > 6
+    squares = (np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for made in pictures.values() for data in made)
+    hashes = [perceptual_hash(square) for square in squares]
+    assert min((left ^ right).bit_count() for left, right in combinations(hashes, 2)) > 6
 
 
 def test_bytes_and_brightness_do_not_tell_the_label(pictures: dict[int, list[bytes]]) -> None:

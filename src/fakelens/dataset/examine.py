@@ -257,7 +257,7 @@ def decoders(num_workers: int | None, num_works: int) -> Iterator[Callable[[Work
 
 
 def _warm_up() -> None:
-    import imagehash  # noqa: F401
+    import scipy.fft  # noqa: F401
 
 
 def _start_worker() -> None:
