@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import HEIF_REMEDY, heif_is_read
+from fakelens.core.scoring import LABELS, label_of
 
 HEIF_SUFFIXES = {".heic": "HEIC", ".heif": "HEIC", ".hif": "HEIC"}
 SUFFIXES = frozenset(
@@ -76,12 +77,24 @@ def labelled_pictures(root: Path, label: str) -> Listing:
     Raises:
         FakelensError: when there is no such folder, no picture in it, or it cannot be listed.
     """
-    if not (root / label).is_dir():
-        raise FakelensError(f"{root} has no folder {label}/: it should hold real/ and fake/ with pictures in them")
-    listing = pictures_in(root / label)
+    name = _folder_of(root, label)
+    listing = pictures_in(root / name)
     if not listing.keys:
-        raise FakelensError(f"{root / label} holds no picture: {nothing_words([listing])}")
-    return Listing(root, tuple(f"{label}/{key}" for key in listing.keys), listing.left_out)
+        raise FakelensError(f"{root / name} holds no picture: {nothing_words([listing])}")
+    return Listing(root, tuple(f"{name}/{key}" for key in listing.keys), listing.left_out)
+
+
+def _folder_of(root: Path, label: str) -> str:
+    """Name of the folder of one class: `real` or `fake`, or the only one whose name certainly means that."""
+    if (root / label).is_dir():
+        return label
+    inside = root.iterdir() if root.is_dir() else ()
+    there = sorted(path.name for path in inside if path.is_dir() and not _is_hidden(path.name))
+    alike = [name for name in there if label_of(name, {}) == LABELS.index(label)]
+    if len(alike) == 1:
+        return alike[0]
+    holds = f"it holds {', '.join(there[:_MAX_KINDS])}" if there else "it holds no folder"
+    raise FakelensError(f"{root} has no folder {label}/, {holds}: call the folders of pictures real/ and fake/")
 
 
 def nothing_words(listings: Iterable[Listing]) -> str:

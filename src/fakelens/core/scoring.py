@@ -1,5 +1,6 @@
 """The meaning of a score: thresholds, operating points, verdicts, and their words."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,6 +11,18 @@ from fakelens.core.errors import FakelensError
 # The numeric label of each class; `probability` is always that of FAKE.
 REAL, FAKE = 0, 1
 LABELS = ("real", "fake")
+# Words whose meaning is certain, in lower case; a leading class number, as in `0_real`, is dropped before.
+_MEANINGS = {
+    **dict.fromkeys(("real", "photo", "photograph", "nature", "natural", "human", "authentic"), REAL),
+    **dict.fromkeys(("fake", "ai", "generated", "ai-generated", "ai_generated", "synthetic", "deepfake"), FAKE),
+}
+
+
+def label_of(word: str, meaning: Mapping[str, str]) -> int | None:
+    """The label that a word stands for: as a setting says, or where that is certain; None where it is not."""
+    if word in meaning:
+        return LABELS.index(meaning[word])
+    return _MEANINGS.get(re.sub(r"^[01][_-]", "", word.strip().lower()))
 
 
 class Verdict(StrEnum):

@@ -1,13 +1,11 @@
 """The contract of a source: a cheap catalogue of blocks, each of which knows how to bring its images."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from fakelens.core.progress import SILENT, Reporter
-from fakelens.core.scoring import FAKE, LABELS, REAL
 
 
 class Row(NamedTuple):
@@ -44,20 +42,6 @@ class BlockReader(Protocol):
     def images(self, spool: Path, indices: Sequence[int]) -> Iterator[bytes]:
         """The encoded images at these positions, in their order; empty bytes for one that is not there."""
         ...
-
-
-# Words whose meaning is certain, in lower case; a leading class number, as in `0_real`, is dropped before.
-_MEANINGS = {
-    **dict.fromkeys(("real", "photo", "photograph", "nature", "natural", "human", "authentic"), REAL),
-    **dict.fromkeys(("fake", "ai", "generated", "ai-generated", "ai_generated", "synthetic", "deepfake"), FAKE),
-}
-
-
-def label_of(word: str, meaning: Mapping[str, str]) -> int | None:
-    """The label that a word stands for: as a setting says, or where that is certain; None where it is not."""
-    if word in meaning:
-        return LABELS.index(meaning[word])
-    return _MEANINGS.get(re.sub(r"^[01][_-]", "", word.strip().lower()))
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ import numpy as np
 
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter
-from fakelens.core.scoring import LABELS
+from fakelens.core.scoring import LABELS, label_of
 from fakelens.settings import SourceSettings
-from fakelens.sources.base import Block, Row, Source, label_of
+from fakelens.sources.base import Block, Row, Source
 
 LISTING_THREADS = 16
 _ROW_GROUPS_A_TASK = 16
