@@ -1,5 +1,7 @@
 """Every setting of a recipe, documented by the sentence beneath it."""
 
+import re
+from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -32,6 +34,16 @@ class SourceSettings(Settings):
     """Folder with `real/` and `fake/` in it (folder)."""
     synthetic_px: int = Field(288, ge=64, le=1024)
     """Side of the generated pictures in pixels (synthetic)."""
+
+    @field_validator("repository")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or Path(name).is_dir():
+            raise ValueError(
+                f"must be OWNER/NAME, such as ComplexDataLab/OpenFake, not {name!r} (HF_ENDPOINT names another hub; a "
+                "folder of pictures is data.source=folder and data.path=FOLDER)"
+            )
+        return name
 
     @field_validator("label_values", mode="before")
     @classmethod

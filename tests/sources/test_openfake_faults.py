@@ -255,3 +255,18 @@ def test_where_ranges_are_ignored_no_whole_file_is_read(hub: Hub) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < num_bytes / 4
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_token_that_can_be_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_geheimnisträger")
+    with pytest.raises(ValueError, match=r"the token of the hub holds 'ä'.*set HF_TOKEN anew"):
+        source().catalogue()
+
+
+@pytest.mark.parametrize(
+    "name", ["datasets/ComplexDataLab/OpenFake", "http://127.0.0.1:1/datasets/a/b", "OpenFake", ""]
+)
+def test_a_repository_that_is_no_name_is_refused_with_the_form(name: str) -> None:
+    with pytest.raises(ValueError, match=r"must be OWNER/NAME, such as ComplexDataLab/OpenFake"):
+        source(repository=name)

@@ -1,7 +1,6 @@
 """OpenFake from the Hugging Face hub: label columns first, then only the row groups that hold chosen images."""
 
 import contextlib
-import errno
 import io
 import json
 import threading
@@ -11,10 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import cached_property
-from inspect import signature
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import numpy as np
 
@@ -23,15 +21,12 @@ from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.scoring import LABELS, label_of
 from fakelens.settings import SourceSettings
 from fakelens.sources.base import Block, Row, Source
+from fakelens.sources.hub import fetch_bytes, first_line, get_bytes, tail_bytes
 
 LISTING_THREADS = 16
 _ROW_GROUPS_A_TASK = 16
 # What a cut connection costs again at most, and what is in memory for each download.
 PIECE_BYTES = 8 << 20
-# A hub that fails three answers in ten fails nine in a row once in 50,000 requests; one that is away is given up after
-# 40 seconds. The client's own five retries would end one run in ten through such a hub.
-_MAX_RETRIES = 8
-_FIRST_WAIT_S = 0.5
 _FOOTER_BYTES = 64 << 10
 _BUFFER_BYTES = 64 << 10
 _BATCH_ROWS = 8
@@ -132,7 +127,7 @@ class OpenFakeSource:
         where = f"{name} at revision {revision}"
         url = f"{constants.ENDPOINT}/api/datasets/{quote(name)}/revision/{quote(revision, safe='')}"
         try:
-            info = json.loads(_get(url, where))
+            info = json.loads(get_bytes(url, where))
             files = tuple(sibling["rfilename"] for sibling in info["siblings"])
             # A branch may move between two reads: everything after this names the commit.
             self.revision = str(info["sha"])
@@ -173,7 +168,7 @@ class _Shard:
         Raises:
             ValueError: naming the remedy when they cannot be had.
         """
-        piece = _fetch(self.repository, self.commit, self.path, f"{start}-{end - 1}")
+        piece = fetch_bytes(self.repository, self.commit, self.path, f"{start}-{end - 1}")
         if len(piece) != end - start:
             raise FakelensError(
                 f"the hub gave {len(piece)} of {end - start} bytes of {self.path}: its file does not match its own "
@@ -276,44 +271,19 @@ class _Window(io.RawIOBase):
         return self._part.read(size)
 
 
-def _tail(repository: _Repository, path: str, num_bytes: int) -> bytes:
-    """The last bytes of a file; some storage refuses to count from the end, and is asked where that is."""
-    from huggingface_hub import errors
-
-    try:
-        return _fetch(repository.name, repository.commit, path, f"-{num_bytes}")
-    except FakelensError as error:
-        cause = error.__cause__
-        if not isinstance(cause, errors.HfHubHTTPError) or cause.response.status_code != 416:
-            raise
-    size = _size(repository, path)
-    return _fetch(repository.name, repository.commit, path, f"{max(0, size - num_bytes)}-{size - 1}")
-
-
-def _size(repository: _Repository, path: str) -> int:
-    """A file's size as the hub's listing states it."""
-    from huggingface_hub import HfApi, RepoFile
-
-    with _hub_errors(f"{repository.name}/{path} at revision {repository.commit}"):
-        for entry in HfApi().get_paths_info(repository.name, [path], repo_type="dataset", revision=repository.commit):
-            if isinstance(entry, RepoFile):
-                return int(entry.size)
-    raise FakelensError(f"the hub does not list {path} of {repository.name}: check data.revision")
-
-
 def _open_shard(repository: _Repository, path: str) -> _Shard:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    tail = _tail(repository, path, _FOOTER_BYTES)
+    tail = tail_bytes(repository.name, repository.commit, path, _FOOTER_BYTES)
     needed = int.from_bytes(tail[-8:-4], "little") + 8
     if needed > len(tail) and tail.endswith(b"PAR1"):
-        tail = _tail(repository, path, needed)
+        tail = tail_bytes(repository.name, repository.commit, path, needed)
     try:
         footer = pq.read_metadata(pa.BufferReader(tail))
     except (pa.ArrowException, OSError) as error:
         raise FakelensError(
-            f"{repository.name}/{path} is not a parquet file ({_first_line(error)}): check data.revision"
+            f"{repository.name}/{path} is not a parquet file ({first_line(error)}): check data.revision"
         ) from error
     missing = {"image.bytes", "label", "model"} - {column.path for column in footer.schema}
     if missing:
@@ -370,68 +340,6 @@ def _class_names(footer: Any) -> dict[int, str]:
         return {}
 
 
-def _fetch(repository: str, commit: str, path: str, byte_range: str) -> bytes:
-    """Bytes of a file on the hub."""
-    from huggingface_hub import hf_hub_url
-
-    url = hf_hub_url(repository, path, repo_type="dataset", revision=commit)
-    return _get(url, f"{repository}/{path} at revision {commit}", Range=f"bytes={byte_range}")
-
-
-def _get(url: str, where: str, **headers: str) -> bytes:
-    """What the hub answers; its client retries, waits as `Retry-After` asks, and notices cut bodies."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented, but not marked as exported
-        build_hf_headers,
-        get_session,
-        hf_raise_for_status,
-        http_backoff,
-    )
-
-    with _hub_errors(where):
-        _watch_answers(get_session())
-        response = http_backoff(
-            "GET",
-            url,
-            max_retries=_MAX_RETRIES,
-            # Beside what it tries again unasked.
-            retry_on_exceptions=(*signature(http_backoff).parameters["retry_on_exceptions"].default, _StorageRefused),
-            base_wait_time=_FIRST_WAIT_S,
-            headers={**build_hf_headers(), **headers},
-            timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
-        )
-        hf_raise_for_status(response)
-        return response.content
-
-
-class _StorageRefused(Exception):  # noqa: N818  a reason to ask again, which few see
-    """The storage behind the hub refused the address that the hub has just signed: another one may be taken."""
-
-
-class _RangeIgnoredError(FakelensError):
-    """A whole file was about to come in the place of some bytes of it."""
-
-
-def _watch_answers(session: Any) -> None:
-    """Have the hub's client look at every answer's status before it reads the body."""
-    if _look_at not in session.event_hooks["response"]:
-        session.event_hooks = {**session.event_hooks, "response": [*session.event_hooks["response"], _look_at]}
-
-
-def _look_at(response: Any) -> None:
-    from huggingface_hub import constants
-
-    url, own = response.request.url, urlsplit(constants.ENDPOINT)
-    if response.status_code == 403 and (url.host, url.port) != (own.hostname, own.port):
-        raise _StorageRefused(f"{url.netloc.decode()} answered 403 to an address that the hub signed")
-    if "range" in response.request.headers and response.status_code == 200:
-        size = f"{int(response.headers.get('content-length', 0)) / 1e6:,.1f} MB"
-        raise _RangeIgnoredError(
-            f"{url.netloc.decode()} ignores byte ranges: it would send the whole file ({size}) for some "
-            "bytes of it. Check HF_ENDPOINT, and the proxy or mirror behind it"
-        )
-
-
 @contextlib.contextmanager
 def _parquet_errors(name: str) -> Iterator[None]:
     """Turn the parquet reader's errors into one that names the row group and the remedy."""
@@ -443,40 +351,5 @@ def _parquet_errors(name: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno:
             raise  # the disk's
         raise FakelensError(
-            f"{name} cannot be read ({_first_line(error)}): the file on the hub is damaged; choose another data.seed"
+            f"{name} cannot be read ({first_line(error)}): the file on the hub is damaged; choose another data.seed"
         ) from error
-
-
-@contextlib.contextmanager
-def _hub_errors(where: str) -> Iterator[None]:
-    """Turn the hub client's errors into one that names the remedy."""
-    from huggingface_hub import errors
-
-    try:
-        yield
-    except errors.RevisionNotFoundError as error:
-        raise FakelensError(f"{where} does not exist: choose another with --set data.revision=…") from error
-    except errors.GatedRepoError as error:
-        raise FakelensError(f"{where} asks for access: accept its terms on the hub and set HF_TOKEN") from error
-    except errors.RepositoryNotFoundError as error:
-        raise FakelensError(
-            f"{where} cannot be found: check data.repository, HF_ENDPOINT, and HF_TOKEN if it is private or has expired"
-        ) from error
-    except _StorageRefused as error:
-        raise FakelensError(
-            f"reading {where} failed: {error}, again and again: wait some minutes and run the same command again, it "
-            "goes on where it stopped"
-        ) from error
-    # The hub client's own HTTPError is the base of what its transport raises (httpx or httpx2, by its version).
-    except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE):
-            raise  # the disk's, not the hub's
-        raise FakelensError(
-            f"reading {where} failed ({type(error).__name__}: {_first_line(error)}): "
-            "check the network, HF_ENDPOINT and HF_TOKEN, then run the same command again: it goes on where it "
-            "stopped; without a network, --recipe demo needs none"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0]
