@@ -12,7 +12,7 @@ from string import Template
 from fakelens.app import wording
 from fakelens.app.limits import ENDPOINT, HEALTH
 from fakelens.bundle.exchange import exchange, fresh_folder, recover
-from fakelens.core.artifacts import read_json, sha256_file, write_bytes, write_json, write_text
+from fakelens.core.artifacts import read_json, sha256_file, write_bytes, write_sealed, write_text
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import heif_is_read
 from fakelens.core.records import Metrics
@@ -86,7 +86,7 @@ def write_bundle(
     fresh = fresh_folder(folder)
     try:
         info = _write_files(fresh, models, about, {**examples} if examples else {}, requirements)
-        write_json(fresh / BUNDLE_RECORD, {"format": FORMAT, **asdict(info)})
+        write_sealed(fresh / BUNDLE_RECORD, {"format": FORMAT, **asdict(info)})
         _keep_others(folder, fresh)
         exchange(fresh, folder)
     finally:

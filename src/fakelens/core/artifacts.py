@@ -92,6 +92,21 @@ def read_json(path: Path) -> Any:
         raise FakelensError(f"{path} is not readable JSON ({error}): run its stage again with --force") from error
 
 
+def write_sealed(target: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object with its own hash in it, so that a changed byte of the file is noticed."""
+    text = to_json({**value, _SEAL: ""})
+    seal = hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
+    write_text(target, to_json({**json.loads(text), _SEAL: seal}))
+
+
+def is_sealed(path: Path, value: Mapping[str, Any]) -> bool:
+    """Whether the file, whose content is `value`, is byte for byte as `write_sealed` wrote it."""
+    text = to_json({**value, _SEAL: ""}).encode(errors="backslashreplace")
+    # The file's text too, since a changed byte may leave the meaning as it was.
+    same_text = to_json(value).encode(errors="backslashreplace") == path.read_bytes()
+    return same_text and hashlib.sha256(text).hexdigest() == value.get(_SEAL)
+
+
 def sha256_file(path: Path) -> str:
     """The file's SHA-256 as 64 hexadecimal digits; reads in pieces, so any size fits."""
     with path.open("rb") as file:
@@ -295,9 +310,7 @@ class Stage:
         # Results stand at the top level, where scripts look for them.
         plain = asdict(record)
         del plain["folder"], plain["is_new"]
-        text = to_json(plain.pop("results") | plain | {_SEAL: ""})
-        sealed = json.loads(text) | {_SEAL: hashlib.sha256(text.encode()).hexdigest()}
-        write_text(self.record_path, to_json(sealed))
+        write_sealed(self.record_path, plain.pop("results") | plain)
         self._begun_path.unlink(missing_ok=True)
         return replace(load_record(self.record_path), is_new=True)
 
@@ -310,10 +323,8 @@ def load_record(path: Path) -> StageRecord:
     """
     plain = read_json(path)
     try:
-        # The text too, since a changed byte may leave the meaning as it was.
-        unsealed, same_text = to_json(plain | {_SEAL: ""}), to_json(plain).encode() == path.read_bytes()
-        whole = same_text and hashlib.sha256(unsealed.encode()).hexdigest() == plain.pop(_SEAL)
-        plain.pop(_SEAL, None)
+        whole = is_sealed(path, plain)
+        del plain[_SEAL]
         names = [item.name for item in fields(StageRecord) if item.name not in ("results", "folder", "is_new")]
         own = {name: plain.pop(name) for name in names}
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from fakelens.core.artifacts import read_json
+from fakelens.core.artifacts import is_sealed, read_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.records import Metrics
 from fakelens.core.run_folder import BUNDLE_RECORD
@@ -93,7 +93,11 @@ class Bundle:
         if not path.is_file():
             raise FakelensError(f"{folder} is not a bundle, it has no {BUNDLE_RECORD}: {_REMEDY}")
         try:
-            return cls(folder, _parse(read_json(path)), num_threads)
+            content = read_json(path)
+            info = _parse(content)
+            if not is_sealed(path, content):
+                raise FakelensError("it is not as it was written")
+            return cls(folder, info, num_threads)
         except ValueError as error:
             raise BundleDamaged(f"{path} cannot be used ({error}): {_REMEDY}") from error
 
