@@ -58,5 +58,5 @@ DETECTOR = DetectorSpec(
     defaults=DetectorSettings(
         learning_rate=3e-4, batch_size=32, head_epochs=5, epochs=12, label_smoothing=0.1, dropout=0.2
     ),
-    demo=DetectorSettings(pretrained=False, input_px=96, learning_rate=1e-3, batch_size=16, epochs=3, dropout=0.2),
+    demo=DetectorSettings(pretrained=False, input_px=96, learning_rate=1e-3, batch_size=16, epochs=5, dropout=0.2),
 )

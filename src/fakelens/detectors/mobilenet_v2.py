@@ -86,5 +86,5 @@ DETECTOR = DetectorSpec(
         dropout=0.2,
         ema_decay=0.99,
     ),
-    demo=DetectorSettings(pretrained=False, input_px=96, learning_rate=1e-3, batch_size=16, epochs=6, dropout=0.2),
+    demo=DetectorSettings(pretrained=False, input_px=96, learning_rate=1e-3, batch_size=16, epochs=10, dropout=0.2),
 )
