@@ -24,8 +24,9 @@ NO_TEST_SETS = ("num_ood_images=0", "num_wild_images=0")
 
 
 @contextlib.contextmanager
-def serve(server: Path, hub: Path, log: Path | None = None, **options: float) -> Iterator[str]:
-    """Run the stand-in's server on a free port; yields its address. Options as in `latency=0.05, fail_every=5`."""
+def serve(hub: Path, log: Path | None = None, **options: float) -> Iterator[str]:
+    """Serve a folder as the hub does, on a free port; yields its address. Options: `latency=0.05, fail_every=5`."""
+    server = Path(__file__).parents[1] / "tests" / "hub.py"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

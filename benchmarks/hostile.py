@@ -5,7 +5,7 @@ odd but legitimate one (16 bits, CMYK, palette, alpha, animated, turned by EXIF,
 shows what a viewer would show; the numbers add up exactly. Each kind is a generator of its own, so that a choice
 balanced over generators draws all of them.
 
-    python benchmarks/hostile.py --server SERVER.py --work DIR
+    python benchmarks/hostile.py --work DIR
 """
 
 import argparse
@@ -139,7 +139,6 @@ def compared(data: Path, collection: Collection, names: dict[str, str]) -> tuple
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--server", type=Path, required=True, help="the stand-in hub's server script")
     parser.add_argument("--work", type=Path, required=True, help="folder for what the run writes")
     parser.add_argument("--set", nargs="*", default=NO_TEST_SETS, metavar="KEY=VALUE", help="further data.KEY")
     args = parser.parse_args()
@@ -149,7 +148,7 @@ def main() -> int:
     names = write_hub(work / "hub", collection)
     wanted = {"num_images": len(collection.shown), "num_shards": SHARDS, "min_side_px": MIN_SIDE_PX}
     settings = wanted | {"stored_px": STORED_PX, **parsed_settings(args.set)}
-    with serve(args.server, work / "hub") as endpoint:
+    with serve(work / "hub") as endpoint:
         usage = measured(prepare_command(work, settings), hub_environment(endpoint, work / "hf"), timeout_s=1800)
     faults, largest, counted = list(collection.faults), 0.0, {}
     if usage.status:

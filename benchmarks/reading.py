@@ -6,7 +6,7 @@ sample from the same hub, over prepare's; at least 3 each, in every repeat. The 
 generator as prepare took; `--balance labels` asks the rival for half fakes only, which is less than prepare does.
 Measure on the large stand-in (standin.py): memory is about pictures of real size.
 
-    python benchmarks/reading.py --hub LARGE --server SERVER.py --python VENV/bin/python --work DIR
+    python benchmarks/reading.py --hub LARGE --python VENV/bin/python --work DIR
 """
 
 import argparse
@@ -90,7 +90,7 @@ def run_ours(args: argparse.Namespace, work: Path) -> tuple[Usage, dict[str, flo
     """`fakelens prepare` against a hub of its own."""
     log = work / "requests.jsonl"
     settings = {"num_images": args.num_images, "seed": args.seed, **parsed_settings(args.set)}
-    with serve(args.server, args.hub, log, latency=args.latency, mbps=args.mbps) as endpoint:
+    with serve(args.hub, log, latency=args.latency, mbps=args.mbps) as endpoint:
         usage = measured(prepare_command(work, settings), hub_environment(endpoint, work / "hf"))
     _check("fakelens prepare", usage)
     manifest = pq.read_table(work / "data" / "manifest.parquet", columns=["split", "label"]).to_pylist()
@@ -113,7 +113,7 @@ def run_rival(args: argparse.Namespace, work: Path) -> tuple[Usage, dict[str, in
     (work / "quotas.json").write_text(json.dumps(quotas(args, work)))
     command = [str(args.python), str(Path(__file__).with_name("rival.py")), "--quotas", str(work / "quotas.json")]
     command += ["--seed", str(args.seed), "--out", str(work / "squares.npy")]
-    with serve(args.server, args.hub, work / "rival.jsonl", latency=args.latency, mbps=args.mbps) as endpoint:
+    with serve(args.hub, work / "rival.jsonl", latency=args.latency, mbps=args.mbps) as endpoint:
         usage = measured(command, hub_environment(endpoint, work / "hf"))
     _check("rival.py", usage)
     result = json.loads(usage.output.splitlines()[-1])
@@ -130,7 +130,6 @@ def _check(name: str, usage: Usage) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hub", type=Path, required=True, help="folder that the server serves, with datasets/ in it")
-    parser.add_argument("--server", type=Path, required=True, help="the stand-in hub's server script")
     parser.add_argument("--python", type=Path, help="interpreter that has `datasets`; without one, figure 1 alone")
     parser.add_argument("--work", type=Path, required=True, help="folder for what the runs write; emptied")
     parser.add_argument("--num-images", type=int, default=2000)

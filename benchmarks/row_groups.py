@@ -4,7 +4,7 @@ Makes parquet shards of noisy JPEGs whose row groups have the size asked for (py
 group in one dictionary page), serves them, and prepares half of the images with four row groups being downloaded. The
 limit is 1 GB for the whole process tree (proportional set size) at 100 MB row groups.
 
-    python benchmarks/row_groups.py --server SERVER.py --work DIR --workers 2 4
+    python benchmarks/row_groups.py --work DIR --workers 2 4
 """
 
 import argparse
@@ -54,7 +54,6 @@ def write_hub(folder: Path, group_mb: float, seed: int) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--server", type=Path, required=True, help="the stand-in hub's server script")
     parser.add_argument("--work", type=Path, required=True, help="folder for what the runs write; emptied")
     parser.add_argument("--group-mb", type=float, default=100, help="size of a row group's image column")
     parser.add_argument("--workers", type=int, nargs="*", default=[2, 4], help="processes that decode, a run each")
@@ -69,7 +68,7 @@ def main() -> int:
         settings = parsed_settings(
             [*NO_TEST_SETS, f"num_workers={workers}", f"num_images={_ROWS * _GROUPS * _SHARDS // 4 * 2}"]
         )
-        with serve(args.server, hub) as endpoint:
+        with serve(hub) as endpoint:
             usage = measured(prepare_command(work, settings), hub_environment(endpoint, args.work / "hf"))
         if usage.status:
             sys.exit(usage.output)

@@ -5,7 +5,7 @@ those of a clean run. Kills: the whole process group is killed at ten random mom
 in a new folder; the same command then ends with the clean run's files. Flips: one random byte of one random file in
 `data/` is changed, 100 times, each file at least ten times; `--verify` must name the file.
 
-    python benchmarks/survival.py --hub HUB --server SERVER.py --work DIR
+    python benchmarks/survival.py --hub HUB --work DIR
 """
 
 import argparse
@@ -39,7 +39,6 @@ Row = tuple[str, str, str]
 class Bench:
     """What all parts share."""
 
-    server: Path
     hub: Path
     work: Path
     settings: dict[str, str]
@@ -64,7 +63,7 @@ class Bench:
 def faults(bench: Bench, clean: dict[str, str]) -> tuple[list[Row], dict[str, object], bool]:
     """One run against a failing hub."""
     log = bench.work / "faults.jsonl"
-    with serve(bench.server, bench.hub, log, fail_every=FAIL_EVERY, cut_every=CUT_EVERY) as endpoint:
+    with serve(bench.hub, log, fail_every=FAIL_EVERY, cut_every=CUT_EVERY) as endpoint:
         seconds, outputs = bench.prepare("faults", endpoint)
     requests = [json.loads(line) for line in log.read_text().splitlines()]
     statuses = Counter(r["s"] for r in requests if "/resolve/" in r["p"] and r["m"] == "GET")
@@ -81,7 +80,7 @@ def kills(bench: Bench, clean: dict[str, str], clean_s: float, num: int, seed: i
     """Kill at random moments, run again to the end."""
     rng = np.random.default_rng((seed, 1))
     same, again_s, moments = 0, [], []
-    with serve(bench.server, bench.hub, latency=bench.latency, mbps=bench.mbps) as endpoint:
+    with serve(bench.hub, latency=bench.latency, mbps=bench.mbps) as endpoint:
         while len(moments) < num:
             name, moment = "killed", float(rng.uniform(0, clean_s))
             shutil.rmtree(bench.work / name, ignore_errors=True)
@@ -163,7 +162,6 @@ def _found_by_command(workdir: Path, name: str) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hub", type=Path, required=True, help="folder that the server serves, with datasets/ in it")
-    parser.add_argument("--server", type=Path, required=True, help="the stand-in hub's server script")
     parser.add_argument("--work", type=Path, required=True, help="folder for what the runs write")
     parser.add_argument("--set", nargs="*", default=SETTINGS, metavar="KEY=VALUE", help="data.KEY of every run")
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
@@ -176,8 +174,8 @@ def main() -> int:
     work = args.work / "survival"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    bench = Bench(args.server, args.hub, work, parsed_settings(args.set), args.latency, args.mbps)
-    with serve(args.server, args.hub, latency=args.latency, mbps=args.mbps) as endpoint:
+    bench = Bench(args.hub, work, parsed_settings(args.set), args.latency, args.mbps)
+    with serve(args.hub, latency=args.latency, mbps=args.mbps) as endpoint:
         clean_s, clean = bench.prepare("clean", endpoint)
     assert clean, "the clean run failed"
     parts = {

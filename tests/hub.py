@@ -1,18 +1,24 @@
 """A hub-shaped HTTP server on loopback: data set information and byte ranges of files, with faults on demand."""
 
+import argparse
 import json
+import mmap
 import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 Files = Mapping[str, bytes]
 COMMIT = "c0" * 20
 """What every branch stands for until a test moves it."""
+
+
+_PIECE = 1 << 16
 
 
 class Request(NamedTuple):
@@ -26,7 +32,7 @@ class Request(NamedTuple):
 class Hub:
     """Serves data sets, {name: {path: bytes}}, at branches and commits, until the `with` block ends."""
 
-    def __init__(self, datasets: Mapping[str, Files], revisions: tuple[str, ...] = ("main",)) -> None:
+    def __init__(self, datasets: Mapping[str, Files], revisions: tuple[str, ...] = ("main",), port: int = 0) -> None:
         is_commit = re.compile("[0-9a-f]{40}").fullmatch
         self.branches = {name: COMMIT for name in revisions if not is_commit(name)}
         """The commit of each branch: a test may move them."""
@@ -37,6 +43,8 @@ class Hub:
         """Called before each answer with the request's number, from 1: a test may change the hub midway."""
         self.slow_s = 0.0
         """Before each answer."""
+        self.bytes_per_s = 0.0
+        """If not 0, how fast a body is sent."""
         self.ignore_ranges = False
         """Answer with whole files, as some proxies do."""
         self.storage_url = ""
@@ -58,7 +66,7 @@ class Hub:
         self.num_limited, self.retry_after_s = 0, 0
         """So many are answered with 429 and this `Retry-After`."""
         self.lock, self.num_requests = threading.Lock(), 0
-        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
+        self._server = _Server(("127.0.0.1", port), type("Handler", (_Handler,), {"hub": self}))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -181,5 +189,79 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(sent)
+        pieces = [sent] if not self.hub.bytes_per_s else [sent[at : at + _PIECE] for at in range(0, len(sent), _PIECE)]
+        for piece in pieces:
+            self.wfile.write(piece)
+            time.sleep(len(piece) / self.hub.bytes_per_s if self.hub.bytes_per_s else 0)
         self.close_connection = self.close_connection or cut
+
+
+class _Folder(Mapping[str, bytes]):
+    """The files below a folder, mapped into memory when they are asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def __getitem__(self, name: str) -> Any:
+        with (self._root / name).open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def __iter__(self) -> Iterator[str]:
+        return (path.relative_to(self._root).as_posix() for path in self._root.rglob("*") if path.is_file())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        return (self._root / str(name)).is_file()
+
+
+class _AnyCommit(dict[str, Any]):
+    """The same data sets at every commit."""
+
+    def __contains__(self, commit: object) -> bool:
+        return re.fullmatch("[0-9a-f]{40}", str(commit)) is not None
+
+    def __missing__(self, commit: str) -> Any:
+        return self[COMMIT]
+
+
+def main() -> None:
+    """Serve ROOT/datasets/OWNER/NAME until killed, for measurements; writes a JSON line for each request."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--log", type=Path)
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
+    parser.add_argument("--mbps", type=float, default=0.0, help="MB a second of each body")
+    parser.add_argument("--fail-every", type=int, default=0)
+    parser.add_argument("--cut-every", type=int, default=0)
+    arguments = parser.parse_args()
+    datasets = {
+        path.relative_to(arguments.root / "datasets").as_posix(): _Folder(path)
+        for path in (arguments.root / "datasets").glob("*/*")
+    }
+    with Hub(datasets, port=arguments.port) as hub:
+        hub.commits = _AnyCommit({COMMIT: datasets})
+        hub.slow_s, hub.bytes_per_s = arguments.latency, arguments.mbps * 1e6
+        hub.fail_every, hub.cut_every = arguments.fail_every, arguments.cut_every
+        written = 0
+        while True:
+            time.sleep(0.2)
+            if arguments.log and len(hub.requests) > written:
+                new = hub.requests[written:]
+                written += len(new)
+                with arguments.log.open("a") as file:
+                    for one in new:
+                        row = {
+                            "m": "GET",
+                            "p": one.path,
+                            "r": one.byte_range or None,
+                            "s": one.status,
+                            "n": one.num_bytes,
+                        }
+                        file.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()
