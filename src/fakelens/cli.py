@@ -294,8 +294,8 @@ def audit(recipe: RecipeOption = None, workdir: WorkdirOption = None, set_: SetO
     from fakelens.dataset.store import PreparedData
 
     _, folder = _setup(recipe, set_, workdir)
-    for found in PreparedData(RunFolder(folder).data).results.audits.values():
-        print(f"{'WARNING: ' if found.warning else ''}{found.warning or found.sentence}")
+    for one in PreparedData(RunFolder(folder).data).results.audits.values():
+        print(f"{'WARNING: ' if one.warning else ''}{one.warning or one.sentence}")
 
 
 @app.command()

@@ -275,7 +275,7 @@ def further_sets(
         reporter: is told which sets come out smaller.
     """
     keep_out = _hashes(main)
-    found = []
+    sets = []
     for name, description, choice in _choices(source, blocks, main, plan, settings, reporter):
         wanted = plan.num_images.get(name, 0)
         if wanted < 2:
@@ -286,9 +286,9 @@ def further_sets(
         if count < wanted:
             reporter.say(f"{name}: {count:,} balanced images, the source has no more of them (asked for {wanted:,})")
         if count:
-            found.append(FurtherSet(name, description, collection))
+            sets.append(FurtherSet(name, description, collection))
             keep_out = np.concatenate([keep_out, _hashes(collection)])
-    return found
+    return sets
 
 
 def rows_where(blocks: Sequence[Block], keep: Callable[[Block, Row], bool]) -> list[Block]:

@@ -215,7 +215,9 @@ def run_on_ray(works: Sequence[Work], num_workers: int | None) -> Iterator[Outco
     # Pickled by us: the engine's own tables would look into the objects.
     items = ray.data.from_items([{"work": pickle.dumps(work)} for work in works], override_num_blocks=len(works))
     for row in items.map(
-        _examined, compute=ray.data.TaskPoolStrategy(num_workers and min(num_workers, len(works)))
+        # 0 is none beside the main process, which a cluster has not: it decides then.
+        _examined,
+        compute=ray.data.TaskPoolStrategy(min(num_workers, len(works)) if num_workers else None),
     ).iter_rows():
         outcome = pickle.loads(row["outcome"])
         if isinstance(outcome, Exception):

@@ -298,7 +298,7 @@ def _labels(
     shard: _Shard, row_groups: range, meaning: Mapping[str, str]
 ) -> list[tuple[RowGroup, tuple[Row, ...], Counter[str]]]:
     """Readers of some row groups, their rows, and the labels of unknown meaning; from the two small columns alone."""
-    found = []
+    groups = []
     names = _class_names(shard.footer)
     for number in row_groups:
         group = RowGroup(shard, number, *shard.column_range(number, ("image.bytes",)))
@@ -311,8 +311,8 @@ def _labels(
             if label is not None
         )
         unknown = Counter(word for word, label in zip(words, labels, strict=True) if label is None)
-        found.append((group, rows, unknown))
-    return found
+        groups.append((group, rows, unknown))
+    return groups
 
 
 def _small_columns(shard: _Shard, number: int, names: Sequence[str], where: str) -> dict[str, list[Any]]:
