@@ -39,6 +39,12 @@ def test_a_table_cannot_be_a_folder_or_lie_below_a_file_or_nowhere(tmp_path: Pat
             check_table(tmp_path / place, "--csv", HEAD)
 
 
+@pytest.mark.skipif(not Path("/dev/null").exists(), reason="no devices here")
+def test_a_device_is_not_replaced_by_a_table() -> None:
+    with pytest.raises(ValueError, match="is not a file"):
+        check_table(Path("/dev/null"), "--csv", HEAD)
+
+
 def test_a_folder_may_be_there_or_be_made_but_not_below_a_file(tmp_path: Path) -> None:
     check_folder(tmp_path, "--output")
     check_folder(tmp_path / "deep" / "er", "--output")

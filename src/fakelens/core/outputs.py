@@ -15,6 +15,8 @@ def check_table(path: Path, option: str, head: bytes) -> None:
     try:
         if path.is_dir():
             raise FakelensError(f"{option} {path} is a folder: name a file")
+        if path.exists() and not path.is_file():
+            raise FakelensError(f"{option} {path} is not a file: name one")
         if path.exists():
             with path.open("rb") as file:
                 if file.read(len(head)) not in (head, b""):

@@ -96,7 +96,7 @@ class Bundle:
             content = read_json(path)
             info = _parse(content)
             if not is_sealed(path, content):
-                raise FakelensError("it is not as it was written")
+                raise FakelensError("it is not as it was written, or an earlier version wrote it")
             return cls(folder, info, num_threads)
         except ValueError as error:
             raise BundleDamaged(f"{path} cannot be used ({error}): {_REMEDY}") from error
