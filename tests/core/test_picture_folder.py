@@ -120,9 +120,10 @@ def test_a_broken_link_is_a_picture_that_cannot_be_read_and_a_pipe_is_none(tmp_p
 
 
 def test_a_folder_without_pictures_says_what_there_is(tmp_path: Path) -> None:
-    fill(tmp_path / "real", "a.cr2", "b.cr2")
-    with pytest.raises(ValueError, match=r"holds no picture: files with .*\.webp count; left out: 2 CR2"):
-        labelled_pictures(tmp_path, "real")
+    fill(tmp_path, "real/a.cr2", "real/b.cr2", "fake/a.jpg")
+    with pytest.raises(ValueError, match=r"real holds no picture: files with .*\.webp count; left out: 2 CR2"):
+        labelled_pictures(tmp_path)
+    (tmp_path / "fake" / "a.jpg").unlink()
     with pytest.raises(ValueError, match=r"no pictures in .*left out: 2 CR2"):
         picture_files([tmp_path])
     with pytest.raises(ValueError, match=r"no pictures in .*\*\.jpg"):

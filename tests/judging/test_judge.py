@@ -345,7 +345,7 @@ def test_what_is_no_model_is_named(name: str, message: str, folder: Path, tmp_pa
 def test_what_is_no_labelled_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="missing is not a folder: name one that holds"):
         LabelledFolder.open(tmp_path / "missing")
-    with pytest.raises(ValueError, match=r"has no folder fake/, .*: call the folders of pictures real/ and fake/"):
+    with pytest.raises(ValueError, match=r"has no folder fake/: it should hold real/ and fake/ .*It holds real/"):
         LabelledFolder.open(fill(tmp_path, {"real/a.png": b"x"}))
 
 

@@ -212,5 +212,5 @@ def test_folders_of_other_names_are_named(tmp_path: Path, names: tuple[str, ...]
     for name in names:
         (tmp_path / name).mkdir()
         (tmp_path / name / "0.jpg").write_bytes(b"x")
-    with pytest.raises(ValueError, match=rf"has no folder \w+/, it holds .*{names[0]}.*: call the folders of pictures"):
+    with pytest.raises(ValueError, match=rf"should hold real/ and fake/ .*It holds .*{names[0]}/.*data\.label_values"):
         FolderSource(SourceSettings(source="folder", path=str(tmp_path)))

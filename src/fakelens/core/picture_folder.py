@@ -1,18 +1,21 @@
 """A folder in; the pictures below it, and how many other files were left out of each kind, out. The one listing of all.
 
-In a labelled folder pictures lie in `real/` and `fake/`, and the next folder names what made them.
+In a labelled folder pictures lie in `real/` and `fake/`, or in folders whose names say the same, and the next folder
+names what made them.
 """
 
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
+from types import MappingProxyType
+from typing import NoReturn
 
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import HEIF_REMEDY, heif_is_read
-from fakelens.core.scoring import LABELS, label_of
+from fakelens.core.scoring import FAKE, LABELS, REAL, label_of
 
 HEIF_SUFFIXES = {".heic": "HEIC", ".heif": "HEIC", ".hif": "HEIC"}
 SUFFIXES = frozenset(
@@ -71,30 +74,65 @@ def pictures_in(folder: Path) -> Listing:
     return Listing(folder, tuple(sorted(keys)), +left_out)
 
 
-def labelled_pictures(root: Path, label: str) -> Listing:
-    """The pictures of one class, below `root`/`label`.
+def labelled_pictures(
+    root: Path, label_values: Mapping[str, str] = MappingProxyType({}), remedy: str = "Rename its folders so"
+) -> tuple[Listing, Listing]:
+    """The photographs and the fakes below the folders of `root` whose names say which they hold.
+
+    Other folders beside `real/` and `fake/`, or beside those of `label_values`, are left out. Other names count where
+    the meaning of all is certain: `nature` and `ai`.
+
+    Args:
+        root: the labelled folder.
+        label_values: a folder's name -> real or fake.
+        remedy: what to do where the names leave the labels open.
 
     Raises:
-        FakelensError: when there is no such folder, no picture in it, or it cannot be listed.
+        FakelensError: when a class has no folder or no picture in it, or a folder cannot be listed.
     """
-    name = _folder_of(root, label)
-    listing = pictures_in(root / name)
-    if not listing.keys:
-        raise FakelensError(f"{root / name} holds no picture: {nothing_words([listing])}")
-    return Listing(root, tuple(f"{name}/{key}" for key in listing.keys), listing.left_out)
+    names = _folders_in(root)
+    labels = _labels_of(root, names, label_values, remedy)
+    others = {f"folder {name}/": 1 for name in names if name not in labels}
+    reals, fakes = (_of_label(root, [name for name in labels if labels[name] == label]) for label in (REAL, FAKE))
+    return replace(reals, left_out={**reals.left_out, **others}), fakes
 
 
-def _folder_of(root: Path, label: str) -> str:
-    """Name of the folder of one class: `real` or `fake`, or the only one whose name certainly means that."""
-    if (root / label).is_dir():
-        return label
-    inside = root.iterdir() if root.is_dir() else ()
-    there = sorted(path.name for path in inside if path.is_dir() and not _is_hidden(path.name))
-    alike = [name for name in there if label_of(name, {}) == LABELS.index(label)]
-    if len(alike) == 1:
-        return alike[0]
-    holds = f"it holds {', '.join(there[:_MAX_KINDS])}" if there else "it holds no folder"
-    raise FakelensError(f"{root} has no folder {label}/, {holds}: call the folders of pictures real/ and fake/")
+def _of_label(root: Path, names: Sequence[str]) -> Listing:
+    listings = [pictures_in(root / name) for name in names]
+    keys = sorted(f"{name}/{key}" for name, listing in zip(names, listings, strict=True) for key in listing.keys)
+    if not keys:
+        raise FakelensError(f"{root / names[0]} holds no picture: {nothing_words(listings)}")
+    return Listing(root, tuple(keys), sum((Counter(listing.left_out) for listing in listings), Counter[str]()))
+
+
+def _labels_of(root: Path, names: Sequence[str], label_values: Mapping[str, str], remedy: str) -> dict[str, int]:
+    if absent := sorted(set(label_values) - set(names)):
+        raise FakelensError(f"{root} has no folder {absent[0]}/, which data.label_values names. {_held_words(names)}")
+    stated = {name: label for name in names if (label := label_of(name, label_values)) is not None}
+    plain = {name: label for name, label in stated.items() if name in (*LABELS, *label_values)}
+    if set(plain.values()) == {REAL, FAKE}:
+        return plain
+    missing = [name for label, name in enumerate(LABELS) if label not in stated.values()]
+    if not missing and len(stated) == len(names):
+        return stated
+    lacks = f"has no folder {missing[0]}/" if missing else "has folders that may be neither"
+    if inner := [name for name in names if {label_of(each) for each in _folders_in(root / name)} >= {REAL, FAKE}]:
+        remedy = f"Name one of its folders that do: {', '.join(str(root / name) for name in inner[:_MAX_KINDS])}"
+    raise FakelensError(
+        f"{root} {lacks}: it should hold real/ and fake/ with pictures in them. {_held_words(names)}. {remedy}"
+    )
+
+
+def _held_words(names: Sequence[str]) -> str:
+    shown = [*(f"{name}/" for name in names[:_MAX_KINDS]), *(["…"] if len(names) > _MAX_KINDS else [])]
+    return f"It holds {', '.join(shown) or 'no folder'}"
+
+
+def _folders_in(root: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in root.iterdir() if not _is_hidden(path.name) and path.is_dir())
+    except OSError as error:
+        _refuse(error)
 
 
 def nothing_words(listings: Iterable[Listing]) -> str:
@@ -120,7 +158,7 @@ def group_of(key: str) -> str:
     return parts[1] if len(parts) > 2 else _UNKNOWN
 
 
-def _refuse(error: OSError) -> None:
+def _refuse(error: OSError) -> NoReturn:
     raise FakelensError(f"cannot list {error.filename}: {error.strerror}")
 
 

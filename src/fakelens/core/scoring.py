@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from fakelens.core.errors import FakelensError
@@ -11,18 +12,36 @@ from fakelens.core.errors import FakelensError
 # The numeric label of each class; `probability` is always that of FAKE.
 REAL, FAKE = 0, 1
 LABELS = ("real", "fake")
-# Words whose meaning is certain, in lower case; a leading class number, as in `0_real`, is dropped before.
-_MEANINGS = {
-    **dict.fromkeys(("real", "photo", "photograph", "nature", "natural", "human", "authentic"), REAL),
-    **dict.fromkeys(("fake", "ai", "generated", "ai-generated", "ai_generated", "synthetic", "deepfake"), FAKE),
-}
+
+# What public data sets call the two classes; each word has one meaning. Numbers and truth values are not among them: of
+# two widely used data sets one calls the fakes 0, the other 1.
+_REAL_WORDS = {"real", "reals", "photo", "photos", "photograph", "photographs"}
+_REAL_WORDS |= {"authentic", "genuine", "natural", "nature", "human"}
+_FAKE_WORDS = {"fake", "fakes", "ai", "aigc", "generated", "synthetic", "deepfake", "deepfakes"}
+_NEUTRAL_WORDS = {"image", "images", "img", "imgs", "picture", "pictures", "face", "faces"}
+_NEUTRAL_WORDS |= {"train", "training", "val", "test", "class"}
 
 
-def label_of(word: str, meaning: Mapping[str, str]) -> int | None:
-    """The label that a word stands for: as a setting says, or where that is certain; None where it is not."""
-    if word in meaning:
-        return LABELS.index(meaning[word])
-    return _MEANINGS.get(re.sub(r"^[01][_-]", "", word.strip().lower()))
+def label_of(value: object, label_values: Mapping[str, str] = MappingProxyType({})) -> int | None:
+    """The label that a folder's name or a label column's value states: `1_fake`, `REAL`, `ai-generated images`.
+
+    Args:
+        value: its text counts.
+        label_values: a text -> real or fake (`data.label_values`); has the last word.
+
+    Returns:
+        None where the meaning is not certain.
+    """
+    text = str(value)
+    if text in label_values:
+        return LABELS.index(label_values[text])
+    words = [word for word in re.split(r"[\W_]+|(?<=\d)(?=\D)", text.casefold()) if word and not word.isdecimal()]
+    labels = {
+        REAL if word in _REAL_WORDS else FAKE if word in _FAKE_WORDS else None
+        for word in words
+        if word not in _NEUTRAL_WORDS
+    }
+    return labels.pop() if len(labels) == 1 else None
 
 
 class Verdict(StrEnum):

@@ -12,7 +12,6 @@ from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import MIN_SIDE_PX, STORED_PX, Container, ImageRefused, ImageU8, decode
 from fakelens.core.picture_folder import group_of, labelled_pictures, left_out_words
 from fakelens.core.run_folder import PREPARE_RECORD, RunFolder
-from fakelens.core.scoring import LABELS
 from fakelens.dataset.both_labels import thumbnail
 from fakelens.dataset.duplicates import near_any
 from fakelens.dataset.examine import examine_image
@@ -58,7 +57,7 @@ class LabelledFolder:
         """
         if not root.is_dir():
             raise FakelensError(f"{root} is not a folder: name one that holds real/ and fake/")
-        listings = [labelled_pictures(root, name) for name in LABELS]
+        listings = labelled_pictures(root)
         pairs = [(key, label) for label, listing in enumerate(listings) for key in listing.keys]
         for key, _ in pairs:
             _check_text(key)

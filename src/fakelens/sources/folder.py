@@ -1,4 +1,4 @@
-"""A folder with `real/` and `fake/` in it; out come the pictures below them, however deep they lie."""
+"""The source of one's own pictures: a folder with `real/` and `fake/` in it, and what lies below them at any depth."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from fakelens.settings import SourceSettings
 from fakelens.sources.base import Block, Source, in_blocks
 
 BLOCK_FILES = 64
+_REMEDY = "Rename them, or say which is which with --set 'data.label_values={NAME: real, NAME: fake}'"
 
 
 class FolderSource:
@@ -32,15 +33,17 @@ class FolderSource:
         """
         self._seed = settings.seed
         self._root = _existing_folder(settings.path)
-        self._listings = {label: labelled_pictures(self._root, label) for label in LABELS}
-        counts = " and ".join(f"{len(listing.keys):,} {label}" for label, listing in self._listings.items())
+        self._listings = labelled_pictures(self._root, settings.label_values, _REMEDY)
+        counts = " and ".join(
+            f"{len(listing.keys):,} {label}" for label, listing in zip(LABELS, self._listings, strict=True)
+        )
         self.description = f"pictures of the folder {self._root.resolve().name}: {counts}"
 
     def catalogue(self, reporter: Reporter = SILENT) -> list[Block]:
         """Every picture, in an order that the seed decides, cut into blocks; says what is left out."""
-        for words in left_out_words(self._listings.values()):
+        for words in left_out_words(self._listings):
             reporter.say(words)
-        pairs = [(label, key) for label, name in enumerate(LABELS) for key in self._listings[name].keys]
+        pairs = [(label, key) for label, listing in enumerate(self._listings) for key in listing.keys]
         order = [pairs[index] for index in np.random.default_rng(self._seed).permutation(len(pairs))]
         rows = [(label, group_of(key)) for label, key in order]
         keys = [key for _, key in order]
