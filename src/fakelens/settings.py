@@ -29,9 +29,10 @@ class SourceSettings(Settings):
     num_shards: int = Field(8, ge=1)
     """Parquet files, chosen by the seed, whose label columns are read to choose images from (openfake)."""
     label_values: dict[str, Literal["real", "fake"]] = Field(default_factory=dict)
-    """What labels of other names mean, as in {0: real, 1: fake}: values of the column `label` (openfake)."""
+    """What labels of other names mean, as in {0: real, 1: fake}: values of the column `label` (openfake), folders
+    (folder)."""
     path: str | None = None
-    """Folder with `real/` and `fake/` in it (folder)."""
+    """Folder with `real/` and `fake/` in it, or folders whose names say the same: `nature` and `ai` (folder)."""
     synthetic_px: int = Field(288, ge=64, le=1024)
     """Side of the generated pictures in pixels (synthetic)."""
 
@@ -66,6 +67,9 @@ class CollectSettings(SourceSettings):
     """Images with a smaller short side are refused: enlarging them leaves traces."""
     stored_px: int = Field(STORED_PX, ge=32, le=1024)
     """Short side and crop of the stored squares; training takes random crops of the input size out of them."""
+    keep_reconstructions: bool = False
+    """Keep a photograph and a fake that hardly differ, both in one split: for fakes that were made from photographs. By
+    default neither label is believed and both are left out, as files of the same bytes always are."""
     engine: Literal["local", "ray"] = "local"
     """Who reads and decodes: processes of this machine, or a Ray cluster (pip install 'fakelens[cluster]')."""
     num_workers: int | None = Field(None, ge=0)

@@ -12,7 +12,6 @@ from fake_source import (
     STORED_PX,
     FakeSource,
     Listening,
-    Shot,
     assert_exact,
     assert_rows_are_their_pictures,
     balanced,
@@ -152,28 +151,6 @@ def test_a_picture_under_both_labels_is_named_and_left_out_with_its_copies(
     assert len(record.results["under_both_labels"]) == 3
     assert all(key in said for key in record.results["under_both_labels"])
     assert not {source.data(row.key) for row in data.rows} & {jpeg(0), near_copy(0)}
-
-
-def test_frames_of_few_clips_are_split_by_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten near copies of each of eight scenes a label; half of all frames are asked for."""
-    clips = [
-        Shot(label, f"clip{scene}", near_copy(seed, quality))
-        for label in (REAL, FAKE)
-        for scene in range(8)
-        for seed in [1000 * label + scene]
-        for quality in range(70, 80)
-    ]
-    use(monkeypatch, FakeSource(clips))
-    listening = Listening()
-    record = prepare(tmp_path, small(80), reporter=listening)
-    data = PreparedData(tmp_path / "data")
-    assert_exact(data, 80)
-    splits: dict[tuple[int, str], set[str]] = {}
-    for row in data.rows:
-        splits.setdefault((row.label, row.generator), set()).add(row.split)
-    assert all(len(own) == 1 for own in splits.values())
-    assert any("left out of their groups" in text for text in listening.said)
-    assert record.results["refused"]["surplus_of_near_duplicates"] > 0
 
 
 def test_made_up_pictures_are_marked(tmp_path: Path) -> None:

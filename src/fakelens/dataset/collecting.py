@@ -4,28 +4,38 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import Reporter, Task
 from fakelens.core.scoring import FAKE, LABELS, REAL
-from fakelens.dataset.both_labels import doubles, thumbnail
-from fakelens.dataset.duplicates import group_near_duplicates, near_any
+from fakelens.dataset.both_labels import both_labels_words
+from fakelens.dataset.choice import (
+    SURPLUS,
+    UNDER_BOTH_LABELS,
+    Division,
+    Hashes,
+    Usable,
+    capped,
+    divided,
+    division_remedy,
+    hashes_of,
+    picked,
+    usable,
+)
 from fakelens.dataset.examine import Outcome, Picture, Work, run_here, run_on_ray
-from fakelens.dataset.selection import Kind, choose_blocks, choose_rows, equal_shares, generator_caps
+from fakelens.dataset.selection import Kind, choose_blocks, choose_rows, generator_caps
 from fakelens.settings import CollectSettings
 from fakelens.sources.base import Block, Row, Source
 
 # Some are always refused. Spares out of blocks that are read anyway cost no download, so that a second round, which
 # would read further blocks, is seldom needed.
 _SPARE = 0.15
-
-
-Hashes = npt.NDArray[np.uint64]
+# Further images of each label, at least, where groups of near-duplicates cannot be divided; half of the quota if more.
+_FEWEST_MORE = 32
 
 
 @dataclass(frozen=True)
@@ -35,8 +45,10 @@ class Collection:
     pictures: tuple[Picture, ...]
     """In the order of the source's ranks."""
     refused: Counter[str]
-    under_both_labels: tuple[str, ...] = ()
-    """Keys of the images that stood under both labels, and of their near-duplicates: all of them are refused."""
+    under_both_labels: Mapping[str, str]
+    """Key of each picture that is under the other label too, and so left out -> that of a copy there."""
+    splits: tuple[int, ...] = ()
+    """Index into SPLITS for each picture; empty for a test set."""
 
 
 class NotEnoughError(FakelensError):
@@ -51,6 +63,8 @@ class Collector:
     folder: Path
     settings: CollectSettings
     reporter: Reporter
+    under_both_labels: Mapping[str, str] = field(default_factory=dict)
+    """Pictures that the blocks lack for this reason."""
 
     def collect(
         self,
@@ -59,8 +73,7 @@ class Collector:
         *,
         keep_out: Hashes | None = None,
         at_most: bool = False,
-        examine_all: bool = False,
-        all_there_is: bool = False,
+        split_seed: int | None = None,
     ) -> Collection:
         """Half of `num_images` of each label.
 
@@ -69,40 +82,58 @@ class Collector:
             num_images: in all, even.
             keep_out: perceptual hashes; images near one of them are refused.
             at_most: take the largest balanced number where there are fewer.
-            examine_all: look at everything before choosing, so that no copy under the other label goes unseen.
-            all_there_is: then examine all that is left, and return every good image, `num_images` at least.
+            split_seed: if given, the pictures are divided into splits.
 
         Raises:
-            NotEnoughError: when there are fewer, saying how many there are.
+            NotEnoughError: when there are fewer or they cannot be divided, saying how many there are.
         """
         quota = dict.fromkeys((REAL, FAKE), num_images // 2)
         examined: list[Picture] = []
-        unread = list(blocks)
-        if examine_all:
-            examined, unread = self._examine(unread, 0), []
+        unread, named = list(blocks), set(self.under_both_labels)
         for number in itertools.count(1):
-            good, refused, under_both = _usable(examined, keep_out, self.folder)
+            usable_now = self._usable(examined, keep_out)
+            good, refused = usable_now.pictures, usable_now.refused
+            if new := {key: copy for key, copy in usable_now.under_both_labels.items() if key not in named}:
+                self.reporter.say(both_labels_words(new))
+                named |= new.keys()
             available = Counter(p.kind for p in good) + Counter((r.label, r.generator) for b in unread for r in b.rows)
             caps = generator_caps(available, quota, self.settings.cap_per_generator)
-            quota = self._possible(quota, _capped(available, caps), refused, at_most)
-            have = _capped(Counter(p.kind for p in good), caps)
-            if all(_of_label(have, label) >= wanted for label, wanted in quota.items()):
-                if not all_there_is:
-                    return Collection(_picked(good, quota, caps), refused, under_both)
-                if not unread:
-                    return Collection(tuple(good), refused, under_both)
-                examined += self._examine(unread, number)
-                unread = []
-                continue
-            chosen = choose_blocks(unread, quota, caps, have)
-            missing = {label: max(0, wanted - _of_label(have, label)) for label, wanted in quota.items()}
-            spares = {label: n + int(n * _SPARE) + 1 for label, n in missing.items() if n}
-            read = choose_rows(chosen, spares, caps, have)
-            examined += self._examine(read, number)
+            quota = self._possible(quota, capped(available, caps), refused, at_most)
+            have, wanted = capped(Counter(p.kind for p in good), caps), quota
+            if all(_of_label(have, label) >= n for label, n in quota.items()):
+                if division := self._division(good, quota, caps, split_seed):
+                    refused += Counter({SURPLUS: division.num_surplus})
+                    return Collection(division.pictures, refused, usable_now.under_both_labels, division.splits)
+                counts = Counter(p.kind for p in good)
+                wanted = {label: _of_label(counts, label) + max(n // 2, _FEWEST_MORE) for label, n in quota.items()}
+                caps = generator_caps(available, wanted, self.settings.cap_per_generator)
+                have = capped(counts, caps)
+            read = _rows_to_read(unread, wanted, caps, have)
+            if not read:
+                raise NotEnoughError(division_remedy(good, sum(quota.values()), self.settings.cap_per_generator))
+            title = f"Preparing {self.name}" + (f", round {number} for the refused" if number > 1 else "")
+            examined += self.examine(read, title, number)
             gone = {(block.rank, row.position) for block in read for row in block.rows}
             left = (replace(b, rows=tuple(r for r in b.rows if (b.rank, r.position) not in gone)) for b in unread)
             unread = [block for block in left if block.rows]
         raise AssertionError("rounds end when the quota is met or the source is exhausted")
+
+    def _division(
+        self, good: Sequence[Picture], quota: dict[int, int], caps: Mapping[Kind, int], split_seed: int | None
+    ) -> Division | None:
+        if split_seed is None:
+            return Division(picked(good, quota, caps), (), 0)
+        return divided(good, quota, caps, self.settings.cap_per_generator, split_seed)
+
+    def _usable(self, examined: Sequence[Picture], keep_out: Hashes | None) -> Usable:
+        keep = self.settings.keep_reconstructions
+        result = usable(examined, self.folder, keep_out=keep_out, keep_reconstructions=keep)
+        missing = Counter({UNDER_BOTH_LABELS: len(self.under_both_labels)})
+        return replace(
+            result,
+            refused=result.refused + missing,
+            under_both_labels={**self.under_both_labels, **result.under_both_labels},
+        )
 
     def _possible(
         self, quota: dict[int, int], available: Mapping[Kind, int], refused: Counter[str], at_most: bool
@@ -112,13 +143,13 @@ class Collector:
             return dict.fromkeys(quota, min(most.values()))
         raise NotEnoughError(_not_enough(most, quota, refused, self.settings))
 
-    def _examine(self, blocks: Sequence[Block], number: int) -> list[Picture]:
+    def examine(self, blocks: Sequence[Block], title: str, number: int = 1) -> list[Picture]:
+        """All images of the blocks, one part for a block in round `number`; parts that are there are kept."""
         settings = self.settings
         works = [
             Work(f"{self.name}-{number}-{block.rank:06d}", block, self.folder, settings.stored_px, settings.min_side_px)
             for block in blocks
         ]
-        title = f"Preparing {self.name}" + (f", round {number} for the refused" if number > 1 else "")
         with self.reporter.task(title, sum(len(block.rows) for block in blocks)) as task:
             progress = _Progress(task)
             done = {work.name: pictures for work in works if (pictures := work.done()) is not None}
@@ -135,6 +166,15 @@ class Collector:
         if settings.engine == "ray":
             return run_on_ray(works, settings.num_workers)
         return run_here(works, settings.num_workers, settings.blocks_in_flight)
+
+
+def _rows_to_read(
+    unread: Sequence[Block], wanted: Mapping[int, int], caps: Mapping[Kind, int], have: Mapping[Kind, int]
+) -> list[Block]:
+    chosen = choose_blocks(unread, wanted, caps, have)
+    missing = {label: max(0, n - _of_label(have, label)) for label, n in wanted.items()}
+    spares = {label: n + int(n * _SPARE) + 1 for label, n in missing.items() if n}
+    return choose_rows(chosen, spares, caps, have)
 
 
 class _Progress:
@@ -155,65 +195,6 @@ class _Progress:
         self._task.advance(len(pictures), note + (f", {self._num_refused} refused" if self._num_refused else ""))
 
 
-def _usable(
-    examined: Sequence[Picture], keep_out: Hashes | None, folder: Path
-) -> tuple[list[Picture], Counter[str], tuple[str, ...]]:
-    """The images that may be taken, in the source's order; the others counted by reason; keys under both labels."""
-    good, refused, seen = list[Picture](), Counter[str](), set[str]()
-    contradicted = _under_both_labels([picture for picture in examined if not picture.refused], folder)
-    for picture in sorted(examined, key=lambda picture: (picture.block, picture.position)):
-        reason = picture.refused or ("exact_duplicate" if picture.sha256 in seen else None)
-        if picture.key in contradicted:
-            reason = "under_both_labels"
-        if reason:
-            refused[reason] += 1
-        else:
-            seen.add(picture.sha256)
-            good.append(picture)
-    under_both = tuple(sorted(contradicted))
-    if keep_out is None:
-        return good, refused, under_both
-    near = near_any(np.array([picture.phash for picture in good], dtype=np.uint64), keep_out)
-    if num_near := int(near.sum()):
-        refused["near_duplicate_of_other_sets"] += num_near
-    return [picture for picture, is_near in zip(good, near, strict=True) if not is_near], refused, under_both
-
-
-def _under_both_labels(pictures: Sequence[Picture], folder: Path) -> set[str]:
-    """Keys of the pictures that are found under the other label too: one of the labels is wrong, and which?"""
-    groups = group_near_duplicates(np.array([picture.phash for picture in pictures], dtype=np.uint64)).tolist()
-    labels = Counter(group for group, _ in {(g, picture.label) for picture, g in zip(pictures, groups, strict=True)})
-    suspects = [picture for picture, group in zip(pictures, groups, strict=True) if labels[group] > 1]
-    if not suspects:
-        return set()
-    squares = (np.load(folder / f"{picture.part}.npy", mmap_mode="r")[picture.slot] for picture in suspects)
-    double_of = doubles(
-        np.array([picture.phash for picture in suspects], dtype=np.uint64),
-        np.stack([thumbnail(np.asarray(square)) for square in squares]),
-        np.array([picture.label for picture in suspects]),
-    )
-    return {suspects[position].key for position in double_of}
-
-
-def _picked(good: Sequence[Picture], quota: Mapping[int, int], caps: Mapping[Kind, int]) -> tuple[Picture, ...]:
-    """Exactly the quota, generators as equal as they can be, the first in the source's order."""
-    capped = _capped(Counter(picture.kind for picture in good), caps)
-    left: Counter[Kind] = Counter()
-    for label, wanted in quota.items():
-        shares = equal_shares({name: n for (kind, name), n in capped.items() if kind == label}, wanted)
-        left.update({(label, name): n for name, n in shares.items()})
-    picked = []
-    for picture in good:
-        if left[picture.kind] > 0:
-            left[picture.kind] -= 1
-            picked.append(picture)
-    return tuple(picked)
-
-
-def _capped(counts: Mapping[Kind, int], caps: Mapping[Kind, int]) -> Counter[Kind]:
-    return Counter({kind: min(n, caps[kind]) for kind, n in counts.items()})
-
-
 def _of_label(counts: Mapping[Kind, int], label: int) -> int:
     return sum(n for (own, _), n in counts.items() if own == label)
 
@@ -221,16 +202,18 @@ def _of_label(counts: Mapping[Kind, int], label: int) -> int:
 def _not_enough(
     most: Mapping[int, int], quota: Mapping[int, int], refused: Counter[str], settings: CollectSettings
 ) -> str:
-    told = "; ".join(f"{count} refused as {reason}" for reason, count in refused.most_common())
+    reasons = "; ".join(f"{count} refused as {reason}" for reason, count in refused.most_common())
     remedies = [f"ask for at most --set data.num_images={2 * min(most.values())}"] if min(most.values()) > 6 else []
     if settings.source == "openfake":
         remedies.append("read more of it with --set data.num_shards=…")
+    if refused[UNDER_BOTH_LABELS]:
+        remedies.append("keep fakes made from these photographs with --set data.keep_reconstructions=true")
     if settings.cap_per_generator:
         remedies.append(f"raise data.cap_per_generator={settings.cap_per_generator}")
     has = " and ".join(f"{most[label]:,} of {quota[label]:,} {LABELS[label]} ones" for label in quota)
     remedy = ", or ".join(remedies or ["choose a source or settings that leave more"])
     return (
-        f"the source cannot give that many balanced images: it has {has}{f' ({told})' if told else ''}. "
+        f"the source cannot give that many balanced images: it has {has}{f' ({reasons})' if reasons else ''}. "
         f"{remedy[0].upper()}{remedy[1:]}"
     )
 
@@ -274,7 +257,7 @@ def further_sets(
         settings: as for `main`.
         reporter: is told which sets come out smaller.
     """
-    keep_out = _hashes(main)
+    keep_out = hashes_of(main.pictures)
     sets = []
     for name, description, choice in _choices(source, blocks, main, plan, settings, reporter):
         wanted = plan.num_images.get(name, 0)
@@ -287,7 +270,7 @@ def further_sets(
             reporter.say(f"{name}: {count:,} balanced images, the source has no more of them (asked for {wanted:,})")
         if count:
             sets.append(FurtherSet(name, description, collection))
-            keep_out = np.concatenate([keep_out, _hashes(collection)])
+            keep_out = np.concatenate([keep_out, hashes_of(collection.pictures)])
     return sets
 
 
@@ -322,7 +305,3 @@ def _choices(
             return rows_where(own.catalogue(reporter), lambda _, row: row.generator not in settings.exclude_generators)
 
         yield name, own.description, candidates
-
-
-def _hashes(collection: Collection) -> Hashes:
-    return np.array([picture.phash for picture in collection.pictures], dtype=np.uint64)

@@ -18,22 +18,23 @@ from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.run_folder import MANIFEST, PARTS, RunFolder
 from fakelens.core.scoring import FAKE, LABELS
 from fakelens.dataset.audit import audit_container, audit_pixels
+from fakelens.dataset.both_labels import both_labels_words
+from fakelens.dataset.choice import SURPLUS, usable
 from fakelens.dataset.collecting import Collection, Collector, FurtherSet, FurtherSetPlan, further_sets, rows_where
 from fakelens.dataset.duplicates import group_near_duplicates
 from fakelens.dataset.examine import Picture
-from fakelens.dataset.splits import SPLITS, Ints, PackingError, grouped_split, packed_split, split_sizes
+from fakelens.dataset.splits import SPLITS, split_sizes
 from fakelens.dataset.store import ManifestRow, PrepareResults, TestSetResults, columns_of, write_arrays, write_manifest
 from fakelens.settings import DataSettings
 from fakelens.sources.base import Block, Row, Source
 from fakelens.sources.registry import open_source
 
-_MAX_NAMED = 20
-_EXAMINED_SHARE = 2
-_VERSION = 3
-
+_VERSION = 4
 
 # Parts and arrays are both there before the parts are removed; spares come on top.
 _DISK_SHARE = 2.2
+# Pictures are compared at this size: their hash looks at 32 pixels, and files decode fastest.
+_COMPARED_PX = 64
 
 
 def prepare_stage(workdir: Path, settings: DataSettings) -> Stage:
@@ -74,10 +75,18 @@ def prepare(workdir: Path, settings: DataSettings, *, force: bool = False, repor
         _open_journal(parts, identity, force=force, reporter=reporter)
         plan = _plan(source, settings)
         _check_disk(stage.folder, settings.num_images + sum(plan.num_images.values()), settings.stored_px)
+        blocks, double_of = _without_doubles(blocks, parts, settings, reporter)
         own = rows_where(blocks, lambda _, row: row.generator not in settings.held_out_generators)
-        main, splits = _split(Collector("images", parts, settings, reporter), own, settings, reporter)
+        main = Collector("images", parts, settings, reporter, double_of).collect(
+            own, settings.num_images, split_seed=settings.seed
+        )
+        if num_surplus := main.refused[SURPLUS]:
+            reporter.say(
+                f"{num_surplus:,} near-duplicates are left out: each group of them, such as frames of one video, stays "
+                "within one split, and the sizes of the splits are exact"
+            )
         further = further_sets(source, blocks, main, plan, parts, settings, reporter)
-        rows = _assign(main, splits, further, settings.seed)
+        rows = _assign(main, further, settings.seed)
         stage.begin()  # without `force` only now: until here an older result stays as it was
         outputs = write_arrays(stage.folder, parts, rows, settings.stored_px)
         for older in set(stage.folder.glob("*.npy")) - set(outputs):
@@ -127,6 +136,25 @@ def _eligible(blocks: Sequence[Block], settings: DataSettings) -> list[Block]:
         return row.generator not in settings.exclude_generators and (row.label != FAKE or row.generator in included)
 
     return rows_where(blocks, eligible)
+
+
+def _without_doubles(
+    blocks: list[Block], parts: Path, settings: DataSettings, reporter: Reporter
+) -> tuple[list[Block], Mapping[str, str]]:
+    """The blocks without pictures that lie under both labels, and these, each with a copy of it.
+
+    In a folder, which people sorted, all pictures are compared. Of a hub's, which would have to be downloaded, the
+    examined ones are (`choice.usable`).
+    """
+    if settings.source != "folder":
+        return blocks, {}
+    small = settings.model_copy(update={"stored_px": _COMPARED_PX, "min_side_px": 1})
+    examined = Collector("labels", parts, small, reporter).examine(blocks, "Comparing both labels")
+    double_of = usable(examined, parts, keep_reconstructions=settings.keep_reconstructions).under_both_labels
+    if double_of:
+        reporter.say(both_labels_words(double_of))
+    gone = {(picture.block, picture.position) for picture in examined if picture.key in double_of}
+    return rows_where(blocks, lambda block, row: (block.rank, row.position) not in gone), double_of
 
 
 def _open_journal(parts: Path, identity: dict[str, Any], *, force: bool, reporter: Reporter) -> None:
@@ -192,58 +220,12 @@ def _disk_errors(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _split(
-    collector: Collector, blocks: Sequence[Block], settings: DataSettings, reporter: Reporter
-) -> tuple[Collection, Ints]:
-    """The images of the splits, and the number of each one's split.
-
-    Where whole groups of near-duplicates do not give exact sizes, members of them are left out, and other images that
-    the source has take their places.
-    """
-    # Own pictures are here: where most of them are wanted, all are looked at.
-    num_rows = sum(len(block.rows) for block in blocks)
-    examine_all = settings.source == "folder" and num_rows <= _EXAMINED_SHARE * settings.num_images
-    main = collector.collect(blocks, settings.num_images, examine_all=examine_all)
-    if main.under_both_labels:
-        shown = ", ".join(main.under_both_labels[:_MAX_NAMED])
-        more = len(main.under_both_labels) - _MAX_NAMED
-        reporter.say(
-            f"prepare: left out, because they or near-duplicates of them stand under both labels: {shown}"
-            + (f" and {more} more" if more > 0 else "")
-        )
-    try:
-        generators = [image.generator for image in main.pictures]
-        return main, grouped_split(_labels(main), generators, _groups(main.pictures), settings.seed)
-    except PackingError:
-        reporter.say("prepare: there are large groups of near-duplicates, and all that the source has is looked at")
-    every = collector.collect(blocks, settings.num_images, examine_all=examine_all, all_there_is=True)
-    groups = _groups(every.pictures)
-    splits = packed_split(_labels(every), groups, settings.num_images, settings.seed)
-    kept = splits >= 0
-    num_cut = int(np.isin(groups[~kept], groups[kept]).sum())
-    reporter.say(
-        f"prepare: {num_cut:,} images are left out of their groups of near-duplicates, each of which stays within one "
-        "split"
-    )
-    pictures = tuple(image for image, is_kept in zip(every.pictures, kept, strict=True) if is_kept)
-    refused = every.refused + Counter({"surplus_of_near_duplicates": num_cut})
-    return Collection(pictures, refused, every.under_both_labels), splits[kept]
-
-
-def _labels(collection: Collection) -> Ints:
-    return np.array([image.label for image in collection.pictures])
-
-
-def _groups(images: Sequence[Picture]) -> Ints:
-    return group_near_duplicates(np.array([image.phash for image in images], dtype=np.uint64))
-
-
-def _assign(
-    main: Collection, splits: Ints, further: Sequence[FurtherSet], seed: int
-) -> list[tuple[ManifestRow, Picture]]:
+def _assign(main: Collection, further: Sequence[FurtherSet], seed: int) -> list[tuple[ManifestRow, Picture]]:
     """Manifest rows with their pictures, in (split, row) order: the splits' first, then the further test sets'."""
     images = [*main.pictures, *(picture for test_set in further for picture in test_set.collection.pictures)]
-    groups, num = _groups(images), len(main.pictures)
+    groups = group_near_duplicates(np.array([image.phash for image in images], dtype=np.uint64))
+    num = len(main.pictures)
+    splits = np.array(main.splits)
     order = np.random.default_rng((seed, 3)).permutation(num)
     members = {split: order[splits[order] == number] for number, split in enumerate(SPLITS)}
     for test_set in further:
@@ -299,7 +281,7 @@ def _results(
         },
         generators=_generators(main),
         refused=dict(main.refused.most_common()),
-        under_both_labels=main.under_both_labels,
+        under_both_labels=dict(sorted(main.under_both_labels.items())),
         num_near_duplicates=len(own) - len({row.group for row in own}),
         audit=audit_container(columns_of(own), seed),
         audit_after_preparation={audit.evidence: audit for audit in after},

@@ -150,8 +150,8 @@ class PrepareResults:
     """`real` and `fake`: name -> images."""
     refused: dict[str, int]
     """Reason -> images that others replaced."""
-    under_both_labels: tuple[str, ...]
-    """Keys of the images left out because they, or near-duplicates of them, stood under both labels."""
+    under_both_labels: dict[str, str]
+    """Key of each picture that is under the other label too -> that of a copy there; both are left out."""
     num_near_duplicates: int
     audit: Audit
     """What the original files' metadata alone give away."""

@@ -99,7 +99,7 @@ def _without_doubles(scored: FolderScores, thumbnails: npt.NDArray[np.uint8]) ->
         FakelensError: when nothing of one label is left.
     """
     keys = scored.pictures.keys
-    double_of = doubles(scored.hashes[:, 0], thumbnails, scored.pictures.labels)
+    double_of = doubles(scored.hashes[:, 0], scored.pictures.labels, thumbnails.__getitem__)
     excluded = tuple(
         ExcludedPicture(keys[index], f"the same picture has the other label as {keys[double_of[index]]}")
         for index in sorted(double_of)
