@@ -60,7 +60,7 @@ def test_the_set_of_files_and_their_hashes(tmp_path: Path) -> None:
     assert files_in(folder) == FILES
     content = json.loads((folder / "bundle.json").read_text())
     assert content["files"] == {name: sha256_file(folder / name) for name in FILES - {"bundle.json"}}
-    assert set(content) == {"format", "name", "demo", "data", "models", "files"}
+    assert set(content) == {"format", "name", "demo", "data", "models", "files", "record_sha256"}
     assert content["models"][0] == {
         "name": "small_net",
         "display_name": "Custom CNN",
