@@ -20,7 +20,7 @@ from fakelens.core.run_folder import BUNDLE_RECORD
 from fakelens.core.scoring import percent
 from fakelens.core.telemetry import TELEMETRY_OFF
 from fakelens.runtime.bundle import FORMAT, BundleAbout, BundledModel, BundleInfo
-from fakelens.runtime.credentials import credentials_are_verified
+from fakelens.runtime.credentials import verifier
 from fakelens.runtime.detector import OnnxDetector
 
 _PACKAGE = Path(__file__).parents[1]
@@ -194,8 +194,8 @@ def _requirements() -> str:
     except metadata.PackageNotFoundError as error:
         raise FakelensError(f"{error.name} is not installed, so it cannot be pinned: install fakelens[app]") from error
     heif = f"{_HEIF}=={metadata.version(_HEIF)}\n" if heif_is_read() else _NO_HEIF_COMMENT
-    verifier = f"{_C2PA}=={metadata.version(_C2PA)}\n" if credentials_are_verified() else _NO_C2PA_COMMENT
-    return "".join([*pins, heif, verifier, _SECURITY_COMMENT, *security])
+    c2pa = f"{_C2PA}=={metadata.version(_C2PA)}\n" if verifier() else _NO_C2PA_COMMENT
+    return "".join([*pins, heif, c2pa, _SECURITY_COMMENT, *security])
 
 
 def _readme(models: Sequence[BundledModel], about: BundleAbout, *, demo: bool) -> str:

@@ -17,7 +17,7 @@ from PIL import Image
 from fakelens.core.imaging import DEFAULT_LIMITS, Container, ImageRefused, Limits, read_image
 from fakelens.core.scoring import VERDICT_WORDS, Threshold, Verdict, percent, probability_words
 from fakelens.runtime.cautions import Caution, cautions_of
-from fakelens.runtime.credentials import verified_mark
+from fakelens.runtime.credentials import credentials_mark
 from fakelens.runtime.detector import OnnxDetector
 from fakelens.runtime.provenance import Mark, marks_of
 
@@ -168,8 +168,8 @@ def read_picture(name: str, data: bytes, sides_px: Collection[int], limits: Limi
     first = next(iter(decoded.values()))
     images = {side_px: middle(each.image) for side_px, each in decoded.items()}
     marks, sha256 = marks_of(first.metadata), hashlib.sha256(data).hexdigest()
-    if verified := verified_mark(data, first.container.format, first.metadata.credentials):
-        marks = (verified, *(mark for mark in marks if mark.origin != verified.origin))
+    if credentials := credentials_mark(data, first.container.format, first.metadata.credentials):
+        marks = (credentials, *(mark for mark in marks if mark.origin != credentials.origin))
     return Picture(name, sha256, first.container, marks, time.perf_counter() - started_s, images)
 
 
