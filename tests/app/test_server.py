@@ -37,9 +37,18 @@ def start(bundle: Path, port: int, *options: str) -> AbstractContextManager["sub
     return running(command, port, bundle.parent, variables=environment(PYTHONPATH=SOURCE))
 
 
+@pytest.fixture
+def hangups_count() -> Iterator[None]:
+    """Under nohup SIGHUP is ignored, by every process that is started from there as well."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize(
     ("name", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", -signal.SIGHUP), ("SIGKILL", -signal.SIGKILL)]
 )
+@pytest.mark.usefixtures("hangups_count")
 def test_whatever_ends_the_command_ends_the_server(bundle: Path, port: int, name: str, status: int) -> None:
     with start(bundle, port) as process:
         process.send_signal(signal.Signals[name])
