@@ -75,6 +75,18 @@ def test_a_mistake_is_one_message_and_a_status(arguments: list[str], status: int
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("command", ["evaluate custom_cnn", "audit", "benchmark", "prepare --verify"])
+def test_a_stage_without_images_names_the_runs_that_have_them(command: str, tmp_path: Path) -> None:
+    for name in ("demo", "with space"):
+        (tmp_path / "runs" / name / "data").mkdir(parents=True)
+        (tmp_path / "runs" / name / "data" / "prepare.json").write_text("{}")
+    result = fakelens(*command.split(), cwd=tmp_path)
+    assert result.returncode == 1
+    assert "runs/openfake holds no prepared images" in result.stderr
+    assert "(--workdir runs/demo or --workdir 'runs/with space')" in result.stderr
+    assert not (tmp_path / "runs" / "openfake").exists()
+
+
 def test_config_prints_a_recipe_that_can_be_given_back(tmp_path: Path) -> None:
     printed = fakelens(
         "config", "--recipe", "demo", "--set", "data.seed=5", "--set", "export.calibration_images=32"

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -104,10 +105,8 @@ def _working(workdir: Path, recipe: Recipe, reporter: Reporter, *, data: bool = 
         FolderInUseError: when another process works there.
         FakelensError: with `data`, when the folder was prepared with other settings.
     """
-    if data and not (RunFolder(workdir).prepare_record).exists():
-        raise FakelensError(
-            f"{workdir} holds no prepared images: run `fakelens prepare` first, with the same --recipe and --workdir"
-        )
+    if data:
+        check_prepared(workdir)
     if is_follower():  # of a training whose first process holds the folder
         yield
         return
@@ -131,8 +130,24 @@ def _working(workdir: Path, recipe: Recipe, reporter: Reporter, *, data: bool = 
             raise
 
 
-def _check_data(workdir: Path, recipe: Recipe) -> None:
+def check_prepared(workdir: Path) -> None:
+    """Refuse a working folder without prepared images.
 
+    Raises:
+        FakelensError: naming the other working folders beside it that have them.
+    """
+    if RunFolder(workdir).prepare_record.exists():
+        return
+    beside = sorted(path for path in workdir.parent.glob("*") if RunFolder(path).prepare_record.exists())
+    options = " or ".join(f"--workdir {shlex.quote(str(path))}" for path in beside)
+    others = f"; or choose a run that has them ({options})" if beside else ""
+    raise FakelensError(
+        f"{workdir} holds no prepared images: run `fakelens prepare` first, with the same --recipe and --workdir"
+        f"{others}"
+    )
+
+
+def _check_data(workdir: Path, recipe: Recipe) -> None:
     prepared = load_record(RunFolder(workdir).prepare_record)
     if changes := differences(prepared.settings, recipe.data.decisive()):
         raise FakelensError(
