@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fakelens import __version__
 from fakelens.core.errors import FakelensError, in_one_line
 from fakelens.core.run_folder import RunFolder, newest_bundle
 from fakelens.core.stopping import Stopped, stopped_by_signals
@@ -36,6 +37,22 @@ app = typer.Typer(
 )
 
 _INTERRUPTED = 130
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"fakelens {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options before a command; they do their work in their callbacks."""
+
 
 RecipeOption = Annotated[
     str | None,
@@ -243,7 +260,7 @@ def judge(
     chosen, workdir_ = _setup(recipe, set_, workdir)
     from fakelens import pipeline
 
-    models = model or _models_of(workdir_, detector, others=bool(scores), own=workdir is not None)
+    models = model or pipeline.models_to_judge(workdir_, detector, others=bool(scores), own=workdir is not None)
     with TerminalReporter() as reporter:
         judgements = pipeline.judge(
             workdir_, chosen, folders, models, scores or [], output, set_name=set_name, reporter=reporter
@@ -320,7 +337,6 @@ def predict(
     ] = None,
 ) -> None:
     """Judge pictures; a bad file is reported and the rest goes on (exit status 1)."""
-    from fakelens.core.scoring import point_at
     from fakelens.runtime.bundle import Bundle
     from fakelens.runtime.folder import check_outputs, judge_files, picture_files, write_outputs
     from fakelens.runtime.judgement import Answer, Refusal
@@ -331,16 +347,13 @@ def predict(
     if models.demo:
         notes.insert(0, "these detectors were trained on synthetic pictures; their verdicts mean nothing")
     model = models.detector(models.model(detector).name)
-    threshold = model.threshold
-    if max_fpr is not None:
-        point = point_at(model.operating_points, max_fpr)
-        threshold = point.threshold
-        notes += [point.caution] if point.caution else []
+    point = models.operating_point(model.name, max_fpr)
+    notes += [point.caution] if point.caution else []
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     check_outputs(csv_, report)
     answers: list[Answer] = []
-    stream = judge_files(model, files, threshold, num_workers=threads)
+    stream = judge_files(model, files, point.threshold, num_workers=threads)
     with (
         closing(stream),
         TerminalReporter(quiet_s=2) as reporter,
@@ -353,7 +366,7 @@ def predict(
                 print(json_line(answer.as_dict()), flush=True)
     write_outputs(answers, models, csv_, report)
     if not (json_ or csv_):
-        print_verdicts(model.name, threshold, answers)
+        print_verdicts(model.name, point.threshold, answers)
     if any(isinstance(answer, Refusal) for answer in answers):
         raise typer.Exit(1)
 
@@ -445,27 +458,6 @@ def _setup(
 
 
 def _specs(names: str | None, recipe: "Recipe | None" = None) -> "list[DetectorSpec]":
-    """The detectors named, or else the recipe's own, or else those that run by default."""
-    from fakelens.detectors.registry import discover, find
+    from fakelens.recipes import named_detectors
 
-    if names is not None:
-        return [find(name.strip()) for name in names.split(",")]
-    if recipe is not None and recipe.only is not None:
-        return [find(name) for name in recipe.only]
-    return [spec for spec in discover().values() if spec.runs_by_default]
-
-
-def _models_of(workdir: Path, detector: str | None, *, others: bool, own: bool) -> list[Path]:
-    """What to judge when no model is named: the detector's checkpoint, a bundle, or `others` alone.
-
-    A working folder that was named (`own`) means its own bundle, and never that of another run.
-    """
-    if detector:
-        return [RunFolder(workdir).detector(_specs(detector)[0].name).best]
-    if others:
-        return []
-    if own and not (RunFolder(workdir).bundle_record).is_file():
-        raise FakelensError(
-            f"{workdir} has no bundle: name a --detector of it or a --model, or make one with `fakelens bundle`"
-        )
-    return [RunFolder(workdir).bundle] if own else [newest_bundle("--model")]
+    return named_detectors(names, recipe)

@@ -17,14 +17,17 @@ from fakelens.core.lock import PARENT, hold
 from fakelens.core.outputs import check_folder
 from fakelens.core.progress import SILENT, Numbered, Reporter
 from fakelens.core.records import ExportResults, Metrics, TrainResults
-from fakelens.core.run_folder import RunFolder
+from fakelens.core.run_folder import RunFolder, newest_bundle
 from fakelens.core.stopping import is_follower
+from fakelens.detectors.registry import find
 from fakelens.detectors.spec import DetectorSpec
 from fakelens.recipes import Recipe, load_recipe, recipe_path, save_recipe, shipped, shown, training_settings
 
 if TYPE_CHECKING:
     from fakelens.dataset.store import PrepareResults
     from fakelens.judging.judge import JudgeResults
+
+__all__ = ["bundle", "compress", "evaluate", "export", "judge", "prepare", "report", "run", "train"]
 
 
 def run(
@@ -362,6 +365,22 @@ def judge(
     if set_name:
         reporter.say(f"kept as {set_name} for the report: {keep_set(workdir, set_name, folders[0])}")
     return judgements
+
+
+def models_to_judge(workdir: Path, detector: str | None, *, others: bool, own: bool) -> list[Path]:
+    """What `judge` takes when no model is named: the detector's checkpoint, a bundle, or `others` alone.
+
+    A working folder that was named (`own`) means its own bundle, and never that of another run.
+    """
+    if detector:
+        return [RunFolder(workdir).detector(find(detector).name).best]
+    if others:
+        return []
+    if own and not (RunFolder(workdir).bundle_record).is_file():
+        raise FakelensError(
+            f"{workdir} has no bundle: name a --detector of it or a --model, or make one with `fakelens bundle`"
+        )
+    return [RunFolder(workdir).bundle] if own else [newest_bundle("--model")]
 
 
 def _other_settings(workdir: Path, recipe: Recipe, rows: Sequence[DetectorSpec]) -> str:

@@ -10,7 +10,7 @@ from fakelens.config import Settings, load_yaml, to_commented_yaml, with_overrid
 from fakelens.core.artifacts import differences, write_text
 from fakelens.core.errors import FakelensError
 from fakelens.core.run_folder import RunFolder
-from fakelens.detectors.registry import find
+from fakelens.detectors.registry import discover, find
 from fakelens.detectors.spec import DetectorSpec
 from fakelens.settings import (
     AugmentationSettings,
@@ -148,6 +148,15 @@ def save_recipe(workdir: Path, recipe: Recipe) -> list[str]:
             changes = [f"written anew, what was there could not be read ({error})"]
     write_text(path, to_commented_yaml(recipe) + "\n")
     return changes
+
+
+def named_detectors(names: str | None, recipe: Recipe | None = None) -> list[DetectorSpec]:
+    """The detectors of a comma-separated list, or else the recipe's own, or else those that run by default."""
+    if names is not None:
+        return [find(name.strip()) for name in names.split(",")]
+    if recipe is not None and recipe.only is not None:
+        return [find(name) for name in recipe.only]
+    return [spec for spec in discover().values() if spec.runs_by_default]
 
 
 def training_settings(spec: DetectorSpec, recipe: Recipe) -> DetectorSettings:

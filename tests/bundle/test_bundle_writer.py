@@ -33,6 +33,7 @@ FILES = {
     "small_net.onnx",
     "large_net.onnx",
     "fakelens/__init__.py",
+    "fakelens/sharing.py",
     *(
         path.relative_to(PACKAGE.parent).as_posix()
         for name in ("core", "runtime", "app")
@@ -98,6 +99,8 @@ bundle = Bundle.open(Path({str(folder)!r}))
 shown = view.judge(Path({str(picture)!r}).read_bytes(), bundle.detector("mobile_net"))
 ours = [module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] == "fakelens"]
 assert ours and all(file.startswith({str(folder)!r}) for file in ours), ours
+import fakelens
+assert fakelens.open_bundle({str(folder)!r}).judge({str(picture)!r}, detector="mobile_net").verdict == shown.verdict
 print(shown.words, sorted({{"torch", "pydantic", "typer", "rich"}} & set(sys.modules)))
 """
     result = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True)

@@ -19,10 +19,9 @@ from starlette.routing import Route
 from fakelens.app import view
 from fakelens.app.limits import ENDPOINT, HEALTH
 from fakelens.app.uploads import drain
-from fakelens.core.artifacts import sha256_file
 from fakelens.core.errors import FakelensError
 from fakelens.core.run_folder import BUNDLE_RECORD
-from fakelens.runtime.bundle import Bundle, BundleDamaged
+from fakelens.runtime.bundle import Bundle
 from fakelens.runtime.judgement import Refusal
 
 # What programs send in place of an image's bytes, by how it begins; no image format begins like any of these.
@@ -144,10 +143,6 @@ def health_answer() -> _Answer:
     return 200, {"status": "ok", "demo": bundle.demo, "detectors": [model.name for model in bundle.models]}
 
 
-# What somebody who deploys the folder may rightly change.
-EDITABLE = ("README.md", "requirements.txt", "Dockerfile", ".gitignore", ".gitattributes", ".streamlit/config.toml")
-
-
 _OPENING = threading.Lock()
 
 
@@ -179,16 +174,5 @@ def open_checked(folder: Path) -> Bundle:
 @functools.lru_cache(maxsize=2)
 def _opened(folder: Path) -> Bundle:
     bundle = Bundle.open(folder)
-    wrong = [
-        name for name, digest in bundle.info.files.items() if name not in EDITABLE and not _holds(folder / name, digest)
-    ]
-    if wrong:
-        raise BundleDamaged(
-            f"These files are missing or are not those that {BUNDLE_RECORD} describes: {', '.join(wrong)}. "
-            "Deploy the folder again as `fakelens bundle` wrote it."
-        )
+    bundle.check_files()
     return bundle
-
-
-def _holds(path: Path, digest: str) -> bool:
-    return path.is_file() and sha256_file(path) == digest

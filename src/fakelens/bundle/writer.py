@@ -26,6 +26,7 @@ from fakelens.runtime.detector import OnnxDetector
 _PACKAGE = Path(__file__).parents[1]
 # What the app needs of ours, copied whole: neither pydantic nor torch is imported in them.
 _COPIED = ("core", "runtime", "app")
+_TOP = ("__init__.py", "sharing.py")
 _PYTHON = ".".join(platform.python_version_tuple()[:2])
 _CARDS, _EXAMPLES = "model_cards", "examples"
 _APP_FILES = ("streamlit_app.py", ".streamlit/config.toml")
@@ -98,7 +99,10 @@ def _write_files(
     folder: Path, models: Sequence[ModelEntry], about: BundleAbout, examples: Mapping[str, bytes], requirements: str
 ) -> BundleInfo:
     shutil.rmtree(folder, ignore_errors=True)
-    for source in (_PACKAGE / "__init__.py", *(file for name in _COPIED for file in (_PACKAGE / name).glob("*.py"))):
+    for source in (
+        *(_PACKAGE / name for name in _TOP),
+        *(file for name in _COPIED for file in (_PACKAGE / name).glob("*.py")),
+    ):
         if source.name not in _APP_FILES:
             _copy(source, folder / "fakelens" / source.relative_to(_PACKAGE))
     for name in _APP_FILES:

@@ -39,7 +39,7 @@ MAX_BYTES = 512 * 2**20  # more than `MAX_PIXELS` take without any compression
 # Before the fine resampling a picture is shrunk by a power of two as long as the short side keeps this
 # many times the wanted one: memory stays bounded, and the bicubic filter still does the last factor.
 _COARSE_MARGIN = 2
-_ORIENTATION_TAG = 0x0112
+ORIENTATION_TAG = 0x0112
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_TILE_WIDTH, _TIFF_TILE_HEIGHT, _TIFF_SAMPLE = 258, 262, 322, 323, 339
 _TIFF_GREY_16 = (16,), 1, (1,)  # bits; black is zero; unsigned
 _TURNS = {
@@ -136,7 +136,8 @@ def read_image(
         small = _shrunk(_with_key_colour(image, data), short_side_px)
         # A PNG's text may stand behind its pixels, so only now is everything there.
         metadata = metadata_of(image, data)
-        turn = _turn(image)
+        # Pillow's own `exif_transpose` also rewrites all other tags, which throws on those that are odd.
+        turn = _TURNS.get(orientation_of(image))
         del image
         rgb = _resized(_to_rgb(small), short_side_px)
         return DecodedImage(rgb if turn is None else rgb.transpose(turn), container, metadata)
@@ -365,14 +366,13 @@ def _resized(image: Image.Image, short_side_px: int) -> Image.Image:
     return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What brings a loaded picture upright, None for nothing; damaged metadata is as good as none."""
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation; 1, upright, where there is none that can be read."""
     try:
-        orientation = image.getexif().get(_ORIENTATION_TAG)
+        orientation = image.getexif().get(ORIENTATION_TAG)
     except Exception:  # parsing throws as many things as decoding, and browsers show such pictures
-        return None
-    # Pillow's own `exif_transpose` also rewrites all other tags, which throws on those that are odd.
-    return _TURNS.get(orientation) if isinstance(orientation, int) else None
+        return 1
+    return orientation if isinstance(orientation, int) else 1
 
 
 class _NoWarnings:

@@ -6,13 +6,15 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fakelens import __version__
 from fakelens.core.artifacts import write_json, write_text
 from fakelens.core.scoring import percent, probability_words
-from fakelens.runtime.bundle import Bundle
 from fakelens.runtime.judgement import Judgement
+
+if TYPE_CHECKING:
+    from fakelens.runtime.bundle import Bundle
 
 _MAX_STEM = 60
 _NO_PROOF = (
@@ -50,7 +52,7 @@ $rows
 """)
 
 
-def audit_record(judgement: Judgement, bundle: Bundle, time: datetime) -> dict[str, Any]:
+def audit_record(judgement: Judgement, bundle: "Bundle", time: datetime) -> dict[str, Any]:
     """Everything that the verdict rests on, as plain values; `time` is when it was made."""
     model = bundle.model(judgement.detector)
     return {
@@ -76,7 +78,7 @@ def audit_record(judgement: Judgement, bundle: Bundle, time: datetime) -> dict[s
     }
 
 
-def write_audit_records(folder: Path, judgements: Sequence[Judgement], bundle: Bundle) -> list[Path]:
+def write_audit_records(folder: Path, judgements: Sequence[Judgement], bundle: "Bundle") -> list[Path]:
     """Write a JSON file and a page for each judgement; returns the pages. A name that is there already is left alone.
 
     A file is called after the picture, its hash and the time, so that a later verdict stands beside an earlier one.

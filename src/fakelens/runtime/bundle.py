@@ -2,21 +2,28 @@
 
 import hashlib
 import threading
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_type_hints, overload
 
-from fakelens.core.artifacts import is_sealed, read_json
+from fakelens.core.artifacts import is_sealed, read_json, sha256_file
 from fakelens.core.errors import FakelensError
 from fakelens.core.records import Metrics
 from fakelens.core.run_folder import BUNDLE_RECORD
-from fakelens.core.scoring import OperatingPoint, Threshold, points_of
+from fakelens.core.scoring import OperatingPoint, Threshold, point_at, points_of
 from fakelens.runtime.detector import OnnxDetector
+from fakelens.runtime.folder import judge_files
+from fakelens.runtime.inputs import PictureInput, file_bytes, name_of
+from fakelens.runtime.judgement import Answer, Judgement, judge_or_raise
 
 FORMAT = 3
 _REMEDY = "write it again with `fakelens bundle`"
+# What somebody who deploys the folder may rightly change.
+EDITABLE = ("README.md", "requirements.txt", "Dockerfile", ".gitignore", ".gitattributes", ".streamlit/config.toml")
 _T = TypeVar("_T")
+_P = TypeVar("_P", bound=PictureInput)
 
 
 class BundleDamaged(FakelensError):  # noqa: N818  says what is wrong, as `ImageRefused` does
@@ -139,6 +146,69 @@ class Bundle:
                 self._detectors[name] = self._load(model)
             return self._detectors[name]
 
+    def operating_point(self, name: str, max_fpr: float | None = None) -> OperatingPoint:
+        """The thresholds of a detector for this share of false alarms; without one its default.
+
+        Raises:
+            FakelensError: naming the shares, or the detectors, that there are.
+        """
+        model = self.model(name)
+        return OperatingPoint(None, model.threshold) if max_fpr is None else point_at(model.operating_points, max_fpr)
+
+    @overload
+    def judge(self, pictures: _P, *, detector: str | None = None, max_fpr: float | None = None) -> Judgement: ...
+    @overload
+    def judge(
+        self, pictures: list[_P] | tuple[_P, ...], *, detector: str | None = None, max_fpr: float | None = None
+    ) -> list[Answer]: ...
+    def judge(
+        self,
+        pictures: PictureInput | list[_P] | tuple[_P, ...],
+        *,
+        detector: str | None = None,
+        max_fpr: float | None = None,
+    ) -> Judgement | list[Answer]:
+        """Judge one picture, or a list of them in its order, as `fakelens predict` does.
+
+        A picture is a path, the bytes of a file, an image of PIL's, or an RGB array of (height, width, 3) uint8. Pixels
+        that were decoded elsewhere are judged as a PNG of them: without the file's metadata there are no marks, and
+        without its codec no cautions about compression. Judge the file where there is one.
+
+        Args:
+            pictures: one picture, or a list or tuple of them.
+            detector: a name out of `models`; by default the first, the most accurate.
+            max_fpr: share of false alarms, such as 0.01, whose thresholds decide; by default the bundle's.
+
+        Raises:
+            ImageRefused: when the one picture cannot be judged; in a list such a picture is a `Refusal`.
+            OSError: when its file cannot be read; in a list that is a `Refusal` too.
+            FakelensError: when there is no such detector or share of false alarms.
+        """
+        model = self.detector(self.model(detector).name)
+        point = self.operating_point(model.name, max_fpr)
+        if point.caution:
+            warnings.warn(point.caution, stacklevel=2)
+        if isinstance(pictures, list | tuple):
+            return list(judge_files(model, pictures, point.threshold))
+        return judge_or_raise(file_bytes(pictures), model, point.threshold, name=name_of(pictures))
+
+    def check_files(self) -> None:
+        """Compare every file's hash with `bundle.json`, but of those that whoever deploys it may change.
+
+        Raises:
+            BundleDamaged: naming the files that are missing or changed.
+        """
+        wrong = [
+            name
+            for name, digest in self.info.files.items()
+            if name not in EDITABLE and not _holds(self.folder / name, digest)
+        ]
+        if wrong:
+            raise BundleDamaged(
+                f"These files are missing or are not those that {BUNDLE_RECORD} describes: {', '.join(wrong)}. "
+                "Deploy the folder again as `fakelens bundle` wrote it."
+            )
+
     def _load(self, model: BundledModel) -> OnnxDetector:
         path = self.folder / model.file
         try:
@@ -153,6 +223,10 @@ class Bundle:
         if any(getattr(detector, key) != getattr(model, key) for key in same):
             raise BundleDamaged(f"{BUNDLE_RECORD} and the metadata of {path} disagree: {_REMEDY}")
         return detector
+
+
+def _holds(path: Path, digest: str) -> bool:
+    return path.is_file() and sha256_file(path) == digest
 
 
 def _parse(content: Any) -> BundleInfo:

@@ -1,4 +1,4 @@
-"""Files, folders and globs in; one judgement for each picture out, whatever state the file is in."""
+"""Files, folders and globs in; one judgement for each picture out, whatever state it is in."""
 
 import glob
 import json
@@ -7,19 +7,23 @@ from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fakelens.core.artifacts import write_bytes
 from fakelens.core.cpus import available_cpus
 from fakelens.core.errors import FakelensError
-from fakelens.core.imaging import MAX_BYTES
+from fakelens.core.imaging import ImageRefused
 from fakelens.core.outputs import check_folder, check_table
 from fakelens.core.picture_folder import Listing, left_out_words, nothing_words, pictures_in
 from fakelens.core.scoring import Threshold
 from fakelens.core.table import csv_bytes
 from fakelens.runtime.audit_record import write_audit_records
-from fakelens.runtime.bundle import Bundle
 from fakelens.runtime.detector import OnnxDetector
+from fakelens.runtime.inputs import PictureInput, file_bytes, name_of
 from fakelens.runtime.judgement import COLUMNS, Answer, Judgement, Refusal, judge
+
+if TYPE_CHECKING:
+    from fakelens.runtime.bundle import Bundle
 
 # Files that are begun or waiting for each worker: a slow picture at the head must not leave the others idle.
 FILES_AHEAD = 8
@@ -58,12 +62,12 @@ def _matches(pattern: Path) -> tuple[list[Path], list[Path]]:
 
 def judge_files(
     detector: OnnxDetector,
-    files: Iterable[Path],
+    files: Iterable[PictureInput],
     threshold: Threshold | None = None,
     *,
     num_workers: int | None = None,
 ) -> Generator[Answer, None, None]:
-    """Judge files, by the detector's own thresholds or another pair; results come in the order of `files`.
+    """Judge files or pictures, by the detector's own thresholds or another pair, in the order of `files`.
 
     Each worker is a thread that takes one file from its bytes to its probability, so at most `num_workers` pictures
     (by default one for each CPU) are in memory, no worker waits for another, and no picture's probability depends on
@@ -87,13 +91,15 @@ def judge_files(
         pool.shutdown(cancel_futures=True)
 
 
-def _judge(detector: OnnxDetector, path: Path, threshold: Threshold | None) -> Answer:
+def _judge(detector: OnnxDetector, picture: PictureInput, threshold: Threshold | None) -> Answer:
+    name = name_of(picture)
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)  # a device has no end; what is longer is refused by its size
+        data = file_bytes(picture)
     except OSError as error:
-        return Refusal(str(path), detector.name, error.strerror or str(error))
-    return judge(data, detector, threshold, name=str(path))
+        return Refusal(name, detector.name, error.strerror or str(error))
+    except ImageRefused as refusal:
+        return Refusal(name, detector.name, str(refusal))
+    return judge(data, detector, threshold, name=name)
 
 
 def check_outputs(csv: Path | None, report: Path | None) -> None:
@@ -108,7 +114,7 @@ def check_outputs(csv: Path | None, report: Path | None) -> None:
         check_table(csv, "--csv", answers_csv(()).strip())
 
 
-def write_outputs(answers: Sequence[Answer], bundle: Bundle, csv: Path | None, report: Path | None) -> None:
+def write_outputs(answers: Sequence[Answer], bundle: "Bundle", csv: Path | None, report: Path | None) -> None:
     """Write the table, and the audit record of each verdict, where they are asked for."""
     if report:
         write_audit_records(report, [one for one in answers if isinstance(one, Judgement)], bundle)

@@ -151,9 +151,25 @@ def judge(
 ) -> Answer:
     """Judge the untrusted bytes of one picture, by the detector's own thresholds or another pair."""
     try:
-        picture = read_picture(name, data, [detector.stored_px], limits)
+        return judge_or_raise(data, detector, threshold, name=name, limits=limits)
     except ImageRefused as refusal:
         return Refusal(name, detector.name, str(refusal), hashlib.sha256(data).hexdigest())
+
+
+def judge_or_raise(
+    data: bytes,
+    detector: OnnxDetector,
+    threshold: Threshold | None = None,
+    *,
+    name: str = "",
+    limits: Limits = DEFAULT_LIMITS,
+) -> Judgement:
+    """Judge as `judge` does, with a refusal raised.
+
+    Raises:
+        ImageRefused: when the bytes are no picture that can be judged.
+    """
+    picture = read_picture(name, data, [detector.stored_px], limits)
     return judgement_of(picture, assess(detector, picture), threshold or detector.threshold)
 
 

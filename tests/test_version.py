@@ -1,0 +1,34 @@
+"""One version: the package's, which the command line, the citation, the change log and the wheel repeat."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import yaml
+
+import fakelens
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_command_line_prints_it() -> None:
+    command = [sys.executable, "-W", "error", "-m", "fakelens", "--version"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout == f"fakelens {fakelens.__version__}\n"
+
+
+def test_the_citation_and_the_change_log_agree() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    heads = re.findall(r"^## \[(.+?)\](?: - (.+))?$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
+    assert heads[0] == ("Unreleased", "")
+    assert heads[1] == (citation["version"], str(citation["date-released"]))
+    assert citation["version"] == fakelens.__version__
+
+
+def test_the_build_reads_it_from_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "version" not in project["project"]
+    assert project["project"]["dynamic"] == ["version"]
+    assert ROOT / project["tool"]["hatch"]["version"]["path"] == Path(fakelens.__file__)
