@@ -267,6 +267,7 @@ def bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, 
 def _bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], reporter: Reporter) -> Path:
     from fakelens.bundle.writer import ModelEntry, write_bundle
     from fakelens.dataset.store import PreparedData
+    from fakelens.report.hub_header import SPACE, hub_header
     from fakelens.report.model_card import gist, model_card, point_gist
     from fakelens.report.records import Entry
     from fakelens.runtime.bundle import BundleAbout
@@ -276,7 +277,8 @@ def _bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], re
     entries = []
     # The most accurate on validation comes first: it judges where nobody chooses a detector.
     loaded = [Entry.load(workdir, spec) for spec in shipped(detectors, recipe)]
-    for detector in sorted(loaded, key=lambda entry: -entry.shipped.val.metrics.accuracy):
+    loaded.sort(key=lambda entry: -entry.shipped.val.metrics.accuracy)
+    for detector in loaded:
         card, ships = model_card(detector, prepared), detector.shipped
         write_text(detector.folder.model_card, card)
         entries.append(
@@ -295,7 +297,9 @@ def _bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], re
     about = BundleAbout(data.description, data.licence, data.num_images, data.source)
     # Of the size that the demonstration's detectors know: shrinking would wipe out what tells the two kinds apart.
     examples = example_pictures(recipe.data.synthetic_px)
-    folder = write_bundle(RunFolder(workdir).bundle, entries, about, examples)
+    folder = write_bundle(
+        RunFolder(workdir).bundle, entries, about, examples, header=hub_header(loaded, prepared, **SPACE)
+    )
     size = sum(entry.onnx_path.stat().st_size for entry in entries) / 1e6
     reporter.say(f"bundle: {folder} ({len(entries)} models, {size:.1f} MB together)")
     return folder

@@ -67,11 +67,18 @@ class ModelEntry:
 
 
 def write_bundle(
-    folder: Path, models: Sequence[ModelEntry], about: BundleAbout, examples: Mapping[str, bytes] | None = None
+    folder: Path,
+    models: Sequence[ModelEntry],
+    about: BundleAbout,
+    examples: Mapping[str, bytes] | None = None,
+    *,
+    header: str = "",
 ) -> Path:
     """Write the deployment folder, replacing an older bundle in one move, and return it.
 
     `examples` are pictures to try the page with, by their file names; a name, without its ending, is shown.
+
+    `header` stands at the top of its README.md, for the hub to read.
 
     What lies in the folder and is not the older bundle's own, such as a repository that was started there, stays.
 
@@ -83,10 +90,10 @@ def write_bundle(
     recover(folder)
     if folder.exists() and not (folder / BUNDLE_RECORD).is_file() and any(folder.iterdir()):
         raise FakelensError(f"{folder} holds something that is not a bundle: choose another folder or empty it")
-    requirements = _requirements()
+    texts = {"requirements.txt": _requirements(), "README.md": header, **_GIT_FILES}
     fresh = fresh_folder(folder)
     try:
-        info = _write_files(fresh, models, about, {**examples} if examples else {}, requirements)
+        info = _write_files(fresh, models, about, {**examples} if examples else {}, texts)
         write_sealed(fresh / BUNDLE_RECORD, {"format": FORMAT, **asdict(info)})
         _keep_others(folder, fresh)
         exchange(fresh, folder)
@@ -96,7 +103,11 @@ def write_bundle(
 
 
 def _write_files(
-    folder: Path, models: Sequence[ModelEntry], about: BundleAbout, examples: Mapping[str, bytes], requirements: str
+    folder: Path,
+    models: Sequence[ModelEntry],
+    about: BundleAbout,
+    examples: Mapping[str, bytes],
+    texts: dict[str, str],
 ) -> BundleInfo:
     shutil.rmtree(folder, ignore_errors=True)
     for source in (
@@ -115,7 +126,7 @@ def _write_files(
     demo = any(detector.demo for detector in detectors)
     for name, picture in examples.items():
         write_bytes(folder / _EXAMPLES / name, picture)
-    texts = {"requirements.txt": requirements, "README.md": _readme(bundled, about, demo=demo), **_GIT_FILES}
+    texts["README.md"] += _readme(bundled, about, demo=demo)
     telemetry_off = " ".join(f"{name}={value}" for name, value in TELEMETRY_OFF.items())
     texts["Dockerfile"] = _template("Dockerfile", python=_PYTHON, telemetry_off=telemetry_off, health=HEALTH)
     for name, text in texts.items():

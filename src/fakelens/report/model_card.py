@@ -1,9 +1,10 @@
-"""Model card of one detector (Mitchell et al. 2019, arXiv 1810.03993) as Markdown, and its gist."""
+"""Model card of one detector (Mitchell et al. 2019, arXiv 1810.03993) as Markdown that the hub reads, and its gist."""
 
 from fakelens.config import to_commented_yaml
 from fakelens.core.table import Table
 from fakelens.dataset.store import PreparedData
 from fakelens.evaluation.metrics import SetMetrics
+from fakelens.report.hub_header import hub_header
 from fakelens.report.records import Entry
 from fakelens.report.tables import (
     data_table,
@@ -61,7 +62,7 @@ def model_card(entry: Entry, data: PreparedData) -> str:
         f"## Training settings\n\n```yaml\n{to_commented_yaml(entry.settings)}\n```",
         f"## All generators and sources\n\n{_one(groups_table([entry]))}",
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return hub_header([entry], data) + "\n\n".join(part for part in parts if part) + "\n"
 
 
 def gist(entry: Entry, data: PreparedData) -> tuple[str, ...]:
