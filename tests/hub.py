@@ -32,7 +32,13 @@ class Request(NamedTuple):
 class Hub:
     """Serves data sets, {name: {path: bytes}}, at branches and commits, until the `with` block ends."""
 
-    def __init__(self, datasets: Mapping[str, Files], revisions: tuple[str, ...] = ("main",), port: int = 0) -> None:
+    def __init__(
+        self,
+        datasets: Mapping[str, Files],
+        revisions: tuple[str, ...] = ("main",),
+        port: int = 0,
+        handler: "type[HubHandler] | None" = None,
+    ) -> None:
         is_commit = re.compile("[0-9a-f]{40}").fullmatch
         self.branches = {name: COMMIT for name in revisions if not is_commit(name)}
         """The commit of each branch: a test may move them."""
@@ -66,7 +72,7 @@ class Hub:
         self.num_limited, self.retry_after_s = 0, 0
         """So many are answered with 429 and this `Retry-After`."""
         self.lock, self.num_requests = threading.Lock(), 0
-        self._server = _Server(("127.0.0.1", port), type("Handler", (_Handler,), {"hub": self}))
+        self._server = _Server(("127.0.0.1", port), type("Handler", (handler or HubHandler,), {"hub": self}))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -96,7 +102,7 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(*request)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class HubHandler(BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -189,6 +195,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if self.command == "HEAD":
+            return
         pieces = [sent] if not self.hub.bytes_per_s else [sent[at : at + _PIECE] for at in range(0, len(sent), _PIECE)]
         for piece in pieces:
             self.wfile.write(piece)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fakelens.recipes import load_recipe
     from fakelens.runtime.bundle import Bundle
     from fakelens.runtime.judgement import Judgement, Refusal
-    from fakelens.sharing import open_bundle
+    from fakelens.sharing import open_bundle, push
 
 __version__ = "0.2.0"
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "load_recipe",
     "open_bundle",
     "pipeline",
+    "push",
 ]
 _MODULES = {
     "Bundle": "runtime.bundle",
@@ -39,6 +40,7 @@ _MODULES = {
     "Refusal": "runtime.judgement",
     "load_recipe": "recipes",
     "open_bundle": "sharing",
+    "push": "sharing",
 }
 
 # Here, because it has to come before the first import of onnxruntime, whichever module asks for it.

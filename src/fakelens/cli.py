@@ -72,7 +72,8 @@ NoPretrainedOption = Annotated[
 DetectorsOption = Annotated[str | None, typer.Option(help="Comma-separated names; `fakelens detectors` lists them.")]
 _DETECTOR_HELP = "A name from `fakelens detectors`."
 DetectorArgument = Annotated[str, typer.Argument(metavar="DETECTOR", help=_DETECTOR_HELP)]
-BundleOption = Annotated[Path | None, typer.Option(help="Deployment folder (default: the newest runs/*/bundle).")]
+_PLACE = "Bundle: a folder or hf://ORG/NAME[@REVISION] (default: the newest runs/*/bundle)."
+BundleOption = Annotated[str | None, typer.Option(metavar="PLACE", help=_PLACE)]
 
 
 def main() -> None:
@@ -337,12 +338,11 @@ def predict(
     ] = None,
 ) -> None:
     """Judge pictures; a bad file is reported and the rest goes on (exit status 1)."""
-    from fakelens.runtime.bundle import Bundle
     from fakelens.runtime.folder import check_outputs, judge_files, picture_files, write_outputs
     from fakelens.runtime.judgement import Answer, Refusal
+    from fakelens.sharing import open_bundle
 
-    # Workers share a model that uses one thread: the same probability for a picture alone and among others.
-    models = Bundle.open(bundle or newest_bundle(), num_threads=1)
+    models = open_bundle(bundle or newest_bundle())
     files, notes = picture_files(paths)
     if models.demo:
         notes.insert(0, "these detectors were trained on synthetic pictures; their verdicts mean nothing")
@@ -379,9 +379,24 @@ def serve(
 ) -> None:
     """Start the app of a bundle on this machine."""
     from fakelens.app import server
+    from fakelens.sharing import bundle_folder, is_on_hub
 
-    folder = (bundle or newest_bundle()).resolve()
-    raise typer.Exit(server.serve(folder, host, port))
+    place = bundle or newest_bundle()
+    raise typer.Exit(server.serve(bundle_folder(place).resolve(), host, port, own_code=not is_on_hub(place)))
+
+
+@app.command()
+def push(
+    repository: Annotated[str, typer.Argument(metavar="ORG/NAME", help="Made where there is none.")],
+    bundle: Annotated[Path | None, typer.Option(help="Deployment folder (default: the newest runs/*/bundle).")] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make it private, or insist that it is.")] = False,
+    revision: Annotated[str, typer.Option(help="Branch, made where there is none.")] = "main",
+) -> None:
+    """Bring a bundle and its model cards to the Hugging Face hub."""
+    from fakelens import sharing
+
+    address = sharing.push(repository, bundle or newest_bundle(), private=private, revision=revision)
+    print(f"Judge pictures:  {own_command()} predict PICTURE… --bundle {address}")
 
 
 @app.command()

@@ -1,17 +1,78 @@
 """Bundles by their place: a folder of this machine, or a repository of the Hugging Face hub."""
 
+import importlib.util
 from pathlib import Path
+from typing import Any
 
-from fakelens.runtime.bundle import Bundle
+from fakelens.core.errors import FakelensError
+from fakelens.core.run_folder import BUNDLE_RECORD
+from fakelens.runtime.bundle import EDITABLE, Bundle, BundleDamaged
+
+_SCHEME = "hf://"
+# The hub has its own, by which `git clone` knows the large files.
+_NOT_PUSHED = ".gitattributes"
 
 
 def open_bundle(place: str | Path) -> Bundle:
-    """The bundle in a folder; no model is loaded yet.
+    """The bundle in a folder, or in the hub's repository `hf://ORG/NAME` or `hf://ORG/NAME@REVISION`.
 
-    Its detectors use one thread a picture, as in `fakelens predict`: lists of pictures are judged on all CPUs, and a
-    picture's probability is the same alone and among others.
+    No model is loaded yet. Its detectors use one thread a picture, as in `fakelens predict`: lists of pictures are
+    judged on all CPUs, and a picture's probability is the same alone and among others.
 
     Raises:
-        FakelensError: when it is no bundle, naming the remedy.
+        FakelensError: when it is no bundle or cannot be had, naming the remedy.
     """
-    return Bundle.open(Path(place), num_threads=1)
+    return Bundle.open(bundle_folder(place), num_threads=1)
+
+
+def is_on_hub(place: str | Path) -> bool:
+    """Whether the place is the hub's."""
+    return str(place).startswith(_SCHEME)
+
+
+def bundle_folder(place: str | Path) -> Path:
+    """The folder of a bundle; one of the hub's is fetched, and each file compared with the hash in its bundle.json.
+
+    Raises:
+        FakelensError: when it cannot be had, or is not as it was written.
+    """
+    if not is_on_hub(place):
+        return Path(place)
+    hub = _hub()
+    folder: Path = hub.download(hub.HubAddress.parse(str(place)))
+    try:
+        Bundle.open(folder).check_files()
+    except BundleDamaged as error:
+        raise BundleDamaged(
+            f"{place} as it lies in {folder}: {error} If it is the copy that was damaged, remove that folder"
+        ) from error
+    return folder
+
+
+def push(repository: str, place: str | Path, *, private: bool = False, revision: str = "main") -> str:
+    """Bring a bundle with its model cards to the repository ORG/NAME of the hub; returns the address of the commit.
+
+    Args:
+        repository: made where there is none.
+        place: the bundle's folder; its files are compared with their hashes first.
+        private: make it a private one, or insist that it is.
+        revision: a branch, made where there is none.
+
+    Raises:
+        FakelensError: when the bundle is damaged or the hub does not take it, naming the remedy.
+    """
+    hub, folder = _hub(), Path(place)
+    bundle = Bundle.open(folder)
+    bundle.check_files()
+    files = {name: folder / name for name in (BUNDLE_RECORD, *bundle.info.files) if name != _NOT_PUSHED}
+    present = {name: path for name, path in files.items() if name not in EDITABLE or path.is_file()}
+    return str(hub.upload(hub.HubAddress.parse(f"{repository}@{revision}"), present, private=private))
+
+
+def _hub() -> Any:
+    """The hub's part of fakelens, which a bundle's own copy lacks."""
+    if not all(map(importlib.util.find_spec, ("huggingface_hub", "fakelens.sources"))):
+        raise FakelensError("for the hub, fakelens with its client is needed: pip install 'fakelens[hub]'")
+    from fakelens.sources import hub_models
+
+    return hub_models

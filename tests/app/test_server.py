@@ -10,11 +10,15 @@ from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import pytest
-from serving import answers, environment, free_port, running
+from serving import answers, ask, environment, free_port, running
 
 from fakelens.app import server
+from fakelens.app.limits import HEALTH
+from fakelens.core.artifacts import read_json, sha256_file, write_sealed
 from fakelens.core.errors import FakelensError
-from onnx_models import make_bundle
+from fakelens.core.run_folder import BUNDLE_RECORD
+from model_hub import ModelHub, ModelRepository
+from onnx_models import DETECTORS, make_bundle
 
 SOURCE = str(Path(server.__file__).parents[2])
 Start = Callable[..., AbstractContextManager["subprocess.Popen[bytes]"]]
@@ -88,3 +92,25 @@ def test_a_host_that_cannot_be_served_is_an_error_with_a_remedy(bundle: Path, ho
 def test_a_folder_that_is_no_bundle_is_not_served(tmp_path: Path) -> None:
     with pytest.raises(FakelensError, match="not a bundle"):
         server.serve(tmp_path, "127.0.0.1", free_port())
+
+
+def test_of_a_bundle_on_the_hub_no_code_is_run(port: int, tmp_path: Path) -> None:
+    """Its hashes are right: they say that the code is its author's, and not that it may be trusted."""
+    folder, trace = make_bundle(tmp_path / "theirs"), tmp_path / "trace"
+    for script in (folder / "streamlit_app.py", folder / "fakelens" / "__init__.py"):
+        script.write_text(f"open({str(trace)!r}, 'w')\n")
+    record = read_json(folder / BUNDLE_RECORD)
+    record["files"] = {name: sha256_file(folder / name) for name in record["files"]}
+    write_sealed(folder / BUNDLE_RECORD, record)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with ModelHub({}) as hub:
+        hub.models["them/net"] = repository = ModelRepository(private=False)
+        files = {name: (folder / name).read_bytes() for name in (*record["files"], BUNDLE_RECORD)}
+        repository.commit("main", files)
+        variables = environment(PYTHONPATH=SOURCE, HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path / "hf"))
+        command = [sys.executable, "-m", "fakelens", "app", "--bundle", "hf://them/net", "--port", str(port)]
+        with running(command, port, elsewhere, variables=variables):
+            status, health, _ = ask(f"http://127.0.0.1:{port}{HEALTH}")
+    assert (status, health["detectors"]) == (200, list(DETECTORS))
+    assert not trace.exists()

@@ -27,8 +27,11 @@ _REASONS = {
 }
 
 
-def serve(folder: Path, host: str, port: int) -> int:
+def serve(folder: Path, host: str, port: int, *, own_code: bool = True) -> int:
     """Serve the app of the bundle in `folder`; on POSIX this process becomes the server and does not return.
+
+    Without `own_code` the app is the installed one, and of the folder only data are read: hashes say that a stranger's
+    code is as it was written, and not that it may be trusted.
 
     With no process in between, whatever ends this one (a signal, its terminal, a kill) ends the server.
 
@@ -42,12 +45,14 @@ def serve(folder: Path, host: str, port: int) -> int:
     display_host = "localhost" if host in _ALL_INTERFACES else f"[{host}]" if ":" in host else host
     command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", f"--server.address={host}"]
     command += [f"--server.port={port}", f"--browser.serverAddress={display_host}"]
+    os.environ["FAKELENS_BUNDLE"] = str(folder)
+    start = folder if own_code else Path(__file__).parent
     if os.name == "posix":  # on Windows exec starts another process and ends this one at once
-        os.chdir(folder)
+        os.chdir(start)
         sys.stdout.flush()
         sys.stderr.flush()
         os.execv(sys.executable, command)
-    return subprocess.run(command, cwd=folder, check=False).returncode
+    return subprocess.run(command, cwd=start, check=False).returncode
 
 
 def _check_address(host: str, port: int) -> None:

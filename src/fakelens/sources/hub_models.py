@@ -1,0 +1,138 @@
+"""Model repositories on the Hugging Face hub: a bundle's files taken from one, or brought to it."""
+
+import contextlib
+import glob
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from fakelens.core.artifacts import read_json
+from fakelens.core.errors import FakelensError
+from fakelens.core.run_folder import BUNDLE_RECORD
+from fakelens.sources.hub import first_line
+
+SCHEME = "hf://"
+_MAIN = "main"
+_NAME = r"[\w.-]+/[\w.-]+"
+_UNKNOWN = (401, 404)  # which one the hub answers depends on whether the client has a token
+_NOT_ALLOWED = (401, 403)
+
+
+@dataclass(frozen=True)
+class HubAddress:
+    """The place of a bundle on the hub: `hf://ORG/NAME` or `hf://ORG/NAME@REVISION`."""
+
+    repository: str
+    revision: str = _MAIN
+    """Branch, tag or commit."""
+
+    def __str__(self) -> str:
+        return f"{SCHEME}{self.repository}@{self.revision}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read an address, with or without the scheme.
+
+        Raises:
+            FakelensError: when it is none.
+        """
+        match = re.fullmatch(rf"(?:{SCHEME})?({_NAME})(?:@(.+))?", text)
+        if match is None:
+            raise FakelensError(f"{text!r} is no repository of the hub: write {SCHEME}ORG/NAME or …/NAME@REVISION")
+        return cls(match[1], match[2] or _MAIN)
+
+
+def download(address: HubAddress) -> Path:
+    """The folder, in the hub client's cache, with the files that the repository's `bundle.json` lists.
+
+    Files that are there already are not fetched again. Their hashes are not compared here.
+
+    Raises:
+        FakelensError: naming the remedy.
+    """
+    from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
+
+    name = address.repository
+    with _errors(address):
+        # Asked for here: the client itself would silently take an older copy where the hub does not answer.
+        offline = constants.HF_HUB_OFFLINE
+        commit = address.revision if offline else HfApi().model_info(name, revision=address.revision).sha
+        record = Path(hf_hub_download(name, BUNDLE_RECORD, revision=commit))
+        files = _names(record)
+        patterns = [glob.escape(file) for file in (BUNDLE_RECORD, *files)]
+        return Path(snapshot_download(name, revision=commit, allow_patterns=patterns))
+
+
+def _names(record: Path) -> list[str]:
+    try:
+        return [str(name) for name in read_json(record)["files"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise FakelensError(f"{record} does not list its files ({error}): push the bundle again") from error
+
+
+def upload(address: HubAddress, files: Mapping[str, Path], *, private: bool) -> HubAddress:
+    """Bring files, by their paths in the repository, to a branch of it in one commit; returns the commit's address.
+
+    Repository and branch are made where there are none. Other files of the repository stay.
+
+    Raises:
+        FakelensError: naming the remedy.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi, get_token
+
+    if get_token() is None:
+        raise FakelensError("the hub wants to know who pushes: `hf auth login`, or set HF_TOKEN to one that may write")
+    api, name = HfApi(), address.repository
+    with _errors(address, writing=True):
+        # None leaves it to the organisation's own default.
+        api.create_repo(name, private=private or None, exist_ok=True)
+        if private and not api.model_info(name).private:
+            raise FakelensError(f"{name} is public: make it private in its settings on the hub, or omit --private")
+        if address.revision != _MAIN:
+            api.create_branch(name, branch=address.revision, exist_ok=True)
+        operations = [CommitOperationAdd(path_in_repo=file, path_or_fileobj=path) for file, path in files.items()]
+        commit = api.create_commit(name, operations, commit_message="A bundle of fakelens", revision=address.revision)
+    return HubAddress(name, str(commit.oid))
+
+
+@contextlib.contextmanager
+def _errors(address: HubAddress, *, writing: bool = False) -> Iterator[None]:
+    """Turn the hub client's errors into one that names the remedy."""
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.RevisionNotFoundError as error:
+        raise FakelensError(f"{address.repository} has no revision {address.revision}: choose another") from error
+    except errors.LocalEntryNotFoundError as error:
+        raise FakelensError(
+            f"{address} is not in the cache and cannot be fetched: check the network, HF_ENDPOINT and HF_HUB_OFFLINE"
+        ) from error
+    except errors.EntryNotFoundError as error:
+        raise FakelensError(f"{address} is no bundle, it has no {BUNDLE_RECORD}: `fakelens push` brings one") from error
+    except errors.GatedRepoError as error:
+        raise FakelensError(f"{address} asks for access: accept its terms on the hub and set HF_TOKEN") from error
+    # What moves large files (Xet) raises errors of its own, and plain RuntimeErrors.
+    except (errors.HTTPError, errors.XetDownloadError, OSError, ValueError, RuntimeError) as error:  # type: ignore[attr-defined]
+        if isinstance(error, FakelensError) or (isinstance(error, OSError) and error.errno):
+            raise  # the disk's, not the hub's
+        raise FakelensError(_words(address, error, writing=writing)) from error
+
+
+def _words(address: HubAddress, error: Any, *, writing: bool) -> str:
+    from huggingface_hub import errors
+
+    status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else 0
+    if writing and status in _NOT_ALLOWED:
+        owner = address.repository.split("/")[0]
+        return f"the token may not write to {address.repository}: use one of {owner}'s with the right to write"
+    if isinstance(error, errors.RepositoryNotFoundError) or (not writing and status in _UNKNOWN):
+        return f"{address.repository} cannot be found: check its name, HF_ENDPOINT, and HF_TOKEN if it is private"
+    cause = error.__cause__ or error
+    work = "pushing to" if writing else "reading"
+    return (
+        f"{work} {address} failed ({type(cause).__name__}: {first_line(cause)}): check the "
+        "network and HF_ENDPOINT, then run the same command again: it goes on where it stopped"
+    )

@@ -1,0 +1,197 @@
+"""A bundle goes to the hub and comes back the same, or the remedy is named."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import fakelens
+from fakelens import FakelensError, cli, sharing
+from fakelens.runtime.bundle import BundleDamaged
+from model_hub import LARGE_BYTES, ModelHub
+from onnx_models import flat_picture, make_bundle
+
+pytestmark = [
+    pytest.mark.usefixtures("hub"),
+    # The client's, of the way it hands a large file to its own transport.
+    pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),
+]
+NAME, TOKEN, OTHERS = "us/detectors", "hf_ours", "hf_theirs"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("sharing") / "bundle")
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModelHub]:
+    """The client's hub, which it has a token for; it has read its variables long ago, on import."""
+    from huggingface_hub import HfApi, close_session, constants, hf_api
+
+    with ModelHub({TOKEN: "us", OTHERS: "them"}) as served:
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+        monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "agents.json"))
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_XET_CACHE", str(tmp_path / "xet"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # whose storage speaks a protocol of its own
+        monkeypatch.setattr(constants, "ENDPOINT", served.url)
+        template = f"{served.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(hf_api, "api", HfApi())
+        yield served
+        close_session()
+
+
+def test_a_bundle_comes_back_as_it_went(hub: ModelHub, bundle: Path) -> None:
+    address = fakelens.push(NAME, bundle)
+    pushed = hub.models[NAME].files()
+    files = {path.relative_to(bundle).as_posix(): path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
+    own = files.pop(".gitattributes")
+    assert {name: data for name, data in pushed.items() if name != ".gitattributes"} == files
+    assert pushed[".gitattributes"] != own  # by the hub's, `git clone` knows the large files
+    assert {len(data) > LARGE_BYTES for data in hub.stored.values()} == {True}
+    assert address == f"hf://{NAME}@{hub.models[NAME].branches['main']}"
+    for place in (address, f"hf://{NAME}"):
+        judgement = fakelens.open_bundle(place).judge(flat_picture(255))
+        assert judgement.as_dict() == fakelens.open_bundle(bundle).judge(flat_picture(255)).as_dict()
+    assert len(hub.downloads) == len(set(hub.downloads))  # what is there is not fetched again
+
+
+def test_a_revision_is_a_branch_and_an_older_one_stays(bundle: Path, tmp_path: Path) -> None:
+    first = fakelens.push(NAME, bundle)
+    other = make_bundle(tmp_path / "other", demo=True)
+    fakelens.push(NAME, other, revision="trial")
+    assert fakelens.open_bundle(f"hf://{NAME}@trial").demo
+    assert not fakelens.open_bundle(f"hf://{NAME}").demo
+    fakelens.push(NAME, other)
+    assert fakelens.open_bundle(f"hf://{NAME}").demo
+    assert not fakelens.open_bundle(first).demo
+
+
+def test_a_private_one_needs_its_token(hub: ModelHub, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fakelens.push(NAME, bundle, private=True)
+    assert hub.models[NAME].private
+    assert fakelens.open_bundle(f"hf://{NAME}").models
+    monkeypatch.setenv("HF_TOKEN", OTHERS)
+    with pytest.raises(FakelensError, match=f"{NAME} cannot be found: check its name.*HF_TOKEN if it is private"):
+        fakelens.open_bundle(f"hf://{NAME}")
+
+
+def test_a_public_one_is_not_pushed_to_as_private(hub: ModelHub, bundle: Path) -> None:
+    fakelens.push(NAME, bundle)
+    before = hub.models[NAME].branches["main"]
+    with pytest.raises(FakelensError, match="is public: make it private in its settings"):
+        fakelens.push(NAME, bundle, private=True)
+    assert hub.models[NAME].branches["main"] == before
+
+
+@pytest.mark.parametrize(
+    ("token", "words"), [("", "`hf auth login`, or set HF_TOKEN"), (OTHERS, "use one of us's with the right to write")]
+)
+@pytest.mark.parametrize("exists", [False, True])
+def test_who_may_not_push_is_told_so(
+    hub: ModelHub, bundle: Path, monkeypatch: pytest.MonkeyPatch, token: str, words: str, exists: bool
+) -> None:
+    if exists:
+        fakelens.push(NAME, bundle)
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(FakelensError, match=words):
+        fakelens.push(NAME, bundle, revision="new")
+    assert (NAME in hub.models) == exists
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("hf://us/nothing", "us/nothing cannot be found"),
+        (f"hf://{NAME}@v9", f"{NAME} has no revision v9"),
+        ("hf://nothing", "write hf://ORG/NAME"),
+        ("hf://us/detectors@", "write hf://ORG/NAME"),
+        ("hf://us/empty", "it has no bundle.json: `fakelens push` brings one"),
+        ("hf://us/..", r"reading hf://us/\.\.@main failed \(HFValidationError"),
+    ],
+)
+def test_what_is_not_there_is_named(hub: ModelHub, bundle: Path, place: str, words: str) -> None:
+    fakelens.push(NAME, bundle)
+    hub.models["us/empty"] = type(hub.models[NAME])(private=False)
+    with pytest.raises(FakelensError, match=words):
+        fakelens.open_bundle(place)
+
+
+def test_a_file_that_is_not_the_one_of_the_record_is_refused(hub: ModelHub, bundle: Path) -> None:
+    fakelens.push(NAME, bundle)
+    repository = hub.models[NAME]
+    repository.commit("main", repository.files() | {"fakelens/app/page.py": b"import os"})
+    with pytest.raises(BundleDamaged, match=r"not those that bundle.json describes: fakelens/app/page\.py.*remove"):
+        fakelens.open_bundle(f"hf://{NAME}")
+    record = repository.files()["bundle.json"].replace(b'"demo": false', b'"demo": true')
+    repository.commit("main", repository.files() | {"bundle.json": record})
+    with pytest.raises(BundleDamaged, match="not as it was written"):
+        fakelens.open_bundle(f"hf://{NAME}")
+    repository.commit("main", repository.files() | {"bundle.json": b"[]"})
+    with pytest.raises(FakelensError, match="does not list its files"):
+        fakelens.open_bundle(f"hf://{NAME}")
+
+
+def test_a_readme_may_be_edited_on_the_hub(hub: ModelHub, bundle: Path) -> None:
+    fakelens.push(NAME, bundle)
+    repository = hub.models[NAME]
+    repository.commit("main", repository.files() | {"README.md": b"# Ours", "notes.txt": b"ours"})
+    assert fakelens.open_bundle(f"hf://{NAME}").models
+    assert "notes.txt" not in hub.downloads
+
+
+def test_a_damaged_bundle_is_not_pushed(hub: ModelHub, bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    (copy / "small_net.onnx").write_bytes(b"other")
+    with pytest.raises(BundleDamaged, match=r"small_net\.onnx"):
+        fakelens.push(NAME, copy)
+    with pytest.raises(FakelensError, match="is not a bundle"):
+        fakelens.push(NAME, tmp_path)
+    assert not hub.models
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_hub_that_fails_is_named_and_no_older_copy_is_taken(hub: ModelHub, bundle: Path, status: int) -> None:
+    fakelens.push(NAME, bundle)
+    fakelens.open_bundle(f"hf://{NAME}")
+    hub.status, hub.message, hub.faulty = status, "a bad day", "/api/"
+    with pytest.raises(FakelensError, match=f"reading hf://{NAME}@main failed .*run the same command again"):
+        fakelens.open_bundle(f"hf://{NAME}")
+    with pytest.raises(FakelensError, match=f"pushing to hf://{NAME}@main failed"):
+        fakelens.push(NAME, bundle)
+
+
+def test_without_a_network_the_copy_is_taken_where_one_asks_for_it(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    address = fakelens.push(NAME, bundle)
+    fakelens.open_bundle(address)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert fakelens.open_bundle(address).models
+    with pytest.raises(FakelensError, match=r"not in the cache.*HF_HUB_OFFLINE"):
+        fakelens.open_bundle("hf://us/other")
+
+
+def test_without_the_client_the_extra_is_named(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing.importlib.util, "find_spec", lambda name: None if name == "huggingface_hub" else name)
+    for ask in (lambda: fakelens.open_bundle(f"hf://{NAME}"), lambda: fakelens.push(NAME, bundle)):
+        with pytest.raises(FakelensError, match=r"pip install 'fakelens\[hub\]'"):
+            ask()
+
+
+def test_the_commands_push_and_predict(hub: ModelHub, bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "white.png").write_bytes(flat_picture(255))
+    pushed = CliRunner().invoke(cli.app, ["push", NAME, "--bundle", str(bundle), "--private", "--revision", "v1"])
+    assert pushed.exit_code == 0, pushed.output
+    address = f"hf://{NAME}@{hub.models[NAME].branches['v1']}"
+    assert address in pushed.output
+    predicted = CliRunner().invoke(cli.app, ["predict", str(tmp_path / "white.png"), "--json", "--bundle", address])
+    assert predicted.exit_code == 0, predicted.output
+    assert '"verdict": "fake"' in predicted.output
