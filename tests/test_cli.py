@@ -43,7 +43,7 @@ def test_help_lists_every_stage() -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["run", "--recipe", "opnfake"], 1, "there are openfake, demo, smoke"),
+        (["run", "--recipe", "opnfake"], 1, "there are openfake, demo, smoke, plan"),
         (["run", "--recipe", "missing.yaml"], 1, "cannot read the recipe missing.yaml"),
         (["config", "--set", "data.num_imges=3000"], 1, "did you mean 'num_images'?"),
         (["config", "--set", "data.num_images"], 1, "KEY=VALUE"),

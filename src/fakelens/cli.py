@@ -57,7 +57,8 @@ def _options(
 RecipeOption = Annotated[
     str | None,
     typer.Option(
-        "--recipe", help="openfake, demo, smoke, or a YAML file (default: the working folder's own, else openfake)."
+        "--recipe",
+        help="openfake, demo, smoke, plan, or a YAML file (default: the working folder's own, else openfake).",
     ),
 ]
 SetOption = Annotated[

@@ -1,6 +1,7 @@
 """The base of all settings: strict, immutable, from and to YAML, with `a.b=c` overrides."""
 
 import difflib
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
@@ -112,7 +113,8 @@ def to_commented_yaml(settings: Settings, indent: int = 0) -> str:
                 lines += [f"{pad}  {key}:", to_commented_yaml(item, indent + 2)]
         else:
             plain = settings.model_dump(mode="json", include={name})
-            lines.append(f"{pad}{_yaml().safe_dump(plain, default_flow_style=True, width=10_000).strip()[1:-1]}")
+            text = _yaml().safe_dump(plain, default_flow_style=None, width=10_000, sort_keys=False).strip()
+            lines.append(textwrap.indent(text[1:-1] if text.startswith("{") else text, pad))
     return "\n".join(lines)
 
 

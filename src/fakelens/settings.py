@@ -172,14 +172,16 @@ class DetectorSettings(Settings):
     """Epochs of phase 1 (head only, backbone frozen); 0 skips it."""
     epochs: int = Field(12, ge=1)
     """Epochs of phase 2 (all layers), at most: early stopping may end it."""
+    min_epochs: int = Field(1, ge=1)
+    """Epochs of phase 2 before which early stopping does not end it."""
     patience: int = Field(5, ge=1)
     """Early stopping: epochs of phase 2 without a lower validation loss."""
     label_smoothing: float = Field(0.1, ge=0, lt=0.5)
     """Targets become ls/2 and 1 − ls/2 in the training loss; the validation loss is never smoothed."""
     dropout: float = Field(0.2, ge=0, lt=1)
     """Dropout before the last layer."""
-    gradient_clip: float = Field(1.0, gt=0)
-    """Largest norm of a step's gradient."""
+    gradient_clip: float = Field(1.0, ge=0)
+    """Largest norm of a step's gradient; 0 for no limit."""
     ema_decay: float = Field(0.0, ge=0, lt=1)
     """Share of the running average of the weights that a step keeps; what is validated and saved is the average.
     0 takes the weights of the last step."""

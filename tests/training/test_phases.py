@@ -1,3 +1,6 @@
+from typing import Any
+from unittest.mock import MagicMock
+
 import pytest
 import torch
 from hypothesis import given
@@ -7,6 +10,7 @@ from fakelens.dataset.loader import EpochSampler
 from fakelens.detectors.checkpoint import build_network
 from fakelens.detectors.registry import discover
 from fakelens.settings import DetectorSettings
+from fakelens.training.callbacks import EarlyStop
 from fakelens.training.phases import Phase, learning_rate_factor, plan_phases, set_modes
 
 
@@ -77,3 +81,27 @@ def test_dropout_before_the_head_is_on_in_phase_one_and_the_backbone_rests(name:
         assert not torch.equal(network(images), network(images))  # two draws of the dropout
         network.eval()
         assert torch.equal(network(images), network(images))
+
+
+@pytest.mark.parametrize(
+    ("losses", "min_epochs", "last"),
+    [
+        ([3, 2, 2, 2, 1], 1, 4),
+        ([3, 2, 2, 2, 2, 2], 5, 5),
+        ([3, 2, 2, 2, 1, 0], 5, 6),
+        ([3, 2, 2, 2, 2, 1, 1, 1, 1], 6, 8),  # what falls again by then goes on
+        ([3, 2, 1], 9, 3),
+    ],
+)
+def test_early_stopping_waits_for_the_least_number_of_epochs(losses: list[float], min_epochs: int, last: int) -> None:
+    stop = EarlyStop(DetectorSettings(patience=2, min_epochs=min_epochs))
+    trainer: Any = MagicMock(fast_dev_run=False, sanity_checking=False, should_stop=False)
+    trainer.val_check_interval, trainer.check_val_every_n_epoch, trainer.state.fn = 1.0, 1, "fit"
+    trainer.strategy.reduce_boolean_decision = lambda decision, **_: decision
+    stop.setup(trainer, MagicMock(), "fit")
+    for epoch, loss in enumerate(losses):
+        trainer.current_epoch, trainer.callback_metrics = epoch, {"val_loss": torch.tensor(float(loss))}
+        stop.on_train_epoch_end(trainer, MagicMock())
+        if trainer.should_stop:
+            break
+    assert epoch + 1 == last

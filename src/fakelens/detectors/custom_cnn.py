@@ -2,13 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from fakelens.detectors.spec import BuildOptions, DetectorSpec
+from fakelens.detectors.spec import IMAGENET, BuildOptions, DetectorSpec
 from fakelens.settings import DetectorSettings
 
 if TYPE_CHECKING:
     from torch import nn
-
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def build(options: BuildOptions) -> "nn.Module":
@@ -44,8 +42,7 @@ DETECTOR = DetectorSpec(
     head_prefix="network.head.",
     defaults=DetectorSettings(
         pretrained=False,
-        mean=_IMAGENET_MEAN,
-        std=_IMAGENET_STD,
+        **IMAGENET,
         optimizer="adam",
         learning_rate=1e-3,
         weight_decay=0.0,
@@ -56,11 +53,23 @@ DETECTOR = DetectorSpec(
         dropout=0.3,
         precision="32-true",
     ),
+    plan={
+        **IMAGENET,
+        "optimizer": "adam",
+        "learning_rate": 1e-3,
+        "scheduler": "constant",
+        "warmup_fraction": 0.0,
+        "batch_size": 64,
+        "min_epochs": 20,
+        "epochs": 30,
+        "label_smoothing": 0.0,
+        "gradient_clip": 0.0,
+        "precision": "32-true",
+    },
     demo=DetectorSettings(
         pretrained=False,
         input_px=96,
-        mean=_IMAGENET_MEAN,
-        std=_IMAGENET_STD,
+        **IMAGENET,
         optimizer="adam",
         learning_rate=1e-3,
         batch_size=32,

@@ -1,8 +1,8 @@
 """What a detector says about itself: how to build it, how to train it, what its head is called."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from fakelens.settings import DetectorSettings
 
@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 COMPACT_SUFFIX = "_compact"
+IMAGENET: Mapping[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+"""Mean and standard deviation of ImageNet's training pictures, as settings."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class DetectorSpec:
     defaults: DetectorSettings
     demo: DetectorSettings
     """Settings for the demonstration: from scratch on small synthetic pictures, minutes on two CPU cores."""
+    plan: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """What the recipe `plan` says over `defaults`; empty for a detector that the plan does not have."""
     runs_by_default: bool = True
     """Whether `fakelens run` trains it without being asked."""
     weights: str | None = None

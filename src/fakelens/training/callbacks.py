@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
 from fakelens.core.artifacts import flush, sha256_file, write_text
 from fakelens.core.errors import DamagedFileError, FakelensError
@@ -17,6 +17,7 @@ from fakelens.core.records import EpochRow
 from fakelens.core.run_folder import BEST, HISTORY, LAST
 from fakelens.core.stopping import is_follower, take_signals_back
 from fakelens.detectors.checkpoint import CheckpointInfo, save_checkpoint
+from fakelens.settings import DetectorSettings
 from fakelens.training.history import write_history
 from fakelens.training.module import METRICS, DetectorModule
 from fakelens.training.phases import Phase
@@ -140,6 +141,19 @@ class EpochKeeper(Checkpoint):
             if last.exists():
                 last.replace(self._folder / _PREVIOUS)
             temporary.replace(last)
+
+
+class EarlyStop(EarlyStopping):
+    """The end of a phase whose validation loss no longer falls, not before its least number of epochs."""
+
+    def __init__(self, settings: DetectorSettings) -> None:
+        super().__init__("val_loss", patience=settings.patience, check_finite=False)
+        self._min_epochs = settings.min_epochs
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        # The trainer's own `min_epochs` would end the phase at that epoch, whatever the loss has done since.
+        trainer.should_stop = trainer.should_stop and trainer.current_epoch + 1 >= self._min_epochs
 
 
 class ProgressCallback(L.Callback):

@@ -13,7 +13,6 @@ import lightning as L
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import EarlyStopping
 
 from fakelens.core.cpus import available_cpus
 from fakelens.core.errors import FakelensError
@@ -27,7 +26,7 @@ from fakelens.detectors.checkpoint import CheckpointInfo
 from fakelens.detectors.network import LogitDetector
 from fakelens.detectors.spec import DetectorSpec
 from fakelens.settings import TrainSettings
-from fakelens.training.callbacks import EpochKeeper, ProgressCallback, Progressed
+from fakelens.training.callbacks import EarlyStop, EpochKeeper, ProgressCallback, Progressed
 from fakelens.training.module import DetectorModule
 from fakelens.training.phases import Phase
 
@@ -82,7 +81,7 @@ class Fitting:
         settings, common, on_gpu = self.info.settings, self.common, _on_gpu(self.common)
         precision = ("16-mixed" if on_gpu else "32-true") if settings.precision == "auto" else settings.precision
         if not phase.head_only:
-            callbacks = [EarlyStopping("val_loss", patience=settings.patience, check_finite=False), *callbacks]
+            callbacks = [EarlyStop(settings), *callbacks]
         # One folder for each start of each phase: Lightning's loggers begin by removing what lies in theirs.
         logger = _logger(common.logger, self.folder, self.spec.name, f"from_epoch_{first_epoch + 1}")
         return L.Trainer(
