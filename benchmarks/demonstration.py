@@ -23,7 +23,7 @@ def main() -> int:
     """Print a line a picture; the exit status says whether all holds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--side-px", type=int, default=128, help="side of the pictures, data.synthetic_px of the run")
+    parser.add_argument("--side-px", type=int, default=96, help="side of the pictures, data.synthetic_px of the run")
     arguments = parser.parse_args()
     bundle = Bundle.open(arguments.bundle, num_threads=1)
     size_mb = sum((arguments.bundle / model.file).stat().st_size for model in bundle.models) / 1e6

@@ -74,5 +74,5 @@ DETECTOR = DetectorSpec(
         "ema_decay": 0.0,
         "precision": "auto",
     },
-    demo=DetectorSettings(pretrained=False, input_px=96, learning_rate=1e-3, batch_size=16, epochs=5, dropout=0.2),
+    demo=DetectorSettings(pretrained=False, input_px=96, learning_rate=1e-3, batch_size=16, epochs=2, dropout=0.2),
 )
