@@ -41,7 +41,9 @@ def pages() -> dict[str, str]:
 
 def within_site(text: str) -> str:
     """A page of the repository's top with its links as seen from the site; what is not in the site is plain text."""
-    text = text.replace("](docs/", "](").replace('src="docs/', 'src="').replace("](CONTRIBUTING.md", "](contributing.md")
+    text = (
+        text.replace("](docs/", "](").replace('src="docs/', 'src="').replace("](CONTRIBUTING.md", "](contributing.md")
+    )
     return re.sub(
         r"(?<!!)\[([^]]+)\]\(([^)#:]+)\)",
         lambda link: link[0] if (ROOT / "docs" / link[2]).exists() or link[2] == "contributing.md" else link[1],
@@ -93,7 +95,12 @@ def settings() -> str:
     lines += _table(
         ("Key", "Values", "Meaning", *(f"`{name}`" for name in specs)),
         [
-            (f"`{key}`", _values(field), _words(field), *(_code(getattr(spec.defaults, key)) for spec in specs.values()))
+            (
+                f"`{key}`",
+                _values(field),
+                _words(field),
+                *(_code(getattr(spec.defaults, key)) for spec in specs.values()),
+            )
             for key, field in DetectorSettings.model_fields.items()
         ],
     )

@@ -75,7 +75,7 @@ def test_a_mistake_is_one_message_and_a_status(arguments: list[str], status: int
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("command", ["evaluate custom_cnn", "audit", "benchmark", "prepare --verify"])
+@pytest.mark.parametrize("command", [f"evaluate {next(iter(discover()))}", "audit", "prepare --verify"])
 def test_a_stage_without_images_names_the_runs_that_have_them(command: str, tmp_path: Path) -> None:
     for name in ("demo", "with space"):
         (tmp_path / "runs" / name / "data").mkdir(parents=True)

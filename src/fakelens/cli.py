@@ -159,12 +159,10 @@ def prepare(
 ) -> None:
     """Choose, check, resize and split the images."""
     from fakelens import pipeline
-    from fakelens.dataset.store import PreparedData
 
     chosen, folder = _setup(recipe, set_, workdir)
     if verify:
-        pipeline.check_prepared(folder)
-        PreparedData(RunFolder(folder).data).verify()
+        pipeline.prepared(folder).verify()
         print(f"{folder / 'data'}: every file is as `prepare` wrote it")
         return
     with TerminalReporter() as reporter:
@@ -312,11 +310,9 @@ def report(
 def audit(recipe: RecipeOption = None, workdir: WorkdirOption = None, set_: SetOption = None) -> None:
     """Say what format, size and compression alone give away: of the original files, and after preparation."""
     from fakelens import pipeline
-    from fakelens.dataset.store import PreparedData
 
     _, folder = _setup(recipe, set_, workdir)
-    pipeline.check_prepared(folder)
-    for one in PreparedData(RunFolder(folder).data).results.audits.values():
+    for one in pipeline.prepared(folder).results.audits.values():
         print(f"{'WARNING: ' if one.warning else ''}{one.warning or one.sentence}")
 
 
@@ -418,13 +414,10 @@ def benchmark(
     """Time every exported file on this machine's CPU: latency, images per second, size, memory, beside PyTorch."""
     from dataclasses import replace
 
-    from fakelens import pipeline
     from fakelens.core.outputs import check_folder
     from fakelens.export import benchmark as benchmarks
 
     _, folder = _setup(recipe, set_, workdir)
-    if not bundle:
-        pipeline.check_prepared(folder)
     effort = benchmarks.QUICK if quick else benchmarks.Effort()
     if max_minutes is not None:
         effort = replace(effort, limit_s=60 * max_minutes)

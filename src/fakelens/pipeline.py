@@ -24,7 +24,7 @@ from fakelens.detectors.spec import DetectorSpec
 from fakelens.recipes import Recipe, load_recipe, recipe_path, save_recipe, shipped, shown, training_settings
 
 if TYPE_CHECKING:
-    from fakelens.dataset.store import PrepareResults
+    from fakelens.dataset.store import PreparedData, PrepareResults
     from fakelens.judging.judge import JudgeResults
 
 __all__ = ["bundle", "compress", "evaluate", "export", "judge", "prepare", "report", "run", "train"]
@@ -109,7 +109,7 @@ def _working(workdir: Path, recipe: Recipe, reporter: Reporter, *, data: bool = 
         FakelensError: with `data`, when the folder was prepared with other settings.
     """
     if data:
-        check_prepared(workdir)
+        prepared(workdir)
     if is_follower():  # of a training whose first process holds the folder
         yield
         return
@@ -119,7 +119,7 @@ def _working(workdir: Path, recipe: Recipe, reporter: Reporter, *, data: bool = 
             _check_data(workdir, recipe)
         path, record = recipe_path(workdir), RunFolder(workdir).prepare_record
         before = path.read_bytes() if path.is_file() else None
-        prepared = record.read_bytes() if record.is_file() else None
+        data_before = record.read_bytes() if record.is_file() else None
         if changes := save_recipe(workdir, recipe):
             reporter.say(f"{path}: {', '.join(changes)}")
         try:
@@ -127,20 +127,22 @@ def _working(workdir: Path, recipe: Recipe, reporter: Reporter, *, data: bool = 
         except FakelensError:
             if before is not None:  # what was refused is not what later stages should start from
                 write_bytes(path, before)
-                if record.is_file() and record.read_bytes() != prepared:  # but the data are those asked for
+                if record.is_file() and record.read_bytes() != data_before:  # but the data are those asked for
                     with contextlib.suppress(FakelensError):  # a recipe that could not be read before either
                         save_recipe(workdir, load_recipe(str(path)).model_copy(update={"data": recipe.data}))
             raise
 
 
-def check_prepared(workdir: Path) -> None:
-    """Refuse a working folder without prepared images.
+def prepared(workdir: Path) -> "PreparedData":
+    """The prepared images of a working folder.
 
     Raises:
         FakelensError: naming the other working folders beside it that have them.
     """
+    from fakelens.dataset.store import PreparedData
+
     if RunFolder(workdir).prepare_record.exists():
-        return
+        return PreparedData(RunFolder(workdir).data)
     beside = sorted(path for path in workdir.parent.glob("*") if RunFolder(path).prepare_record.exists())
     options = " or ".join(f"--workdir {shlex.quote(str(path))}" for path in beside)
     others = f"; or choose a run that has them ({options})" if beside else ""
@@ -151,8 +153,8 @@ def check_prepared(workdir: Path) -> None:
 
 
 def _check_data(workdir: Path, recipe: Recipe) -> None:
-    prepared = load_record(RunFolder(workdir).prepare_record)
-    if changes := differences(prepared.settings, recipe.data.decisive()):
+    record = load_record(RunFolder(workdir).prepare_record)
+    if changes := differences(record.settings, recipe.data.decisive()):
         raise FakelensError(
             f"{workdir / 'data'} was prepared with other settings than those asked for now "
             f"({', '.join(f'data.{change}' for change in changes)}): leave them out, or run `fakelens prepare` with "
@@ -266,20 +268,19 @@ def bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, 
 
 def _bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], reporter: Reporter) -> Path:
     from fakelens.bundle.writer import ModelEntry, write_bundle
-    from fakelens.dataset.store import PreparedData
     from fakelens.report.hub_header import SPACE, hub_header
     from fakelens.report.model_card import gist, model_card, point_gist
     from fakelens.report.records import Entry
     from fakelens.runtime.bundle import BundleAbout
     from fakelens.sources.synthetic import example_pictures
 
-    prepared = PreparedData(RunFolder(workdir).data)
+    data = prepared(workdir)
     entries = []
     # The most accurate on validation comes first: it judges where nobody chooses a detector.
     loaded = [Entry.load(workdir, spec) for spec in shipped(detectors, recipe)]
     loaded.sort(key=lambda entry: -entry.shipped.val.metrics.accuracy)
     for detector in loaded:
-        card, ships = model_card(detector, prepared), detector.shipped
+        card, ships = model_card(detector, data), detector.shipped
         write_text(detector.folder.model_card, card)
         entries.append(
             ModelEntry(
@@ -289,17 +290,15 @@ def _bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], re
                 ships.latency_ms,
                 ships.metrics,
                 card,
-                gist(detector, prepared),
+                gist(detector, data),
                 point_gist(detector),
             )
         )
-    data = prepared.results
-    about = BundleAbout(data.description, data.licence, data.num_images, data.source)
+    results = data.results
+    about = BundleAbout(results.description, results.licence, results.num_images, results.source)
     # Of the size that the demonstration's detectors know: shrinking would wipe out what tells the two kinds apart.
     examples = example_pictures(recipe.data.synthetic_px)
-    folder = write_bundle(
-        RunFolder(workdir).bundle, entries, about, examples, header=hub_header(loaded, prepared, **SPACE)
-    )
+    folder = write_bundle(RunFolder(workdir).bundle, entries, about, examples, header=hub_header(loaded, data, **SPACE))
     size = sum(entry.onnx_path.stat().st_size for entry in entries) / 1e6
     reporter.say(f"bundle: {folder} ({len(entries)} models, {size:.1f} MB together)")
     return folder
