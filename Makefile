@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types wheel app notebook clean
+.PHONY: help setup demo test check lint types docs wheel app notebook clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -27,7 +27,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	# torch first and alone: what comes after is then satisfied by it.
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
 	@echo "PyTorch is there; now the others"
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,app,cluster,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,app,cluster,dev,docs]'
 	touch $@
 
 demo: setup ## the whole pipeline on synthetic pictures, about five minutes on two cores
@@ -45,6 +45,9 @@ lint: setup
 
 types: setup
 	$(BIN)/mypy
+
+docs: setup ## build the documentation into site/, warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 wheel: setup ## build wheel and sdist, and judge with the wheel alone in an environment without torch
 	rm -rf dist

@@ -1,0 +1,152 @@
+"""Commands and examples of README and documentation: all fit the command line, and those without a mark run."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import typer
+
+from fakelens import cli
+from fakelens.recipes import load_recipe
+from labelled_pictures import fill, structured
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted(path for path in (ROOT / "docs").rglob("*.md") if path.parent.name != "experiments"),
+]
+BLOCK = re.compile(r"(?:<!-- not run: (?P<why>.+?) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```", re.S)
+ENDLESS = {"make demo", "make app"}  # on the front page, where a mark would be in the way
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    page: str
+    language: str
+    text: str
+    why: str
+    """Why it is not run; empty for one that is."""
+
+    @property
+    def lines(self) -> list[str]:
+        return [line for whole in self.text.splitlines() if (line := re.sub(r"\s+#.*|^#.*", "", whole).strip())]
+
+
+def blocks(language: str) -> list[Block]:
+    return [
+        Block(str(page.relative_to(ROOT)), found["language"], found["text"], found["why"] or "")
+        for page in PAGES
+        for found in BLOCK.finditer(page.read_text(encoding="utf-8"))
+        if found["language"] == language
+    ]
+
+
+SHELL, PYTHON = blocks("sh"), blocks("python")
+LINES = sorted({(block.page, line) for block in SHELL for line in block.lines})
+
+
+def fakelens_words(line: str) -> Iterator[list[str]]:
+    """The arguments of each call of fakelens in a line of shell."""
+    for part in re.split(r"&&|\||>", line):
+        words = shlex.split(part)
+        if words[:1] == ["docker"]:  # whose image has the same name
+            continue
+        for index, word in enumerate(words):
+            if word.rpartition("/")[2] == "fakelens" and (index == 0 or index + 1 < len(words)):
+                yield words[index + 1 :]
+                break
+
+
+@pytest.mark.parametrize(("page", "line"), LINES)
+def test_a_command_fits_the_command_line_and_the_settings(page: str, line: str) -> None:
+    group = typer.main.get_command(cli.app)
+    assert hasattr(group, "commands")
+    for name, *arguments in fakelens_words(line):
+        if name.startswith("-"):
+            continue
+        assert name in group.commands, f"{page}: there is no `fakelens {name}`"
+        context = group.commands[name].make_context(name, arguments)
+        recipe = context.params.get("recipe") or "openfake"
+        load_recipe(recipe if not recipe.endswith((".yaml", ".yml")) else "openfake", context.params.get("set_") or ())
+
+
+def test_there_are_commands_to_check() -> None:
+    lines = {line for _, line in LINES}
+    assert {"make demo", "make app", "make test"} <= lines
+    assert len([line for line in lines if line.startswith("fakelens ")]) > 20
+
+
+@pytest.mark.parametrize("target", sorted({line.split()[1] for _, line in LINES if line.startswith("make ")}))
+def test_make_targets_exist(target: str) -> None:
+    result = subprocess.run(["make", "--dry-run", "--always-make", target], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.fixture
+def desk(finished_run: Path, tmp_path: Path) -> Path:
+    """A folder with what the pages speak of: a finished run, pictures, labelled pictures, others' scores."""
+    workdir = Path(shutil.copytree(finished_run, tmp_path / "runs" / "openfake"))
+    recipe = (workdir / "recipe.yaml").read_text()
+    (workdir / "recipe.yaml").write_text(recipe.replace("name: smoke", "name: openfake"))
+    (tmp_path / "downloads").mkdir()
+    for number, place in enumerate(("holiday.jpg", "downloads/a.jpg", "downloads/b.jpg")):
+        (tmp_path / place).write_bytes(structured(number, "JPEG"))
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    names = [f"{label}/{number}.png" for label in ("real", "fake") for number in range(6)]
+    fill(tmp_path / "pictures", {name: structured(100 + number) for number, name in enumerate(names)})
+    rows = "".join(f"{name},{(5 * number) % 12 / 12:.3f}\n" for number, name in enumerate(names))
+    (tmp_path / "theirs.csv").write_text(f"image,score\n{rows}")
+    return tmp_path
+
+
+def environment() -> dict[str, str]:
+    own = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"PATH": own, "PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "ignore"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_what_has_no_mark_runs(desk: Path) -> None:
+    lines = dict.fromkeys(line for block in SHELL if not block.why for line in block.lines)
+    run = [line for line in lines if line.startswith("fakelens ")]
+    assert run
+    assert {line for line in lines if not line.startswith(("fakelens ", "make "))} == set()
+    for line in run:
+        command = line.replace("fakelens", f"{shlex.quote(sys.executable)} -m fakelens", 1)
+        result = subprocess.run(command, shell=True, cwd=desk, env=environment(), capture_output=True, text=True)
+        assert result.returncode == 0, f"{line}\n{result.stderr}"
+
+
+def test_each_line_is_run_or_marked_with_the_reason() -> None:
+    unmarked = {line for block in SHELL if not block.why for line in block.lines if line.startswith("make ")}
+    assert unmarked <= ENDLESS | {"make test", "make docs", "make check", "make setup"}
+
+
+@pytest.mark.parametrize("block", [block for block in PYTHON if not block.why], ids=lambda block: block.page)
+def test_a_python_example_runs(desk: Path, block: Block) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", block.text], cwd=desk, env=environment(), capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = [t.split("#")[0] for t in re.findall(r"\]\((?!http)([^)]+)\)", page.read_text(encoding="utf-8"))]
+    made = {"settings.md", "cli.md"}  # by docs/hooks.py
+    assert [t for t in targets if t and Path(t).name not in made and not (page.parent / t).exists()] == []
