@@ -1,4 +1,4 @@
-"""One version: the package's, which the command line, the citation, the change log and the wheel repeat."""
+"""Versions: the package's own, which stands in one place, and those that it is tested with."""
 
 import re
 import subprocess
@@ -32,3 +32,14 @@ def test_the_build_reads_it_from_the_package() -> None:
     assert "version" not in project["project"]
     assert project["project"]["dynamic"] == ["version"]
     assert ROOT / project["tool"]["hatch"]["version"]["path"] == Path(fakelens.__file__)
+
+
+def test_the_lock_file_holds_the_tested_versions() -> None:
+    locked: dict[str, set[str]] = {}
+    for package in tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))["package"]:
+        locked.setdefault(package["name"], set()).add(package.get("version", ""))
+    lines = re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.M)
+    tested = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in lines}
+    assert {"torch", "torchvision", "streamlit"} <= locked.keys()
+    others = {name for name, version in tested.items() if name in locked and version not in locked[name]}
+    assert others <= {"pyarrow"}  # of which MLflow, an extra, asks for an older one
