@@ -62,8 +62,9 @@ wheel: setup ## build wheel and sdist, and judge with the wheel alone in an envi
 app: setup ## start the app of the newest bundle
 	$(BIN)/fakelens app
 
-notebook: setup ## write notebooks/*.ipynb anew from their .py sources
-	$(BIN)/jupytext --to notebook --update notebooks/openfake_pipeline.py
+notebook: setup ## install JupyterLab and open the notebook in it
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[notebook]'
+	$(BIN)/jupyter lab notebooks/openfake_pipeline.ipynb
 
 clean: ## remove the virtual environment and caches; runs/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

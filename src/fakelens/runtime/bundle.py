@@ -3,7 +3,7 @@
 import hashlib
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints, overload
@@ -23,7 +23,6 @@ _REMEDY = "write it again with `fakelens bundle`"
 # What somebody who deploys the folder may rightly change.
 EDITABLE = ("README.md", "requirements.txt", "Dockerfile", ".gitignore", ".gitattributes", ".streamlit/config.toml")
 _T = TypeVar("_T")
-_P = TypeVar("_P", bound=PictureInput)
 
 
 class BundleDamaged(FakelensError):  # noqa: N818  says what is wrong, as `ImageRefused` does
@@ -155,15 +154,18 @@ class Bundle:
         model = self.model(name)
         return OperatingPoint(None, model.threshold) if max_fpr is None else point_at(model.operating_points, max_fpr)
 
+    # A str is a sequence of them too: here it is one path, and the first form is what matches.
     @overload
-    def judge(self, pictures: _P, *, detector: str | None = None, max_fpr: float | None = None) -> Judgement: ...
+    def judge(  # type: ignore[overload-overlap]
+        self, pictures: PictureInput, *, detector: str | None = None, max_fpr: float | None = None
+    ) -> Judgement: ...
     @overload
     def judge(
-        self, pictures: list[_P] | tuple[_P, ...], *, detector: str | None = None, max_fpr: float | None = None
+        self, pictures: Sequence[PictureInput], *, detector: str | None = None, max_fpr: float | None = None
     ) -> list[Answer]: ...
     def judge(
         self,
-        pictures: PictureInput | list[_P] | tuple[_P, ...],
+        pictures: PictureInput | Sequence[PictureInput],
         *,
         detector: str | None = None,
         max_fpr: float | None = None,
@@ -175,7 +177,7 @@ class Bundle:
         without its codec no cautions about compression. Judge the file where there is one.
 
         Args:
-            pictures: one picture, or a list or tuple of them.
+            pictures: one picture, or a sequence of them.
             detector: a name out of `models`; by default the first, the most accurate.
             max_fpr: share of false alarms, such as 0.01, whose thresholds decide; by default the bundle's.
 
@@ -188,7 +190,7 @@ class Bundle:
         point = self.operating_point(model.name, max_fpr)
         if point.caution:
             warnings.warn(point.caution, stacklevel=2)
-        if isinstance(pictures, list | tuple):
+        if isinstance(pictures, Sequence) and not isinstance(pictures, str | bytes):
             return list(judge_files(model, pictures, point.threshold))
         return judge_or_raise(file_bytes(pictures), model, point.threshold, name=name_of(pictures))
 
