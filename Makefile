@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types docs wheel app notebook clean
+.PHONY: help setup demo test check lint types docs pictures wheel app notebook clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -48,6 +48,9 @@ types: setup
 
 docs: setup ## build the documentation into site/, warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+pictures: demo ## photograph app and report for the documentation anew
+	$(BIN)/python benchmarks/pictures.py runs/demo
 
 wheel: setup ## build wheel and sdist, and judge with the wheel alone in an environment without torch
 	rm -rf dist
