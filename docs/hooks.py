@@ -70,6 +70,7 @@ def commands() -> str:
 
 def settings() -> str:
     """Every setting of a recipe, with what the named recipes and the detectors say otherwise."""
+    from fakelens.config import Settings
     from fakelens.core.artifacts import differences
     from fakelens.detectors.registry import discover
     from fakelens.recipes import RECIPES, Recipe
@@ -86,7 +87,7 @@ def settings() -> str:
         rows = [
             (f"`{path}{name}`", _code(getattr(section, name)), _values(field), _words(field))
             for name, field in type(section).model_fields.items()
-            if not hasattr(getattr(section, name), "model_fields")
+            if not isinstance(getattr(section, name), Settings)
         ]
         lines += ["", f"## {path.rstrip('.') or 'The recipe itself'}", "", (type(section).__doc__ or "").strip(), ""]
         lines += _table(("Setting", "Default", "Values", "Meaning"), rows)
@@ -113,11 +114,11 @@ def settings() -> str:
 
 
 def _sections(path: str, section: Any) -> list[tuple[str, Any]]:
+    """A section and those below it, each with the beginning of its keys."""
+    from fakelens.config import Settings
+
     below = [
-        part
-        for name in type(section).model_fields
-        if hasattr(getattr(section, name), "model_fields")
-        for part in _sections(f"{path}{name}.", getattr(section, name))
+        part for name, value in section if isinstance(value, Settings) for part in _sections(f"{path}{name}.", value)
     ]
     return [(path, section), *below]
 
