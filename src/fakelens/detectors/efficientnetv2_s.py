@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from fakelens.detectors.spec import IMAGENET, BuildOptions, DetectorSpec
+from fakelens.detectors.spec import PLAN_OF_PRETRAINED, BuildOptions, DetectorSpec
 from fakelens.settings import DetectorSettings
 
 if TYPE_CHECKING:
@@ -58,21 +58,6 @@ DETECTOR = DetectorSpec(
     defaults=DetectorSettings(
         learning_rate=3e-4, batch_size=32, head_epochs=5, epochs=12, label_smoothing=0.1, dropout=0.2
     ),
-    plan={
-        **IMAGENET,
-        "optimizer": "adamw",
-        "learning_rate": 3e-4,
-        "head_learning_rate": 3e-4,
-        "scheduler": "cosine",
-        "warmup_fraction": 0.0,
-        "batch_size": 32,
-        "head_epochs": 5,
-        "min_epochs": 10,
-        "epochs": 15,
-        "label_smoothing": 0.1,
-        "gradient_clip": 0.0,
-        "ema_decay": 0.0,
-        "precision": "auto",
-    },
+    plan={**PLAN_OF_PRETRAINED, "learning_rate": 3e-4, "head_learning_rate": 3e-4, "batch_size": 32},
     demo=DetectorSettings(pretrained=False, input_px=96, learning_rate=1e-3, batch_size=16, epochs=2, dropout=0.2),
 )

@@ -12,6 +12,20 @@ if TYPE_CHECKING:
 COMPACT_SUFFIX = "_compact"
 IMAGENET: Mapping[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 """Mean and standard deviation of ImageNet's training pictures, as settings."""
+PLAN_OF_PRETRAINED: Mapping[str, Any] = {
+    **IMAGENET,
+    "optimizer": "adamw",
+    "scheduler": "cosine",
+    "warmup_fraction": 0.0,
+    "head_epochs": 5,
+    "min_epochs": 10,
+    "epochs": 15,
+    "label_smoothing": 0.1,
+    "gradient_clip": 0.0,
+    "ema_decay": 0.0,
+    "precision": "auto",
+}
+"""What the recipe `plan` says of every detector that starts from published weights."""
 
 
 @dataclass(frozen=True)
