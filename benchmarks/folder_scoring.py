@@ -19,7 +19,7 @@ from decoding import some_files, timed
 from harness import report
 
 from fakelens.core import imaging
-from fakelens.core.cpus import available_cpus
+from fakelens.core.machine import available_cpus
 from fakelens.export.benchmark import large_jpeg
 from fakelens.runtime.detector import OnnxDetector
 from fakelens.runtime.folder import judge_files

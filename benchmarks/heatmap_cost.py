@@ -22,7 +22,7 @@ from decoding import timed
 from harness import report
 
 from fakelens.detectors.checkpoint import build_network
-from fakelens.detectors.registry import discover, find
+from fakelens.detectors.spec import discover, find
 from fakelens.export.onnx import OPSET, _pool_by_name, export_onnx
 from fakelens.export.quantize import Candidate, quantize_static
 

@@ -18,13 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from fakelens.core.cpus import available_cpus
 from fakelens.core.imaging import STORED_PX
-from fakelens.core.memory import keep_freed_memory
+from fakelens.core.machine import available_cpus, keep_freed_memory
 from fakelens.dataset.loader import EpochSampler, TrainingImages, make_loader
 from fakelens.dataset.store import ManifestRow, SplitData
 from fakelens.detectors.checkpoint import build_network
-from fakelens.detectors.registry import discover, find
+from fakelens.detectors.spec import discover, find
 from fakelens.settings import AugmentationSettings
 
 _NUM = 512

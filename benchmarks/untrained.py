@@ -15,7 +15,7 @@ from fakelens.bundle.writer import ModelEntry, write_bundle
 from fakelens.core.records import Metrics
 from fakelens.core.scoring import OperatingPoint, Threshold
 from fakelens.detectors.checkpoint import CheckpointInfo, build_network, save_checkpoint
-from fakelens.detectors.registry import discover, find
+from fakelens.detectors.spec import discover, find
 from fakelens.export.onnx import describe, export_onnx, write_metadata
 from fakelens.export.quantize import Candidate, quantize_dynamic, quantize_static
 from fakelens.runtime.bundle import BundleAbout

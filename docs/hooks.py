@@ -72,7 +72,7 @@ def settings() -> str:
     """Every setting of a recipe, with what the named recipes and the detectors say otherwise."""
     from fakelens.config import Settings
     from fakelens.core.artifacts import differences
-    from fakelens.detectors.registry import discover
+    from fakelens.detectors.spec import discover
     from fakelens.recipes import RECIPES, Recipe
     from fakelens.settings import DetectorSettings
 

@@ -55,7 +55,7 @@ from fakelens import pipeline
 from fakelens.app.heatmap import as_jpeg, overlay
 from fakelens.core.run_folder import RunFolder
 from fakelens.dataset.store import PreparedData
-from fakelens.detectors.registry import discover, find
+from fakelens.detectors.spec import discover, find
 from fakelens.recipes import load_recipe, shown, training_settings
 from fakelens.runtime.bundle import Bundle
 from fakelens.runtime.judgement import assess, judgement_of, read_picture

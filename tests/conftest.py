@@ -12,7 +12,7 @@ import fakelens  # noqa: F401  first: it keeps onnxruntime, which some tests imp
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The working folder of `fakelens run --recipe smoke`. Read only: copy it before changing anything."""
     from fakelens import pipeline
-    from fakelens.detectors.registry import discover
+    from fakelens.detectors.spec import discover
     from fakelens.recipes import RECIPES
 
     workdir = tmp_path_factory.mktemp("smoke")

@@ -9,8 +9,7 @@ from PIL import Image
 
 from fakelens.core.artifacts import Stage, write_json
 from fakelens.detectors.checkpoint import CheckpointInfo, build_network, save_checkpoint
-from fakelens.detectors.registry import discover
-from fakelens.detectors.spec import DetectorSpec
+from fakelens.detectors.spec import DetectorSpec, discover
 from onnx_models import encoded, flat_picture
 
 # Brightness of flat pictures. The tiny ONNX detector calls fake what is brighter than 127: one mistake of each kind.

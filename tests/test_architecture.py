@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fakelens.detectors.registry import discover
+from fakelens.detectors.spec import discover
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "fakelens"
@@ -121,7 +121,7 @@ def test_no_detector_is_named_outside_its_file() -> None:
         ("fakelens.runtime.bundle, fakelens.runtime.detector, fakelens.app.view", "torch pydantic lightning"),
         ("fakelens.cli", "torch pydantic numpy onnxruntime"),
         ("fakelens.core.imaging", "torch pydantic"),
-        ("fakelens.detectors.registry", "torch timm transformers"),
+        ("fakelens.detectors.spec", "torch timm transformers"),
         ("fakelens.recipes, fakelens.pipeline", "torch lightning matplotlib sklearn pyarrow"),
     ],
 )

@@ -12,7 +12,7 @@ from PIL import Image
 
 from fakelens import cli
 from fakelens.core.artifacts import read_json
-from fakelens.detectors.registry import discover
+from fakelens.detectors.spec import discover
 from labelled_pictures import LEVELS, fill, flat_folder, scores_file, tiny_checkpoint
 from onnx_models import DETECTORS, make_bundle, onnx_bytes
 

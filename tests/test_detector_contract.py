@@ -10,8 +10,7 @@ import torch
 
 from fakelens.detectors.checkpoint import CheckpointInfo, TorchScorer, build_network, load_checkpoint, save_checkpoint
 from fakelens.detectors.network import LogitDetector
-from fakelens.detectors.registry import discover
-from fakelens.detectors.spec import BuildOptions, DetectorSpec
+from fakelens.detectors.spec import BuildOptions, DetectorSpec, discover
 from fakelens.export.onnx import export_onnx
 from fakelens.training.phases import freeze, plan_phases, set_modes
 

@@ -13,7 +13,7 @@ from fakelens import pipeline
 from fakelens.core.artifacts import Stage, load_record, read_json
 from fakelens.core.records import ExportResults
 from fakelens.core.scoring import point_at, points_of
-from fakelens.detectors.registry import discover
+from fakelens.detectors.spec import discover
 from fakelens.evaluation.robustness import RobustnessScores
 from fakelens.evaluation.scores import Scores
 from fakelens.recipes import RECIPES, shipped, shown

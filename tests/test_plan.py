@@ -11,7 +11,7 @@ import yaml
 from fakelens import pipeline
 from fakelens.config import to_commented_yaml
 from fakelens.dataset.splits import split_sizes
-from fakelens.detectors.registry import discover, find
+from fakelens.detectors.spec import discover, find
 from fakelens.export.onnx import OPSET
 from fakelens.recipes import Recipe, load_recipe, training_settings
 

@@ -17,7 +17,7 @@ from fakelens.core.artifacts import Stage, load_record, read_json
 from fakelens.core.errors import DamagedFileError, FakelensError, OtherDataError
 from fakelens.core.progress import Silent
 from fakelens.detectors.checkpoint import load_checkpoint
-from fakelens.detectors.registry import discover
+from fakelens.detectors.spec import discover
 from fakelens.judging.systems import open_models
 from fakelens.recipes import RECIPES, Recipe, recipe_for, recipe_path
 

@@ -440,7 +440,7 @@ def detectors(
 ) -> None:
     """List the detectors, or one detector's settings."""
     from fakelens.config import to_commented_yaml
-    from fakelens.detectors.registry import discover, find
+    from fakelens.detectors.spec import discover, find
 
     if name:
         print(to_commented_yaml(find(name).defaults))

@@ -19,8 +19,7 @@ from fakelens.core.progress import SILENT, Numbered, Reporter
 from fakelens.core.records import ExportResults, Metrics, TrainResults
 from fakelens.core.run_folder import RunFolder, newest_bundle
 from fakelens.core.stopping import is_follower
-from fakelens.detectors.registry import find
-from fakelens.detectors.spec import DetectorSpec
+from fakelens.detectors.spec import DetectorSpec, find
 from fakelens.recipes import Recipe, load_recipe, recipe_path, save_recipe, shipped, shown, training_settings
 
 if TYPE_CHECKING:
@@ -268,8 +267,7 @@ def bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, 
 
 def _bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], reporter: Reporter) -> Path:
     from fakelens.bundle.writer import ModelEntry, write_bundle
-    from fakelens.report.hub_header import SPACE, hub_header
-    from fakelens.report.model_card import gist, model_card, point_gist
+    from fakelens.report.model_card import SPACE, gist, hub_header, model_card, point_gist
     from fakelens.report.records import Entry
     from fakelens.runtime.bundle import BundleAbout
     from fakelens.sources.synthetic import example_pictures

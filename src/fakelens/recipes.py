@@ -10,8 +10,7 @@ from fakelens.config import Settings, load_yaml, to_commented_yaml, with_overrid
 from fakelens.core.artifacts import differences, write_text
 from fakelens.core.errors import FakelensError
 from fakelens.core.run_folder import RunFolder
-from fakelens.detectors.registry import discover, find
-from fakelens.detectors.spec import DetectorSpec
+from fakelens.detectors.spec import DetectorSpec, discover, find
 from fakelens.settings import (
     AugmentationSettings,
     CompressSettings,

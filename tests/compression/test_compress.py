@@ -14,7 +14,7 @@ from fakelens import pipeline
 from fakelens.compression.stage import STEPS
 from fakelens.core.artifacts import load_record, read_json
 from fakelens.detectors.checkpoint import load_checkpoint
-from fakelens.detectors.registry import discover
+from fakelens.detectors.spec import discover
 from fakelens.recipes import RECIPES, Recipe, shipped, shown
 from fakelens.training.history import read_history
 from training.test_training_stage import KillAfter, Killed

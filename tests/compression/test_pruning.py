@@ -10,8 +10,7 @@ import torch
 from fakelens.compression.pruning import int8_bytes, prune_until, thinnest
 from fakelens.detectors.checkpoint import CheckpointInfo, build_network, load_checkpoint, save_checkpoint
 from fakelens.detectors.network import LogitDetector
-from fakelens.detectors.registry import discover, find
-from fakelens.detectors.spec import DetectorSpec
+from fakelens.detectors.spec import DetectorSpec, discover, find
 from fakelens.export.onnx import export_onnx
 
 PX = 64

@@ -24,9 +24,9 @@ from fake_source import (
 )
 from fakelens.core.progress import SILENT
 from fakelens.core.scoring import FAKE, REAL
-from fakelens.dataset.both_labels import both_labels_words, same_bytes
 from fakelens.dataset.choice import UNDER_BOTH_LABELS
 from fakelens.dataset.collecting import Collector
+from fakelens.dataset.duplicates import both_labels_words, same_bytes
 from fakelens.dataset.stage import prepare
 from fakelens.dataset.store import PreparedData
 from fakelens.settings import DataSettings

@@ -11,7 +11,7 @@ from PIL import Image
 from fakelens.core.artifacts import Stage
 from fakelens.core.imaging import decode
 from fakelens.core.records import ExportResults
-from fakelens.detectors.registry import discover
+from fakelens.detectors.spec import discover
 from fakelens.export.benchmark import (
     EAGER,
     Benchmark,

@@ -8,7 +8,7 @@ from onnx import numpy_helper
 from fakelens.core.progress import SILENT
 from fakelens.core.records import GateResult
 from fakelens.detectors.checkpoint import build_network
-from fakelens.detectors.registry import discover
+from fakelens.detectors.spec import discover
 from fakelens.export.gate import judge
 from fakelens.export.isolated import isolated_scores
 from fakelens.export.onnx import check_opset, export_onnx

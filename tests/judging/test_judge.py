@@ -24,9 +24,8 @@ from fakelens.evaluation.metrics import summarise
 from fakelens.evaluation.significance import compare
 from fakelens.judging.folder import LabelledFolder
 from fakelens.judging.judge import JudgeResults, judge_folder
-from fakelens.judging.plausibility import implausibilities
 from fakelens.judging.scores import FolderScores
-from fakelens.judging.systems import open_models
+from fakelens.judging.systems import implausibilities, open_models
 from fakelens.judging.write import groups_table, main_table, output_folder, pairs_table, points_table, write_results
 from fakelens.runtime.detector import OnnxDetector
 from fakelens.runtime.judgement import Judgement, judge

@@ -10,7 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from fakelens.core.artifacts import read_json
 from fakelens.dataset.store import PreparedData
-from fakelens.report.hub_header import hub_header
+from fakelens.report.model_card import hub_header
 from fakelens.report.records import Entry
 from fakelens.settings import DataSettings
 from onnx_models import FIGURES

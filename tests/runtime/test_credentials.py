@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from fakelens.core.imaging import ImageRefused
-from fakelens.runtime import credentials
+from fakelens.runtime import provenance
 from fakelens.runtime.detector import OnnxDetector
 from fakelens.runtime.judgement import Judgement, judge, read_picture
 from onnx_models import encoded, noise, onnx_bytes
@@ -183,7 +183,7 @@ def test_no_changed_byte_is_called_valid(signer: Any) -> None:
 def test_credentials_moved_to_another_picture_are_invalid(signer: Any) -> None:
     data = signed(signer, created("digitalCapture"))
     other = encoded(Image.fromarray(np.rot90(noise(300, 300))), "JPEG")
-    # The quantisation tables follow the credentials.
+    # The quantisation tables follow the provenance.
     moved = data[: data.rindex(b"\xff\xdb\0C\0")] + other[other.index(b"\xff\xdb\0C\0") :]
     assert "signature invalid" in marks(moved)[0]
 
@@ -222,7 +222,7 @@ def test_nothing_is_fetched_for_credentials_that_lie_elsewhere(signer: Any) -> N
         assert url.encode() in data
         words = marks(data)
         # Even where a place elsewhere is asked for, no host is one that may be.
-        settings = credentials.SETTINGS | {"verify": {"remote_manifest_fetch": True}}
+        settings = provenance.SETTINGS | {"verify": {"remote_manifest_fetch": True}}
         with pytest.raises(c2pa.C2paError):
             c2pa.Reader("image/jpeg", io.BytesIO(data), context=c2pa.Context.from_dict(settings))
         server.shutdown()
@@ -232,7 +232,7 @@ def test_nothing_is_fetched_for_credentials_that_lie_elsewhere(signer: Any) -> N
 def test_the_score_is_the_same_with_and_without_the_verifier(signer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     detector, data = OnnxDetector(onnx_bytes()), signed(signer, created("trainedAlgorithmicMedia"))
     verified = judge(data, detector)
-    monkeypatch.setattr(credentials, "library", lambda: None)
+    monkeypatch.setattr(provenance, "library", lambda: None)
     unverified = judge(data, detector)
     assert isinstance(verified, Judgement)
     assert isinstance(unverified, Judgement)
@@ -254,10 +254,10 @@ def test_a_library_that_cannot_be_loaded_is_as_good_as_none(monkeypatch: pytest.
 
     imported = builtins.__import__
     monkeypatch.setattr(builtins, "__import__", fail)
-    credentials.library.cache_clear()
+    provenance.library.cache_clear()
     try:
-        assert credentials.verifier() == ""
+        assert provenance.verifier() == ""
     finally:
         monkeypatch.undo()
-        credentials.library.cache_clear()
-    assert credentials.verifier().startswith("c2pa-python 0.")
+        provenance.library.cache_clear()
+    assert provenance.verifier().startswith("c2pa-python 0.")

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from fakelens.detectors.registry import discover
+from fakelens.detectors.spec import discover
 from fakelens.recipes import RECIPES, training_settings
 from fakelens.training import stage as module
 from fakelens.training.history import read_history

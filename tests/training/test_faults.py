@@ -13,7 +13,7 @@ import pytest
 
 from fakelens.core.errors import DamagedFileError, FakelensError
 from fakelens.core.progress import Silent
-from fakelens.detectors.registry import discover
+from fakelens.detectors.spec import discover
 from fakelens.recipes import RECIPES, training_settings
 from fakelens.training.callbacks import read_progress
 from fakelens.training.history import read_history

@@ -12,8 +12,7 @@ from safetensors import safe_open
 
 from fakelens.core.artifacts import load_record
 from fakelens.detectors.network import ensure_torchvision
-from fakelens.detectors.registry import discover
-from fakelens.detectors.spec import DetectorSpec
+from fakelens.detectors.spec import DetectorSpec, discover
 from fakelens.training.history import read_history
 
 THROUGH_TIMM = [spec for spec in discover().values() if spec.weights and spec.weights.startswith("timm/")]

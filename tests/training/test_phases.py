@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fakelens.dataset.loader import EpochSampler
 from fakelens.detectors.checkpoint import build_network
-from fakelens.detectors.registry import discover
+from fakelens.detectors.spec import discover
 from fakelens.settings import DetectorSettings
 from fakelens.training.callbacks import EarlyStop
 from fakelens.training.phases import Phase, learning_rate_factor, plan_phases, set_modes

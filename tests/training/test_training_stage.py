@@ -17,8 +17,7 @@ from fakelens import pipeline
 from fakelens.core.artifacts import StageRecord
 from fakelens.core.progress import Silent, Task
 from fakelens.detectors.checkpoint import load_checkpoint
-from fakelens.detectors.registry import discover
-from fakelens.detectors.spec import DetectorSpec
+from fakelens.detectors.spec import DetectorSpec, discover
 from fakelens.recipes import RECIPES, Recipe, training_settings
 from fakelens.training.history import read_history
 from fakelens.training.phases import Phase

@@ -20,8 +20,8 @@ from fakelens.core.run_folder import BUNDLE_RECORD
 from fakelens.core.scoring import percent
 from fakelens.core.telemetry import TELEMETRY_OFF
 from fakelens.runtime.bundle import FORMAT, BundleAbout, BundledModel, BundleInfo
-from fakelens.runtime.credentials import verifier
 from fakelens.runtime.detector import OnnxDetector
+from fakelens.runtime.provenance import verifier
 
 _PACKAGE = Path(__file__).parents[1]
 # What the app needs of ours, copied whole: neither pydantic nor torch is imported in them.

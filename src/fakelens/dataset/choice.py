@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fakelens.core.scoring import FAKE
-from fakelens.dataset.both_labels import doubles, same_bytes, thumbnail
-from fakelens.dataset.duplicates import group_near_duplicates, near_any
+from fakelens.dataset.duplicates import doubles, group_near_duplicates, near_any, same_bytes, thumbnail
 from fakelens.dataset.examine import Picture
 from fakelens.dataset.selection import Kind, equal_shares
 from fakelens.dataset.splits import LEFT_OUT, Ints, by_name, grouped_split, largest_division, split_with_surplus, spread

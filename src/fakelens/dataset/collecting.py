@@ -12,7 +12,6 @@ import numpy as np
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import Reporter, Task
 from fakelens.core.scoring import FAKE, LABELS, REAL
-from fakelens.dataset.both_labels import both_labels_words
 from fakelens.dataset.choice import (
     SURPLUS,
     UNDER_BOTH_LABELS,
@@ -26,6 +25,7 @@ from fakelens.dataset.choice import (
     picked,
     usable,
 )
+from fakelens.dataset.duplicates import both_labels_words
 from fakelens.dataset.examine import Outcome, Picture, Work, run_here, run_on_ray
 from fakelens.dataset.selection import Kind, choose_blocks, choose_rows, generator_caps
 from fakelens.settings import CollectSettings

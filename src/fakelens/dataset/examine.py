@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from fakelens.core.artifacts import atomic_path, read_json, write_json
-from fakelens.core.cpus import available_cpus
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import Container, ImageRefused, ImageU8, decode, to_square
+from fakelens.core.machine import available_cpus
 from fakelens.dataset.duplicates import perceptual_hash
 from fakelens.sources.base import Block, Row
 

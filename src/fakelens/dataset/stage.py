@@ -18,16 +18,14 @@ from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.run_folder import MANIFEST, PARTS, RunFolder
 from fakelens.core.scoring import FAKE, LABELS
 from fakelens.dataset.audit import audit_container, audit_pixels
-from fakelens.dataset.both_labels import both_labels_words
 from fakelens.dataset.choice import SURPLUS, usable
 from fakelens.dataset.collecting import Collection, Collector, FurtherSet, FurtherSetPlan, further_sets, rows_where
-from fakelens.dataset.duplicates import group_near_duplicates
+from fakelens.dataset.duplicates import both_labels_words, group_near_duplicates
 from fakelens.dataset.examine import Picture
 from fakelens.dataset.splits import SPLITS, split_sizes
 from fakelens.dataset.store import ManifestRow, PrepareResults, TestSetResults, columns_of, write_arrays, write_manifest
 from fakelens.settings import DataSettings
-from fakelens.sources.base import Block, Row, Source
-from fakelens.sources.registry import open_source
+from fakelens.sources.base import Block, Row, Source, open_source
 
 _VERSION = 4
 

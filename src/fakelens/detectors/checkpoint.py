@@ -15,8 +15,7 @@ from fakelens.core.artifacts import atomic_path
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import ImageF32
 from fakelens.detectors.network import LogitDetector
-from fakelens.detectors.registry import find
-from fakelens.detectors.spec import BuildOptions, DetectorSpec
+from fakelens.detectors.spec import BuildOptions, DetectorSpec, find
 from fakelens.settings import DetectorSettings
 
 _METADATA_KEY = "fakelens"

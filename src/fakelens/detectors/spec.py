@@ -1,9 +1,14 @@
 """What a detector says about itself: how to build it, how to train it, what its head is called."""
 
+import importlib
+import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import fakelens.detectors
+from fakelens.core.errors import FakelensError
 from fakelens.settings import DetectorSettings
 
 if TYPE_CHECKING:
@@ -82,3 +87,29 @@ class DetectorSpec:
             compact_mb=None,
             full=self,
         )
+
+
+@cache
+def discover() -> dict[str, DetectorSpec]:
+    """All detectors by name, in alphabetical order."""
+    detectors = {}
+    for module in pkgutil.iter_modules(fakelens.detectors.__path__):
+        spec = getattr(importlib.import_module(f"{fakelens.detectors.__name__}.{module.name}"), "DETECTOR", None)
+        if isinstance(spec, DetectorSpec):
+            detectors[spec.name] = spec
+    return detectors
+
+
+def find(name: str) -> DetectorSpec:
+    """The detector of this name; `NAME_compact` is what `fakelens compress NAME` makes.
+
+    Raises:
+        ValueError: naming those that exist.
+    """
+    detectors = discover()
+    full = name.removesuffix(COMPACT_SUFFIX)
+    if full != name and full in detectors:
+        return detectors[full].compact
+    if name not in detectors:
+        raise FakelensError(f"unknown detector {name!r}: there are {', '.join(detectors)}")
+    return detectors[name]

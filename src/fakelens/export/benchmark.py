@@ -18,9 +18,9 @@ from PIL import Image
 from fakelens.config import read_as
 from fakelens.core import imaging
 from fakelens.core.artifacts import environment, load_record, write_json
-from fakelens.core.cpus import available_cpus
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import ImageF32
+from fakelens.core.machine import available_cpus
 from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.core.records import ExportResults
 from fakelens.core.run_folder import BENCHMARK_PLOT, BENCHMARK_RECORD, RunFolder

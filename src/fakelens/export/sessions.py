@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-from fakelens.core.cpus import available_cpus
+from fakelens.core.machine import available_cpus
 
 _FATAL = 4  # onnxruntime's severity
 

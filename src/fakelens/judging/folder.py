@@ -12,8 +12,7 @@ from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import MIN_SIDE_PX, STORED_PX, Container, ImageRefused, ImageU8, decode
 from fakelens.core.picture_folder import group_of, labelled_pictures, left_out_words
 from fakelens.core.run_folder import PREPARE_RECORD, RunFolder
-from fakelens.dataset.both_labels import thumbnail
-from fakelens.dataset.duplicates import near_any
+from fakelens.dataset.duplicates import near_any, thumbnail
 from fakelens.dataset.examine import examine_image
 from fakelens.dataset.store import ManifestRow, read_manifest
 

@@ -16,9 +16,8 @@ from fakelens.evaluation.metrics import SetMetrics, summarise
 from fakelens.evaluation.significance import Comparison, compare
 from fakelens.judging.folder import ExcludedPicture, LabelledFolder, TrainingPictures, manifests_near
 from fakelens.judging.foreign import ForeignScores, read_foreign_scores
-from fakelens.judging.plausibility import implausibilities
 from fakelens.judging.scores import FolderScores, SystemScores, score_folder
-from fakelens.judging.systems import Model, open_models
+from fakelens.judging.systems import Model, implausibilities, open_models
 from fakelens.settings import EvaluationSettings
 
 COLUMNS = ("image", "label", "group")

@@ -11,7 +11,7 @@ from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import STORED_PX, Container, ImageRefused
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.scoring import LABELS, OperatingPoint
-from fakelens.dataset.both_labels import doubles
+from fakelens.dataset.duplicates import doubles
 from fakelens.judging.folder import DecodedPicture, ExcludedPicture, LabelledFolder
 from fakelens.judging.foreign import ForeignScores
 from fakelens.judging.systems import DEFAULT_POINTS, Model

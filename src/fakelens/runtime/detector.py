@@ -10,9 +10,9 @@ import onnxruntime as ort
 from PIL import Image
 
 from fakelens.core import imaging
-from fakelens.core.cpus import available_cpus
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import ImageF32
+from fakelens.core.machine import available_cpus
 from fakelens.core.scoring import Threshold, points_of
 
 INPUT, OUTPUT, HEATMAP = "image", "probability", "heatmap"

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fakelens.core.artifacts import write_bytes
-from fakelens.core.cpus import available_cpus
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import ImageRefused
+from fakelens.core.machine import available_cpus
 from fakelens.core.outputs import check_folder, check_table
 from fakelens.core.picture_folder import Listing, left_out_words, nothing_words, pictures_in
 from fakelens.core.scoring import Threshold

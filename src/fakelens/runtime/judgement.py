@@ -17,9 +17,8 @@ from PIL import Image
 from fakelens.core.imaging import DEFAULT_LIMITS, Container, ImageRefused, Limits, read_image
 from fakelens.core.scoring import VERDICT_WORDS, Threshold, Verdict, percent, probability_words
 from fakelens.runtime.cautions import Caution, cautions_of
-from fakelens.runtime.credentials import credentials_mark
 from fakelens.runtime.detector import OnnxDetector
-from fakelens.runtime.provenance import Mark, marks_of
+from fakelens.runtime.provenance import Mark, credentials_mark, marks_of
 
 # Of a very long picture only the middle is kept: the models see the central square, and the rest takes memory.
 _MAX_KEPT_ASPECT = 3

@@ -14,9 +14,8 @@ import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from fakelens.core.cpus import available_cpus
 from fakelens.core.errors import FakelensError
-from fakelens.core.memory import keep_freed_memory
+from fakelens.core.machine import available_cpus, keep_freed_memory
 from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.core.records import CompressionResults, EpochRow, TrainResults
 from fakelens.core.run_folder import LAST, LOGS

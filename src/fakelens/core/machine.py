@@ -1,6 +1,7 @@
-"""How many CPUs this process may use: the machine's, its affinity and its container's quota in; a number out."""
+"""The machine that a process runs on: the CPUs it may use, and the freed memory that it keeps."""
 
 import contextlib
+import ctypes
 import math
 import os
 from collections.abc import Iterator
@@ -43,3 +44,19 @@ def _quota(group: Path) -> Iterator[float]:
             period = (group / period_file).read_text().split() if period_file else quota[1:]
             if float(quota[0]) > 0:  # -1 is no limit
                 yield float(quota[0]) / float(period[0])
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep large freed blocks for this process instead of handing each back to the system.
+
+    Every activation is otherwise mapped, zeroed page by page and unmapped again in each step: 36 instead of 62 ms an
+    image for MobileNetV2 at 224 px on two cores, for a sixth more memory (experiments, 2026-11-25). Elsewhere than on
+    glibc nothing happens.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

@@ -1,11 +1,13 @@
-"""The number of threads follows the container's quota, wherever around the process it is set."""
+"""The number of threads follows the container's quota, wherever it is set; freed memory stays with the process."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from fakelens.core.cpus import available_cpus
+from fakelens.core.machine import available_cpus
 
 
 def cpus(root: Path, own_groups: str, **files: str) -> int:
@@ -62,3 +64,26 @@ def test_affinity_counts_where_there_is_no_quota(tmp_path: Path) -> None:
 
 def test_this_machine() -> None:
     assert 1 <= available_cpus() <= 64
+
+
+# 32 MB are taken and given back 50 times; every page that the system hands out anew is a minor fault.
+_FAULTS = """
+import resource, sys
+from fakelens.core.machine import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+bytearray(2**25)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(50):
+    bytearray(b"x") * 2**25
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="glibc's allocator is Linux's")
+def test_freed_memory_is_not_mapped_anew() -> None:
+    plain, keeping = (
+        int(subprocess.run([sys.executable, "-c", _FAULTS, how], check=True, capture_output=True, text=True).stdout)
+        for how in ("plain", "keep")
+    )
+    assert keeping < plain / 5
