@@ -1,6 +1,7 @@
 """What a file says of its own origin: content credentials (C2PA), the IPTC source type, text of known programs.
 
-Credentials' signatures are verified by c2pa-python where it is installed (pip install 'fakelens[credentials]'); nothing is fetched from anywhere.
+Credentials' signatures are verified by c2pa-python where it is installed (pip install 'fakelens[credentials]'); nothing
+is fetched from anywhere.
 """
 
 import functools
