@@ -107,10 +107,6 @@ def to_commented_yaml(settings: Settings, indent: int = 0) -> str:
             lines += [f"{pad}# {line.strip()}" for line in field.description.splitlines()]
         if isinstance(value, Settings):
             lines += [f"{pad}{name}:", to_commented_yaml(value, indent + 1)]
-        elif isinstance(value, dict) and any(isinstance(item, Settings) for item in value.values()):
-            lines.append(f"{pad}{name}:")
-            for key, item in value.items():
-                lines += [f"{pad}  {key}:", to_commented_yaml(item, indent + 2)]
         else:
             plain = settings.model_dump(mode="json", include={name})
             text = _yaml().safe_dump(plain, default_flow_style=None, width=10_000, sort_keys=False).strip()
