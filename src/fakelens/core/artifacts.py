@@ -113,6 +113,11 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def is_unchanged(path: Path, sha256: str) -> bool:
+    """Whether the file is there and its bytes have this hash."""
+    return path.is_file() and sha256_file(path) == sha256
+
+
 def sha256_json(value: Any) -> str:
     """SHA-256 of the canonical JSON form of `value`."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False)
@@ -152,7 +157,7 @@ class StageRecord:
             DamagedFileError: when the file is missing or not the one that the stage wrote.
         """
         path = self.folder / name
-        if not path.is_file() or sha256_file(path) != self.outputs[name]:
+        if not is_unchanged(path, self.outputs[name]):
             raise DamagedFileError(
                 path,
                 f"is not the file that `{self.stage}` wrote" if path.is_file() else "is missing",
@@ -162,8 +167,7 @@ class StageRecord:
 
     def changed_outputs(self) -> list[str]:
         """Names of the outputs whose bytes are no longer those that the stage wrote."""
-        paths = ((name, self.folder / name, digest) for name, digest in self.outputs.items())
-        return [name for name, path, digest in paths if not path.is_file() or sha256_file(path) != digest]
+        return [name for name, digest in self.outputs.items() if not is_unchanged(self.folder / name, digest)]
 
 
 class Stage:
