@@ -9,7 +9,7 @@ import streamlit as st
 from PIL import Image
 
 from fakelens.app import heatmap, view, wording
-from fakelens.core.scoring import Threshold
+from fakelens.core.scoring import Threshold, capital
 from fakelens.core.table import harmless
 from fakelens.runtime.bundle import Bundle, BundledModel
 from fakelens.runtime.folder import answers_csv, answers_json
@@ -99,7 +99,7 @@ def show_card(
         st.text(shown.name)
         show_refusal(shown)
         return
-    st.subheader(f"{wording.capital(shown.words)}.", anchor=False)
+    st.subheader(f"{capital(shown.words)}.", anchor=False)
     show_marks(shown)
     left, right = st.columns([2, 3])
     with left:

@@ -13,6 +13,7 @@ from fakelens.app.cards import Pictures, Settings
 from fakelens.app.endpoint import open_own
 from fakelens.app.uploads import DESK, let_go, refusal
 from fakelens.core.imaging import format_words
+from fakelens.core.scoring import capital
 from fakelens.runtime.bundle import Bundle
 from fakelens.runtime.judgement import Picture
 
@@ -101,8 +102,8 @@ def other_arrivals(bundle: Bundle) -> Iterator[Arrival]:
     for column, name in zip(st.columns(max(1, len(examples))), examples, strict=False):
         path, label = bundle.folder / name, Path(name).stem.replace("-", " ")
         column.image(path, width="stretch", alt=f"Example picture: {label}")
-        if column.button(wording.capital(label), key=name, width="stretch"):
-            yield Arrival(name, wording.capital(label), path.read_bytes)
+        if column.button(capital(label), key=name, width="stretch"):
+            yield Arrival(name, capital(label), path.read_bytes)
 
 
 def take_in(bundle: Bundle, arrivals: list[Arrival], kept: Pictures) -> None:

@@ -16,9 +16,9 @@ from PIL import Image
 
 from fakelens.app import heatmap
 from fakelens.app.limits import LIMITS
-from fakelens.app.wording import capital, size_words
+from fakelens.app.wording import size_words
 from fakelens.core.imaging import ImageRefused, read_image
-from fakelens.core.scoring import VERDICT_WORDS, Threshold, Verdict, percent, probability_words
+from fakelens.core.scoring import VERDICT_WORDS, Threshold, Verdict, capital, percent, probability_words
 from fakelens.runtime import judgement
 from fakelens.runtime.detector import OnnxDetector
 from fakelens.runtime.judgement import Answer, Assessment, Judgement, Picture, Refusal

@@ -133,6 +133,11 @@ def point_at(points: Sequence[OperatingPoint], rate: float | None) -> OperatingP
     raise FakelensError(f"no threshold was kept for a false-positive rate of {rate}: there are {known}")
 
 
+def capital(words: str) -> str:
+    """The words with their first letter in upper case."""
+    return words[:1].upper() + words[1:]
+
+
 def percent(share: float) -> str:
     """A share of one to at most three digits: `40 %`, `97.5 %`."""
     return f"{100 * share:.3g} %"
