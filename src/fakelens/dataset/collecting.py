@@ -96,7 +96,7 @@ class Collector:
             if new := {key: copy for key, copy in usable_now.under_both_labels.items() if key not in named}:
                 self.reporter.say(both_labels_words(new))
                 named |= new.keys()
-            available = Counter(p.kind for p in good) + Counter((r.label, r.generator) for b in unread for r in b.rows)
+            available = Counter(p.kind for p in good) + Counter(row.kind for block in unread for row in block.rows)
             caps = generator_caps(available, quota, self.settings.cap_per_generator)
             quota = self._possible(quota, capped(available, caps), refused, at_most)
             have, wanted = capped(Counter(p.kind for p in good), caps), quota
