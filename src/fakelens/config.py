@@ -17,7 +17,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
 
     of_execution: ClassVar[frozenset[str]] = frozenset()
-    """Settings that say who does the work and who is told, and change nothing in the outcome."""
+    """Settings of how the work is executed and reported, which change nothing in the outcome."""
 
     def decisive(self) -> dict[str, Any]:
         """Plain values of the settings that decide the outcome: a stage's key holds these."""

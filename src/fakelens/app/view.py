@@ -54,7 +54,7 @@ def take(name: str, data: bytes, sides_px: Collection[int]) -> Picture | Refusal
 
 
 def assess(detector: OnnxDetector, picture: Picture) -> Assessment | None:
-    """Ask a detector about a picture; None when its pixels had to make room."""
+    """One detector's assessment of a picture; None when its pixels had to make room."""
     with _alone():
         return judgement.assess(detector, picture) if detector.stored_px in picture.images else None
 

@@ -239,7 +239,7 @@ def _template(name: str, **words: str) -> str:
 
 
 def _licence_note(licence: str) -> str:
-    """What a licence of the NC kind asks of whoever deploys the models."""
+    """The obligations that a non-commercial licence puts on those who deploy the models."""
     if "NC" not in licence.upper().split("-"):
         return ""
     return (

@@ -64,7 +64,7 @@ def write_bytes(target: Path, data: bytes) -> None:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write `text` to `target` atomically as UTF-8; of a file name what is no UTF-8 is escaped, as JSON does it."""
+    """Write `text` to `target` atomically as UTF-8; bytes of a file name that are not UTF-8 are escaped."""
     write_bytes(target, text.encode(errors="backslashreplace"))
 
 
@@ -225,15 +225,15 @@ class Stage:
     def _changes(self, left: Mapping[str, Any] | None) -> list[str]:
         if left is None or left["key"] == self.key:
             return []
-        told = differences(left["settings"], self.settings)
-        told += [f"another {name}" for name in differences(left["inputs"], self.inputs, names_only=True)]
-        return told or ["another version of fakelens"]
+        changes = differences(left["settings"], self.settings)
+        changes += [f"another {name}" for name in differences(left["inputs"], self.inputs, names_only=True)]
+        return changes or ["another version of fakelens"]
 
     def keep_others(self, reporter: Reporter = SILENT, *, but: Collection[str] = (), force: bool = False) -> None:
         """Move what another setting left in the folder to `earlier/`, and take up what this one left there before.
 
         Args:
-            reporter: is told what is kept where.
+            reporter: says what is kept where.
             but: names in the folder that belong to other stages.
             force: go on where the record of what lies there is damaged.
 

@@ -109,7 +109,7 @@ def points_of(plain: Iterable[Mapping[str, Any]]) -> tuple[OperatingPoint, ...]:
     """Operating points out of their JSON form.
 
     Raises:
-        ValueError: when it is none.
+        ValueError: when it does not fit.
     """
     try:
         return tuple(

@@ -31,7 +31,7 @@ class BundleDamaged(FakelensError):  # noqa: N818  says what is wrong, as `Image
 
 @dataclass(frozen=True)
 class BundledModel:
-    """One detector of a bundle, as the file says it."""
+    """One detector of a bundle, as `bundle.json` describes it."""
 
     name: str
     display_name: str
@@ -195,7 +195,7 @@ class Bundle:
         return judge_or_raise(file_bytes(pictures), model, point.threshold, name=name_of(pictures))
 
     def check_files(self) -> None:
-        """Compare every file's hash with `bundle.json`, but of those that whoever deploys it may change.
+        """Compare every file's hash with `bundle.json`, except those that may be edited (`EDITABLE`).
 
         Raises:
             BundleDamaged: naming the files that are missing or changed.

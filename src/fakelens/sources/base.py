@@ -25,7 +25,7 @@ class Row(NamedTuple):
 
 
 class BlockReader(Protocol):
-    """How one block's images are had. Picklable: it is used in other processes and on other machines."""
+    """Reader of one block's images. Picklable: it is used in other processes and on other machines."""
 
     @property
     def name(self) -> str:

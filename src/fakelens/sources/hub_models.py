@@ -36,7 +36,7 @@ class HubAddress:
         """Read an address, with or without the scheme.
 
         Raises:
-            FakelensError: when it is none.
+            FakelensError: when it is not an address.
         """
         match = re.fullmatch(rf"(?:{SCHEME})?({_NAME})(?:@(.+))?", text)
         if match is None:
