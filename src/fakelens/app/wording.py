@@ -55,6 +55,11 @@ def threshold_choices(model: BundledModel) -> dict[str, Threshold]:
     return dict(sorted(named.items(), key=lambda item: item[1] != model.threshold))
 
 
+def threshold_of(model: BundledModel, choice: str) -> Threshold:
+    """The model's thresholds of a name out of `threshold_choices`; its default where it has none of this name."""
+    return threshold_choices(model).get(choice, model.threshold)
+
+
 def measured_words(model: BundledModel, choice: str) -> str:
     """What a setting's own thresholds do on the test split, and why its rate may not hold; empty if not measured.
 
