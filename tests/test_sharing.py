@@ -77,7 +77,7 @@ def test_a_private_one_needs_its_token(hub: ModelHub, bundle: Path, monkeypatch:
     assert hub.models[NAME].private
     assert fakelens.open_bundle(f"hf://{NAME}").models
     monkeypatch.setenv("HF_TOKEN", OTHERS)
-    with pytest.raises(FakelensError, match=f"{NAME} cannot be found: check its name.*HF_TOKEN if it is private"):
+    with pytest.raises(FakelensError, match=f"{NAME}@main cannot be found: check its name.*HF_TOKEN if it is private"):
         fakelens.open_bundle(f"hf://{NAME}")
 
 
@@ -107,8 +107,8 @@ def test_who_may_not_push_is_told_so(
 @pytest.mark.parametrize(
     ("place", "words"),
     [
-        ("hf://us/nothing", "us/nothing cannot be found"),
-        (f"hf://{NAME}@v9", f"{NAME} has no revision v9"),
+        ("hf://us/nothing", "us/nothing@main cannot be found"),
+        (f"hf://{NAME}@v9", f"{NAME}@v9 does not exist: choose another revision"),
         ("hf://nothing", "write hf://ORG/NAME"),
         ("hf://us/detectors@", "write hf://ORG/NAME"),
         ("hf://us/empty", "it has no bundle.json: `fakelens push` brings one"),

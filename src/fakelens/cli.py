@@ -163,7 +163,7 @@ def prepare(
     chosen, folder = _setup(recipe, set_, workdir)
     if verify:
         pipeline.prepared(folder).verify()
-        print(f"{folder / 'data'}: every file is as `prepare` wrote it")
+        print(f"{RunFolder(folder).data}: every file is as `prepare` wrote it")
         return
     with TerminalReporter() as reporter:
         pipeline.prepare(folder, chosen, force=force, reporter=reporter)

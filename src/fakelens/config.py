@@ -17,7 +17,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
 
     of_execution: ClassVar[frozenset[str]] = frozenset()
-    """Settings that say who does the work and who is told, and change nothing in the outcome."""
+    """Settings of how the work is executed and reported, which change nothing in the outcome."""
 
     def decisive(self) -> dict[str, Any]:
         """Plain values of the settings that decide the outcome: a stage's key holds these."""
@@ -107,10 +107,6 @@ def to_commented_yaml(settings: Settings, indent: int = 0) -> str:
             lines += [f"{pad}# {line.strip()}" for line in field.description.splitlines()]
         if isinstance(value, Settings):
             lines += [f"{pad}{name}:", to_commented_yaml(value, indent + 1)]
-        elif isinstance(value, dict) and any(isinstance(item, Settings) for item in value.values()):
-            lines.append(f"{pad}{name}:")
-            for key, item in value.items():
-                lines += [f"{pad}  {key}:", to_commented_yaml(item, indent + 2)]
         else:
             plain = settings.model_dump(mode="json", include={name})
             text = _yaml().safe_dump(plain, default_flow_style=None, width=10_000, sort_keys=False).strip()

@@ -155,7 +155,7 @@ def _check_data(workdir: Path, recipe: Recipe) -> None:
     record = load_record(RunFolder(workdir).prepare_record)
     if changes := differences(record.settings, recipe.data.decisive()):
         raise FakelensError(
-            f"{workdir / 'data'} was prepared with other settings than those asked for now "
+            f"{RunFolder(workdir).data} was prepared with other settings than those asked for now "
             f"({', '.join(f'data.{change}' for change in changes)}): leave them out, or run `fakelens prepare` with "
             "them first, or name the recipe it was prepared with (--recipe)"
         )

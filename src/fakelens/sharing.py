@@ -20,7 +20,7 @@ def open_bundle(place: str | Path) -> Bundle:
     judged on all CPUs, and a picture's probability is the same alone and among others.
 
     Raises:
-        FakelensError: when it is no bundle or cannot be had, naming the remedy.
+        FakelensError: when it is not a bundle or cannot be downloaded, naming the remedy.
     """
     return Bundle.open(bundle_folder(place), num_threads=1)
 
@@ -34,7 +34,7 @@ def bundle_folder(place: str | Path) -> Path:
     """The folder of a bundle; one of the hub's is fetched, and each file compared with the hash in its bundle.json.
 
     Raises:
-        FakelensError: when it cannot be had, or is not as it was written.
+        FakelensError: when it cannot be downloaded, or is not as it was written.
     """
     if not is_on_hub(place):
         return Path(place)

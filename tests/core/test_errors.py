@@ -47,10 +47,6 @@ def test_a_bug_keeps_its_trace(monkeypatch: pytest.MonkeyPatch, bug: Exception) 
         cli.main()
 
 
-def test_an_unknown_error_of_the_system_has_no_line() -> None:
-    assert in_one_line(OSError("what")) is None
-
-
 def test_a_machine_without_memory_is_no_refused_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import Image
 

@@ -16,7 +16,8 @@ from PIL import Image
 
 from fakelens.core import imaging
 from fakelens.core.imaging import Container, ImageRefused, Limits, decode, harmonise, to_model_input, to_square
-from picture_files import png_of, tiff_of, with_png_chunk
+from onnx_models import encoded
+from picture_files import png_of, png_promising, tiff_of, with_png_chunk
 
 FORMATS = imaging.FORMATS
 ORIENTATION = 0x0112
@@ -31,12 +32,6 @@ SEEN = {
     7: ((1, 1), True),
     8: ((0, 1), True),
 }
-
-
-def encoded(image: Image.Image, file_format: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, file_format, **options)
-    return buffer.getvalue()
 
 
 def picture(width_px: int = 320, height_px: int = 240, seed: int = 0) -> Image.Image:
@@ -59,17 +54,6 @@ def refusal(data: bytes, **options: Any) -> ImageRefused:
     with pytest.raises(ImageRefused) as caught:
         decode(data, **options)
     return caught.value
-
-
-def png_claiming(width_px: int, height_px: int) -> bytes:
-    """A PNG of under 100 bytes whose header claims any size."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", width_px, height_px, 8, 2, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 64)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
 
 
 def exif_block(*entries: tuple[int, int, int, bytes]) -> bytes:
@@ -312,12 +296,12 @@ class TestRefusals:
 
     @pytest.mark.parametrize("size", [(30_000, 30_000), (12_000, 12_000), (8_001, 8_000)])
     def test_bomb(self, size: tuple[int, int]) -> None:
-        error = refusal(png_claiming(*size))
+        error = refusal(png_promising(*size))
         assert error.reason == "too_many_pixels"
 
     def test_elongated_bomb(self) -> None:
         # 2 KB that would need 3 GB once its short side is enlarged from 64 to 256 px.
-        error = refusal(png_claiming(64, 900_000))
+        error = refusal(png_promising(64, 900_000))
         assert error.reason == "too_many_pixels"
         assert "elongated" in str(error)
 
@@ -339,7 +323,7 @@ class TestRefusals:
         assert "64" in str(error)
 
     def test_limits_hold_before_pixels_are_read(self) -> None:
-        assert refusal(png_claiming(10, 10)).reason == "too_small"
+        assert refusal(png_promising(10, 10)).reason == "too_small"
 
     def test_text_bomb(self) -> None:
         body = b"Comment\0\0" + zlib.compress(b"a" * 4_000_000)

@@ -6,7 +6,7 @@ import pytest
 
 from fakelens.config import with_overrides
 from fakelens.core.picture_folder import labelled_pictures
-from fakelens.core.scoring import FAKE, LABELS, REAL, label_of
+from fakelens.core.scoring import FAKE, REAL, label_of
 from fakelens.judging.folder import LabelledFolder
 from fakelens.settings import SourceSettings
 from fakelens.sources.folder import FolderSource
@@ -116,7 +116,3 @@ def test_mapped_folders_are_read_and_others_said(tmp_path: Path) -> None:
 
 def settings(path: Path) -> SourceSettings:
     return SourceSettings(source="folder", path=str(path))
-
-
-def test_labels_are_the_words_themselves() -> None:
-    assert [label_of(name) for name in LABELS] == [REAL, FAKE]

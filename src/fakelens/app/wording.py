@@ -1,7 +1,7 @@
 """Figures and thresholds in; the words and sentences of the page out."""
 
 from fakelens.app.limits import MAX_FILE_MB, MAX_PICTURES
-from fakelens.core.scoring import OperatingPoint, Threshold, percent
+from fakelens.core.scoring import OperatingPoint, Threshold, capital, percent
 from fakelens.runtime.bundle import BundledModel
 
 INTRO = "Was this picture taken by a camera, or made by an AI? Give it pictures: each detector says what it thinks."
@@ -55,6 +55,11 @@ def threshold_choices(model: BundledModel) -> dict[str, Threshold]:
     return dict(sorted(named.items(), key=lambda item: item[1] != model.threshold))
 
 
+def threshold_of(model: BundledModel, choice: str) -> Threshold:
+    """The model's thresholds of a name out of `threshold_choices`; its default where it has none of this name."""
+    return threshold_choices(model).get(choice, model.threshold)
+
+
 def measured_words(model: BundledModel, choice: str) -> str:
     """What a setting's own thresholds do on the test split, and why its rate may not hold; empty if not measured.
 
@@ -86,8 +91,3 @@ def as_text(words: str) -> str:
 def size_words(num_bytes: int) -> str:
     """A file's size: `2.6 MB`, `48 kB`."""
     return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 1e6 else f"{max(1, round(num_bytes / 1e3))} kB"
-
-
-def capital(words: str) -> str:
-    """The words with their first letter large."""
-    return words[:1].upper() + words[1:]

@@ -18,6 +18,7 @@ from fakelens.core.imaging import heif_is_read
 from fakelens.core.records import Metrics
 from fakelens.core.run_folder import BUNDLE_RECORD
 from fakelens.core.scoring import percent
+from fakelens.core.table import Table
 from fakelens.core.telemetry import TELEMETRY_OFF
 from fakelens.runtime.bundle import FORMAT, BundleAbout, BundledModel, BundleInfo
 from fakelens.runtime.detector import OnnxDetector
@@ -93,7 +94,7 @@ def write_bundle(
     texts = {"requirements.txt": _requirements(), "README.md": header, **_GIT_FILES}
     fresh = fresh_folder(folder)
     try:
-        info = _write_files(fresh, models, about, {**examples} if examples else {}, texts)
+        info = _write_files(fresh, models, about, examples or {}, texts)
         write_sealed(fresh / BUNDLE_RECORD, {"format": FORMAT, **asdict(info)})
         _keep_others(folder, fresh)
         exchange(fresh, folder)
@@ -238,7 +239,7 @@ def _template(name: str, **words: str) -> str:
 
 
 def _licence_note(licence: str) -> str:
-    """What a licence of the NC kind asks of whoever deploys the models."""
+    """The obligations that a non-commercial licence puts on those who deploy the models."""
     if "NC" not in licence.upper().split("-"):
         return ""
     return (
@@ -248,10 +249,10 @@ def _licence_note(licence: str) -> str:
 
 
 def _table(models: Sequence[BundledModel]) -> str:
-    head = ["Detector", *(label for label, _, _ in wording.figure_rows(models[0])), "Thresholds"]
-    rows = [head, ["---"] * len(head)]
+    head = ("Detector", *(label for label, _, _ in wording.figure_rows(models[0])), "Thresholds")
+    rows = []
     for model in models:
         figures = [value for _, value, _ in wording.figure_rows(model)]
         thresholds = f"{percent(model.threshold.real)}, {percent(model.threshold.fake)}"
-        rows.append([f"[{model.display_name}]({model.card}) (`{model.file}`)", *figures, thresholds])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        rows.append((f"[{model.display_name}]({model.card}) (`{model.file}`)", *figures, thresholds))
+    return Table(head, tuple(rows)).markdown()

@@ -64,7 +64,7 @@ def write_bytes(target: Path, data: bytes) -> None:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write `text` to `target` atomically as UTF-8; of a file name what is no UTF-8 is escaped, as JSON does it."""
+    """Write `text` to `target` atomically as UTF-8; bytes of a file name that are not UTF-8 are escaped."""
     write_bytes(target, text.encode(errors="backslashreplace"))
 
 
@@ -113,6 +113,11 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def is_unchanged(path: Path, sha256: str) -> bool:
+    """Whether the file is there and its bytes have this hash."""
+    return path.is_file() and sha256_file(path) == sha256
+
+
 def sha256_json(value: Any) -> str:
     """SHA-256 of the canonical JSON form of `value`."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False)
@@ -152,7 +157,7 @@ class StageRecord:
             DamagedFileError: when the file is missing or not the one that the stage wrote.
         """
         path = self.folder / name
-        if not path.is_file() or sha256_file(path) != self.outputs[name]:
+        if not is_unchanged(path, self.outputs[name]):
             raise DamagedFileError(
                 path,
                 f"is not the file that `{self.stage}` wrote" if path.is_file() else "is missing",
@@ -162,8 +167,7 @@ class StageRecord:
 
     def changed_outputs(self) -> list[str]:
         """Names of the outputs whose bytes are no longer those that the stage wrote."""
-        paths = ((name, self.folder / name, digest) for name, digest in self.outputs.items())
-        return [name for name, path, digest in paths if not path.is_file() or sha256_file(path) != digest]
+        return [name for name, digest in self.outputs.items() if not is_unchanged(self.folder / name, digest)]
 
 
 class Stage:
@@ -221,15 +225,15 @@ class Stage:
     def _changes(self, left: Mapping[str, Any] | None) -> list[str]:
         if left is None or left["key"] == self.key:
             return []
-        told = differences(left["settings"], self.settings)
-        told += [f"another {name}" for name in differences(left["inputs"], self.inputs, names_only=True)]
-        return told or ["another version of fakelens"]
+        changes = differences(left["settings"], self.settings)
+        changes += [f"another {name}" for name in differences(left["inputs"], self.inputs, names_only=True)]
+        return changes or ["another version of fakelens"]
 
     def keep_others(self, reporter: Reporter = SILENT, *, but: Collection[str] = (), force: bool = False) -> None:
         """Move what another setting left in the folder to `earlier/`, and take up what this one left there before.
 
         Args:
-            reporter: is told what is kept where.
+            reporter: says what is kept where.
             but: names in the folder that belong to other stages.
             force: go on where the record of what lies there is damaged.
 

@@ -16,7 +16,6 @@ class DamagedFileError(FakelensError):
 
     def __init__(self, path: Path, fault: str, remedy: str) -> None:
         super().__init__(f"{path} {fault}: {remedy}")
-        self.path = path
 
 
 class OtherDataError(FakelensError):

@@ -31,7 +31,7 @@ _SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volum
 
 @dataclass(frozen=True)
 class Listing:
-    """Pictures below a folder; which files they are is told by their names alone."""
+    """Pictures below a folder, recognised by the endings of their names alone."""
 
     root: Path
     keys: tuple[str, ...]

@@ -14,14 +14,14 @@ class Task(Protocol):
 
 
 class Reporter(Protocol):
-    """Where work tells of itself."""
+    """Where a stage reports its progress."""
 
     def say(self, text: str) -> None:
         """One line worth keeping."""
         ...
 
     def log(self, text: str) -> None:
-        """One line for those who follow in a log; a terminal, which has a progress display, leaves it out."""
+        """One line for a log alone; a terminal has the progress display instead."""
         ...
 
     def task(self, title: str, total: float) -> AbstractContextManager[Task]:

@@ -109,7 +109,7 @@ def points_of(plain: Iterable[Mapping[str, Any]]) -> tuple[OperatingPoint, ...]:
     """Operating points out of their JSON form.
 
     Raises:
-        ValueError: when it is none.
+        ValueError: when it does not fit.
     """
     try:
         return tuple(
@@ -131,6 +131,11 @@ def point_at(points: Sequence[OperatingPoint], rate: float | None) -> OperatingP
             return point
     known = ", ".join(f"{p.false_positive_rate:g}" for p in points if p.false_positive_rate is not None) or "none"
     raise FakelensError(f"no threshold was kept for a false-positive rate of {rate}: there are {known}")
+
+
+def capital(words: str) -> str:
+    """The words with their first letter in upper case."""
+    return words[:1].upper() + words[1:]
 
 
 def percent(share: float) -> str:

@@ -55,11 +55,8 @@ def usable(
     ordered = sorted(examined, key=lambda picture: (picture.block, picture.position))
     decoded = [picture for picture in ordered if picture.refused is None]
     double_of = _doubles(decoded, parts, keep_reconstructions=keep_reconstructions)
-    refused, seen, good = (
-        Counter(picture.refused for picture in ordered if picture.refused),
-        set[str](),
-        list[Picture](),
-    )
+    refused = Counter(picture.refused for picture in ordered if picture.refused)
+    seen, good = set[str](), list[Picture]()
     for position, picture in enumerate(decoded):
         if position in double_of:
             refused[UNDER_BOTH_LABELS] += 1

@@ -96,7 +96,7 @@ class Collector:
             if new := {key: copy for key, copy in usable_now.under_both_labels.items() if key not in named}:
                 self.reporter.say(both_labels_words(new))
                 named |= new.keys()
-            available = Counter(p.kind for p in good) + Counter((r.label, r.generator) for b in unread for r in b.rows)
+            available = Counter(p.kind for p in good) + Counter(row.kind for block in unread for row in block.rows)
             caps = generator_caps(available, quota, self.settings.cap_per_generator)
             quota = self._possible(quota, capped(available, caps), refused, at_most)
             have, wanted = capped(Counter(p.kind for p in good), caps), quota
@@ -178,7 +178,7 @@ def _rows_to_read(
 
 
 class _Progress:
-    """What the bar says beside its length: speed, bytes, refusals."""
+    """The note of the progress bar: speed, bytes, refusals."""
 
     def __init__(self, task: Task) -> None:
         self._task, self._started_s = task, time.monotonic()
@@ -246,7 +246,7 @@ def further_sets(
     settings: CollectSettings,
     reporter: Reporter,
 ) -> list[FurtherSet]:
-    """Collect each set that the source or the held-out generators can give; says which cannot be had.
+    """Collect each set that the source or the held-out generators can give; says which come out smaller.
 
     Args:
         source: brings test sets of its own.
@@ -255,7 +255,7 @@ def further_sets(
         plan: what is wanted.
         parts: folder of the journal.
         settings: as for `main`.
-        reporter: is told which sets come out smaller.
+        reporter: of the progress.
     """
     keep_out = hashes_of(main.pictures)
     sets = []

@@ -64,7 +64,7 @@ def choose_blocks(
 
     Of blocks that bring equally many, the one that helps rare generators most, then the first in the seed's order.
     """
-    holds = {block.rank: Counter((row.label, row.generator) for row in block.rows) for block in blocks}
+    holds = {block.rank: Counter(row.kind for row in block.rows) for block in blocks}
     by_rank = {block.rank: block for block in blocks}
     have: Counter[Kind] = Counter(taken)
     room = {label: max(0, quota[label] - sum(n for kind, n in have.items() if kind[0] == label)) for label in quota}
@@ -103,7 +103,7 @@ def choose_rows(
     blocks: Sequence[Block], wanted: Mapping[int, int], caps: Mapping[Kind, int], taken: Mapping[Kind, int]
 ) -> list[Block]:
     """Keep `wanted[label]` images of the blocks, spread over generators; in the seed's order within a generator."""
-    available: Counter[Kind] = Counter((row.label, row.generator) for block in blocks for row in block.rows)
+    available = Counter(row.kind for block in blocks for row in block.rows)
     left: Counter[Kind] = Counter()
     for label, quota in wanted.items():
         own = {
@@ -116,8 +116,8 @@ def choose_rows(
     for block in sorted(blocks, key=lambda b: b.rank):
         rows = []
         for row in block.rows:
-            if left[row.label, row.generator] > 0:
-                left[row.label, row.generator] -= 1
+            if left[row.kind] > 0:
+                left[row.kind] -= 1
                 rows.append(row)
         if rows:
             kept.append(replace(block, rows=tuple(rows)))

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -81,9 +82,7 @@ def write_arrays(folder: Path, parts: Path, rows: Sequence[tuple[ManifestRow, Pi
 
     Each part is opened once, so any number of parts can be joined in little memory.
     """
-    counts: dict[str, int] = {}
-    for row, _ in rows:
-        counts[row.split] = counts.get(row.split, 0) + 1
+    counts = Counter(row.split for row, _ in rows)
     with contextlib.ExitStack() as stack:
         targets = {name: folder / f"{name}.npy" for name in counts}
         arrays: dict[str, ImageU8] = {}

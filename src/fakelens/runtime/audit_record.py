@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fakelens import __version__
 from fakelens.core.artifacts import write_json, write_text
-from fakelens.core.scoring import percent, probability_words
+from fakelens.core.scoring import VERDICT_WORDS, capital, percent, probability_words
 from fakelens.runtime.judgement import Judgement
 
 if TYPE_CHECKING:
@@ -123,10 +123,9 @@ def _page(record: dict[str, Any]) -> str:
         "fakelens": record["fakelens"],
     }
     cells = (f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in rows.items())
-    words = {"fake": "Likely AI-generated", "real": "Likely a photograph", "uncertain": "Uncertain"}
     return _PAGE.substitute(
         title=html.escape(f"Verdict on {PurePath(file['name']).name}"),
-        verdict=html.escape(f"{words[record['verdict']]}. {record['sentence']}"),
+        verdict=html.escape(f"{capital(VERDICT_WORDS[record['verdict']])}. {record['sentence']}"),
         rows="\n".join(cells),
         note=html.escape(record["note"]),
     )

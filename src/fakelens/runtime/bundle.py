@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints, overload
 
-from fakelens.core.artifacts import is_sealed, read_json, sha256_file
+from fakelens.core.artifacts import is_sealed, is_unchanged, read_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.records import Metrics
 from fakelens.core.run_folder import BUNDLE_RECORD
@@ -31,7 +31,7 @@ class BundleDamaged(FakelensError):  # noqa: N818  says what is wrong, as `Image
 
 @dataclass(frozen=True)
 class BundledModel:
-    """One detector of a bundle, as the file says it."""
+    """One detector of a bundle, as `bundle.json` describes it."""
 
     name: str
     display_name: str
@@ -195,7 +195,7 @@ class Bundle:
         return judge_or_raise(file_bytes(pictures), model, point.threshold, name=name_of(pictures))
 
     def check_files(self) -> None:
-        """Compare every file's hash with `bundle.json`, but of those that whoever deploys it may change.
+        """Compare every file's hash with `bundle.json`, except those that may be edited (`EDITABLE`).
 
         Raises:
             BundleDamaged: naming the files that are missing or changed.
@@ -203,7 +203,7 @@ class Bundle:
         wrong = [
             name
             for name, digest in self.info.files.items()
-            if name not in EDITABLE and not _holds(self.folder / name, digest)
+            if name not in EDITABLE and not is_unchanged(self.folder / name, digest)
         ]
         if wrong:
             raise BundleDamaged(
@@ -225,10 +225,6 @@ class Bundle:
         if any(getattr(detector, key) != getattr(model, key) for key in same):
             raise BundleDamaged(f"{BUNDLE_RECORD} and the metadata of {path} disagree: {_REMEDY}")
         return detector
-
-
-def _holds(path: Path, digest: str) -> bool:
-    return path.is_file() and sha256_file(path) == digest
 
 
 def _parse(content: Any) -> BundleInfo:

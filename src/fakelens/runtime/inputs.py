@@ -1,4 +1,4 @@
-"""A picture in any form that Python has it in; the bytes of a file, which are what is judged."""
+"""A picture in any form that Python programs hold one; the bytes of a file, which are judged, out."""
 
 import io
 from pathlib import Path
@@ -27,8 +27,8 @@ def file_bytes(picture: PictureInput) -> bytes:
 
     Raises:
         OSError: when a file cannot be read.
-        ImageRefused: when pixels are of a kind that is no picture.
-        TypeError: when it is nothing that a picture can be.
+        ImageRefused: when the pixels are not those of a picture.
+        TypeError: when it is none of these forms.
     """
     match picture:
         case bytes():

@@ -1,6 +1,6 @@
 """A file's bytes and a detector in; a judgement out. The one path of command line, page, endpoint and Python.
 
-`judge` is all of it. Who shows several detectors or thresholds of one picture takes its three steps, so that each is
+`judge` is all of it. For several detectors or thresholds of one picture its three steps are called, so that each is
 done once: `read_picture` decodes a file, `assess` asks a detector, `judgement_of` draws the verdict at its thresholds.
 """
 
@@ -37,7 +37,7 @@ class Picture:
     seconds: float
     """Decoding."""
     images: dict[int, Image.Image]
-    """The upright RGB picture for each short side in pixels that was asked for; who lacks memory may empty it."""
+    """The upright RGB picture for each short side in pixels that was asked for; may be emptied to save memory."""
     preview: bytes = b""
     """The picture as a JPEG for a screen; empty where nobody looks at it."""
 
@@ -121,7 +121,7 @@ class Refusal:
 
     name: str
     detector: str
-    """Who was asked; empty where nobody was."""
+    """Its name; empty where none was asked."""
     error: str
     sha256: str = ""
     """Of the file's bytes; empty where they could not be read."""

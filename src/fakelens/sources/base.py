@@ -20,9 +20,14 @@ class Row(NamedTuple):
     generator: str
     """Name of the generator; for real images, of the photographs' origin."""
 
+    @property
+    def kind(self) -> tuple[int, str]:
+        """Label and generator."""
+        return self.label, self.generator
+
 
 class BlockReader(Protocol):
-    """How one block's images are had. Picklable: it is used in other processes and on other machines."""
+    """Reader of one block's images. Picklable: it is used in other processes and on other machines."""
 
     @property
     def name(self) -> str:

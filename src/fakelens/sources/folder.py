@@ -69,7 +69,7 @@ class Files:
         return f"{self.keys[0]} and {len(self.keys) - 1} more"
 
     def key(self, index: int) -> str:
-        """The file's path below the source's folder; what is no UTF-8 in it is escaped."""
+        """The file's path below the source's folder; bytes of it that are not UTF-8 are escaped."""
         return self.keys[index].encode(errors="backslashreplace").decode()
 
     def download(self, spool: Path) -> Iterator[int]:  # noqa: ARG002  the protocol's name

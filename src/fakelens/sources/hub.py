@@ -1,13 +1,12 @@
 """Bytes of files on the Hugging Face hub, by its own client: what is tried again, and the remedy where that fails."""
 
 import contextlib
-import errno
 from collections.abc import Iterator
 from inspect import signature
 from typing import Any
 from urllib.parse import urlsplit
 
-from fakelens.core.errors import FakelensError
+from fakelens.core.errors import FakelensError, in_one_line
 
 # A hub that fails three answers in ten fails nine in a row once in 50,000 requests; one that is away is given up after
 # 40 seconds. The client's own five retries would end one run in ten through such a hub.
@@ -41,7 +40,7 @@ def _size(repository: str, commit: str, path: str) -> int:
     """A file's size as the hub's listing states it."""
     from huggingface_hub import HfApi, RepoFile
 
-    with _hub_errors(f"{repository}/{path} at revision {commit}"):
+    with hub_errors(f"{repository}/{path} at revision {commit}"):
         for entry in HfApi().get_paths_info(repository, [path], repo_type="dataset", revision=commit):
             if isinstance(entry, RepoFile):
                 return int(entry.size)
@@ -58,7 +57,7 @@ def get_bytes(url: str, where: str, **headers: str) -> bytes:
         http_backoff,
     )
 
-    with _hub_errors(where):
+    with hub_errors(where):
         _watch_answers(get_session())
         response = http_backoff(
             "GET",
@@ -103,8 +102,18 @@ def _look_at(response: Any) -> None:
 
 
 @contextlib.contextmanager
-def _hub_errors(where: str) -> Iterator[None]:
-    """Turn the hub client's errors into one that names the remedy."""
+def hub_errors(
+    where: str,
+    *,
+    work: str = "reading",
+    repository: str = "data.repository",
+    revision: str = "another with --set data.revision=…",
+    offline: str = "; without a network, --recipe demo needs none",
+) -> Iterator[None]:
+    """Turn the hub client's errors into one that names the remedy.
+
+    `work` is what is done at `where`; the others are what to check, to choose and to do without a network.
+    """
     from huggingface_hub import errors
 
     try:
@@ -114,26 +123,27 @@ def _hub_errors(where: str) -> Iterator[None]:
             f"the token of the hub holds {error.object[error.start]!r}, which no token does: set HF_TOKEN anew"
         ) from error
     except errors.RevisionNotFoundError as error:
-        raise FakelensError(f"{where} does not exist: choose another with --set data.revision=…") from error
+        raise FakelensError(f"{where} does not exist: choose {revision}") from error
     except errors.GatedRepoError as error:
         raise FakelensError(f"{where} asks for access: accept its terms on the hub and set HF_TOKEN") from error
     except errors.RepositoryNotFoundError as error:
         raise FakelensError(
-            f"{where} cannot be found: check data.repository, HF_ENDPOINT, and HF_TOKEN if it is private or has expired"
+            f"{where} cannot be found: check {repository}, HF_ENDPOINT, and HF_TOKEN if it is private or has expired"
         ) from error
     except _StorageRefused as error:
         raise FakelensError(
-            f"reading {where} failed: {error}, again and again: wait some minutes and run the same command again, it "
+            f"{work} {where} failed: {error}, again and again: wait some minutes and run the same command again, it "
             "goes on where it stopped"
         ) from error
-    # The hub client's own HTTPError is the base of what its transport raises (httpx or httpx2, by its version).
-    except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE):
-            raise  # the disk's, not the hub's
+    # The hub client's own HTTPError is the base of what its transport raises (httpx or httpx2, by its version). What
+    # moves large files (Xet) raises errors of its own, and plain RuntimeErrors.
+    except (errors.HTTPError, errors.XetDownloadError, OSError, ValueError, RuntimeError) as error:  # type: ignore[attr-defined]
+        if isinstance(error, FakelensError) or (isinstance(error, OSError) and in_one_line(error)):
+            raise  # ours, or the disk's, not the hub's
         raise FakelensError(
-            f"reading {where} failed ({type(error).__name__}: {first_line(error)}): "
+            f"{work} {where} failed ({type(error).__name__}: {first_line(error)}): "
             "check the network, HF_ENDPOINT and HF_TOKEN, then run the same command again: it goes on where it "
-            "stopped; without a network, --recipe demo needs none"
+            f"stopped{offline}"
         ) from error
 
 

@@ -6,18 +6,18 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from fakelens.core.artifacts import read_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.run_folder import BUNDLE_RECORD
-from fakelens.sources.hub import first_line
+from fakelens.sources.hub import hub_errors
 
 SCHEME = "hf://"
 _MAIN = "main"
 _NAME = r"[\w.-]+/[\w.-]+"
-_UNKNOWN = (401, 404)  # which one the hub answers depends on whether the client has a token
 _NOT_ALLOWED = (401, 403)
+_PUSHING = "pushing to"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class HubAddress:
         """Read an address, with or without the scheme.
 
         Raises:
-            FakelensError: when it is none.
+            FakelensError: when it is not an address.
         """
         match = re.fullmatch(rf"(?:{SCHEME})?({_NAME})(?:@(.+))?", text)
         if match is None:
@@ -85,7 +85,7 @@ def upload(address: HubAddress, files: Mapping[str, Path], *, private: bool) -> 
     if get_token() is None:
         raise FakelensError("the hub wants to know who pushes: `hf auth login`, or set HF_TOKEN to one that may write")
     api, name = HfApi(), address.repository
-    with _errors(address, writing=True):
+    with _errors(address, _PUSHING):
         # None leaves it to the organisation's own default.
         api.create_repo(name, private=private or None, exist_ok=True)
         if private and not api.model_info(name).private:
@@ -98,41 +98,26 @@ def upload(address: HubAddress, files: Mapping[str, Path], *, private: bool) -> 
 
 
 @contextlib.contextmanager
-def _errors(address: HubAddress, *, writing: bool = False) -> Iterator[None]:
+def _errors(address: HubAddress, work: str = "reading") -> Iterator[None]:
     """Turn the hub client's errors into one that names the remedy."""
     from huggingface_hub import errors
 
-    try:
-        yield
-    except errors.RevisionNotFoundError as error:
-        raise FakelensError(f"{address.repository} has no revision {address.revision}: choose another") from error
-    except errors.LocalEntryNotFoundError as error:
-        raise FakelensError(
-            f"{address} is not in the cache and cannot be fetched: check the network, HF_ENDPOINT and HF_HUB_OFFLINE"
-        ) from error
-    except errors.EntryNotFoundError as error:
-        raise FakelensError(f"{address} is no bundle, it has no {BUNDLE_RECORD}: `fakelens push` brings one") from error
-    except errors.GatedRepoError as error:
-        raise FakelensError(f"{address} asks for access: accept its terms on the hub and set HF_TOKEN") from error
-    # What moves large files (Xet) raises errors of its own, and plain RuntimeErrors.
-    except (errors.HTTPError, errors.XetDownloadError, OSError, ValueError, RuntimeError) as error:  # type: ignore[attr-defined]
-        if isinstance(error, FakelensError) or (isinstance(error, OSError) and error.errno):
-            raise  # the disk's, not the hub's
-        raise FakelensError(_words(address, error, writing=writing)) from error
-
-
-def _words(address: HubAddress, error: Any, *, writing: bool) -> str:
-    from huggingface_hub import errors
-
-    status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else 0
-    if writing and status in _NOT_ALLOWED:
-        owner = address.repository.split("/")[0]
-        return f"the token may not write to {address.repository}: use one of {owner}'s with the right to write"
-    if isinstance(error, errors.RepositoryNotFoundError) or (not writing and status in _UNKNOWN):
-        return f"{address.repository} cannot be found: check its name, HF_ENDPOINT, and HF_TOKEN if it is private"
-    cause = error.__cause__ or error
-    work = "pushing to" if writing else "reading"
-    return (
-        f"{work} {address} failed ({type(cause).__name__}: {first_line(cause)}): check the "
-        "network and HF_ENDPOINT, then run the same command again: it goes on where it stopped"
-    )
+    with hub_errors(str(address), work=work, repository="its name", revision="another revision", offline=""):
+        try:
+            yield
+        except errors.LocalEntryNotFoundError as error:
+            raise FakelensError(
+                f"{address} is not in the cache and cannot be fetched: check the network, HF_ENDPOINT and "
+                "HF_HUB_OFFLINE"
+            ) from error
+        except errors.EntryNotFoundError as error:
+            raise FakelensError(
+                f"{address} is no bundle, it has no {BUNDLE_RECORD}: `fakelens push` brings one"
+            ) from error
+        except errors.HfHubHTTPError as error:
+            if work != _PUSHING or error.response.status_code not in _NOT_ALLOWED:
+                raise
+            owner = address.repository.split("/")[0]
+            raise FakelensError(
+                f"the token may not write to {address.repository}: use one of {owner}'s with the right to write"
+            ) from error
