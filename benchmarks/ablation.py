@@ -2,14 +2,14 @@
 
     python benchmarks/ablation.py mobilenet_v2 --output ablation \\
         --prepared runs/a --prepared runs/b --prepared runs/c \\
-        --common input_px=160 head_epochs=0 epochs=3 \\
+        --common input_px=160 head_epochs=0 epochs=3 data.num_images=4000 \\
         --variant averaged ema_decay=0.99 \\
         --variant distilled 'teacher={run}/efficientnet_lite2/best.safetensors'
 
 `--common` holds for every training, `--variant NAME KEY=VALUE …` for one of them; a key with a dot is any `--set`, one
-without is the detector's own. What is trained already is kept, so a run may be interrupted and variants added. Prints
-AUC for each set, and differences from `base` on the same seed with their standard error: only what exceeds it says
-something. Choose by `val` and `ood`.
+without is the detector's own; `data.num_images` is what the runs were prepared with. What is trained already is kept,
+so a run may be interrupted and variants added. Prints AUC for each set, and differences from `base` on the same seed
+with their standard error: only what exceeds it says something. Choose by `val` and `ood`.
 """
 
 import argparse
