@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fake_source import Listening
 from fakelens import pipeline
 from fakelens.config import with_overrides
 from fakelens.core.artifacts import Stage, load_record, read_json
 from fakelens.core.errors import DamagedFileError, FakelensError, OtherDataError
-from fakelens.core.progress import Silent
 from fakelens.detectors.checkpoint import load_checkpoint
 from fakelens.detectors.spec import discover
 from fakelens.judging.systems import open_models
@@ -27,16 +27,6 @@ SPEC = next(iter(discover().values()))
 def smoke(*changes: str) -> Recipe:
     quick = ("evaluate.robustness_images=0", "export.search_seconds=0", "train.max_epochs=1")
     return with_overrides(RECIPES["smoke"], [*quick, *changes])
-
-
-class Listening(Silent):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
 
 
 def stages(workdir: Path, recipe: Recipe, *names: str, **options: Any) -> list[str]:

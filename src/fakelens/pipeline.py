@@ -296,7 +296,8 @@ def _bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], re
     about = BundleAbout(results.description, results.licence, results.num_images, results.source)
     # Of the size that the demonstration's detectors know: shrinking would wipe out what tells the two kinds apart.
     examples = example_pictures(recipe.data.synthetic_px)
-    folder = write_bundle(RunFolder(workdir).bundle, entries, about, examples, header=hub_header(loaded, data, **SPACE))
+    header = hub_header(loaded, data, **SPACE)
+    folder = write_bundle(RunFolder(workdir).bundle, entries, about, examples, header=header, reporter=reporter)
     size = sum(entry.onnx_path.stat().st_size for entry in entries) / 1e6
     reporter.say(f"bundle: {folder} ({len(entries)} models, {size:.1f} MB together)")
     return folder

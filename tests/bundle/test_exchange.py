@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from fake_source import Listening
 from fakelens.bundle import exchange, writer
 from fakelens.bundle.writer import write_bundle
+from fakelens.core.progress import SILENT, Reporter
 from fakelens.runtime.bundle import Bundle
 from onnx_models import ABOUT, DETECTORS, FACTS, FIGURES, make_bundle, onnx_bytes
 
@@ -52,9 +54,9 @@ def own(tmp_path: Path) -> Path:
     return folder
 
 
-def write(folder: Path) -> Path:
+def write(folder: Path, reporter: Reporter = SILENT) -> Path:
     entry = writer.ModelEntry(folder.parent / "model.onnx", "Tiny", "A tiny one.", 3.6, FIGURES, "# Model card", FACTS)
-    return write_bundle(folder, [entry], ABOUT)
+    return write_bundle(folder, [entry], ABOUT, reporter=reporter)
 
 
 def check_own(folder: Path) -> None:
@@ -96,6 +98,46 @@ def test_a_kill_at_any_step_leaves_a_bundle(own: Path, at_once: bool) -> None:
         if status == 0:
             break
     assert step >= 5
+
+
+def test_what_somebody_put_or_changed_anywhere_is_kept_and_named(own: Path, tmp_path: Path) -> None:
+    others = {
+        ".streamlit/secrets.toml": "key = 1",
+        "examples/mine.txt": "mine",
+        "model_cards/note/deep.md": "mine",
+        "fakelens/core/patch.py": "x = 1",
+        "Dockerfile.old": "an earlier one",
+        "small_net.onnx/": "",
+    }
+    (own / "small_net.onnx").unlink()
+    for name, text in others.items():
+        (own / name).parent.mkdir(parents=True, exist_ok=True)
+        (own / name).mkdir() if name.endswith("/") else (own / name).write_text(text)
+    changed = {
+        "README.md": "README.md.old",
+        "Dockerfile": "Dockerfile.old2",
+        "fakelens/core/scoring.py": "fakelens/core/scoring.py.old",
+        "examples/camera-like-1.jpg": "examples/camera-like-1.jpg.old",
+    }
+    for name in changed:
+        (own / name).write_text("changed by me")
+    elsewhere = tmp_path / "elsewhere.txt"
+    elsewhere.write_text("pins")
+    (own / "requirements.txt").unlink()
+    (own / "requirements.txt").symlink_to(elsewhere)
+    heard = Listening()
+    write(own, heard)
+    check_own(own)
+    assert all((own / name).read_text() == text for name, text in others.items() if text)
+    assert all((own / kept).read_text() == "changed by me" for kept in changed.values())
+    assert (own / "requirements.txt.old").readlink() == elsewhere
+    assert not (own / "requirements.txt").is_symlink()
+    named = {"requirements.txt": "requirements.txt.old", "small_net.onnx": "small_net.onnx.old"} | changed
+    assert set(heard.said) == {f"bundle: {name} had been changed: kept as {kept}" for name, kept in named.items()}
+    Bundle.open(own).check_files()
+    write(own, again := Listening())  # and nothing is changed any more
+    assert again.said == []
+    assert (own / "README.md.old").read_text() == "changed by me"
 
 
 def test_a_damaged_record_costs_nobody_anything(own: Path) -> None:

@@ -1,9 +1,10 @@
 """Exported ONNX files and their figures in; a folder that runs and deploys by itself out."""
 
+import itertools
 import os
 import platform
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -12,9 +13,10 @@ from string import Template
 from fakelens.app import wording
 from fakelens.app.limits import ENDPOINT, HEALTH
 from fakelens.bundle.exchange import exchange, fresh_folder, recover
-from fakelens.core.artifacts import read_json, sha256_file, write_bytes, write_sealed, write_text
+from fakelens.core.artifacts import is_unchanged, read_json, sha256_file, write_bytes, write_sealed, write_text
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import heif_is_read
+from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.records import Metrics
 from fakelens.core.run_folder import BUNDLE_RECORD
 from fakelens.core.scoring import percent
@@ -74,6 +76,7 @@ def write_bundle(
     examples: Mapping[str, bytes] | None = None,
     *,
     header: str = "",
+    reporter: Reporter = SILENT,
 ) -> Path:
     """Write the deployment folder, replacing an older bundle in one move, and return it.
 
@@ -81,7 +84,8 @@ def write_bundle(
 
     `header` stands at the top of its README.md, for the hub to read.
 
-    What lies in the folder and is not the older bundle's own, such as a repository that was started there, stays.
+    What lies in the folder and is not the older bundle's own, such as a repository that was started there, stays. A
+    file of its own that somebody has changed is kept beside the fresh one, and `reporter` says so.
 
     Raises:
         ValueError: with the remedy, when Streamlit is missing, a model not ours, or `folder` no bundle.
@@ -96,7 +100,9 @@ def write_bundle(
     try:
         info = _write_files(fresh, models, about, examples or {}, texts)
         write_sealed(fresh / BUNDLE_RECORD, {"format": FORMAT, **asdict(info)})
-        _keep_others(folder, fresh)
+        if folder.exists():
+            for words in _keep_others(folder, fresh, _files_of(folder)):
+                reporter.say(f"bundle: {words}")
         exchange(fresh, folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -167,22 +173,46 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def _keep_others(folder: Path, fresh: Path) -> None:
-    """Give `fresh` what lies in `folder` beside the older bundle's files: `.git`, `.github`, a user's own notes."""
-    if not folder.exists():
-        return
-    own = {Path(name).parts[0] for name in _files_of(folder)} | {BUNDLE_RECORD, "__pycache__"}
-    for path in folder.iterdir():
-        if path.name not in own and not (fresh / path.name).exists():
-            link_or_copy(path, fresh / path.name)
+def _keep_others(old: Path, fresh: Path, own: Mapping[str, str], folder: str = "") -> Iterator[str]:
+    """Give `fresh` what lies in the older bundle `old` beside its `own` files, and those that somebody has changed.
+
+    Yields:
+        Each changed file, with the name that it is kept by beside the fresh one.
+    """
+    for path in sorted((old / folder).iterdir()):
+        name = path.relative_to(old).as_posix()
+        is_folder = path.is_dir() and not path.is_symlink()
+        if name == BUNDLE_RECORD or path.name == "__pycache__":
+            continue
+        if is_folder and ((fresh / name).is_dir() or any(file.startswith(f"{name}/") for file in own)):
+            yield from _keep_others(old, fresh, own, name)
+        elif not (path.is_symlink() or is_folder) and _is_known(path, own.get(name), fresh / name):
+            continue
+        elif name in own or os.path.lexists(fresh / name):
+            kept = next(
+                kept for kept in _names_beside(name) if not any(os.path.lexists(at / kept) for at in (old, fresh))
+            )
+            link_or_copy(path, fresh / kept)
+            yield f"{name} had been changed: kept as {kept}"
+        else:
+            link_or_copy(path, fresh / name)
 
 
-def _files_of(folder: Path) -> Collection[str]:
-    """The files that a bundle of whatever version says that it has; none if it is damaged."""
+def _is_known(path: Path, own: str | None, fresh: Path) -> bool:
+    return (own is not None and is_unchanged(path, own)) or (fresh.is_file() and is_unchanged(path, sha256_file(fresh)))
+
+
+def _names_beside(name: str) -> Iterator[str]:
+    yield f"{name}.old"
+    yield from (f"{name}.old{number}" for number in itertools.count(2))
+
+
+def _files_of(folder: Path) -> Mapping[str, str]:
+    """The files, with their hashes, that a bundle of whatever version says that it has; none if it is damaged."""
     try:
         return dict(read_json(folder / BUNDLE_RECORD)["files"])
     except (ValueError, TypeError, KeyError):
-        return ()
+        return {}
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -194,6 +224,7 @@ def link_or_copy(source: Path, target: Path) -> None:
         except OSError:  # it has no hard links
             shutil.copy2(one, other, follow_symlinks=False)
 
+    target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir() and not source.is_symlink():
         shutil.copytree(source, target, symlinks=True, copy_function=link)
     else:
