@@ -130,6 +130,35 @@ def test_predict_writes_csv_and_a_table(finished_run: Path, pictures: Path, tmp_
     assert f"Judged by {name}: a photograph below" in table.stdout
 
 
+def test_verdicts_are_not_lost_with_the_file_that_could_not_be_written(
+    finished_run: Path, pictures: Path, tmp_path: Path
+) -> None:
+    command = 'ulimit -f 0; exec "$@"'
+    options = ("predict", pictures / "a.jpg", "--bundle", finished_run / "bundle")
+    for places in (("--csv", "out.csv"), ("--report", "records"), ("--csv", "out.csv", "--report", "records")):
+        words = ["sh", "-c", command, "sh", sys.executable, "-m", "fakelens", *map(str, options), *places]
+        result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (result.returncode, "file too large: choose a place" in result.stderr) == (1, True)
+        assert "Judged by" in result.stdout
+        assert "Traceback" not in result.stderr
+        assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("words", [("predict", ""), ("run", "--recipe", ""), ("predict", "a.jpg", "--report=")])
+def test_an_empty_word_is_no_value(words: tuple[str, ...], tmp_path: Path) -> None:
+    result = fakelens(*words, cwd=tmp_path)
+    assert (result.returncode, "an unset variable?" in result.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_linked_table_stays_a_link(finished_run: Path, pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    options = ("--bundle", finished_run / "bundle", "--csv", tmp_path / "link.csv")
+    assert fakelens("predict", pictures / "a.jpg", *options).returncode == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "real.csv").read_text("utf-8-sig").startswith("path,")
+
+
 def test_predict_names_what_is_missing(finished_run: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     empty = fakelens("predict", tmp_path / "empty", "--bundle", finished_run / "bundle")

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fakelens import __version__
-from fakelens.core.errors import FakelensError, in_one_line
 from fakelens.core.run_folder import RunFolder, newest_bundle
 from fakelens.core.stopping import Stopped, stopped_by_signals
 from fakelens.terminal import (
@@ -23,6 +22,7 @@ from fakelens.terminal import (
     print_judgement,
     print_table,
     print_verdicts,
+    status_of,
 )
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def main() -> None:
     escape_what_cannot_be_printed()
     try:
         with stopped_by_signals():
+            _refuse_empty_words(sys.argv[1:])
             status = app(standalone_mode=False)
         if status == _INTERRUPTED:  # which typer makes of a KeyboardInterrupt itself
             raise KeyboardInterrupt
@@ -92,30 +93,14 @@ def main() -> None:
         print("interrupted: run the same command again to go on", file=sys.stderr)
         status = _INTERRUPTED
     except Exception as error:
-        status = _status_of(error)
+        status = status_of(error)
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _status_of(error: Exception) -> int:
-    """Say what a user can mend; returns the exit status.
-
-    Raises:
-        Exception: what is none of that, a bug.
-    """
-    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("fakelens"):
-        words: str | None = f"{error.name} is not installed: pip install 'fakelens[train,app]'"
-    elif isinstance(error, FakelensError):
-        words = str(error)
-    else:
-        words = in_one_line(error) if isinstance(error, OSError | MemoryError) else None
-    if words is not None:
-        print(f"error: {words}", file=sys.stderr)
-        return 1
-    # typer's own wrong-use errors know how to show themselves and carry exit status 2.
-    if not hasattr(error, "exit_code") or not hasattr(error, "show"):
-        raise error
-    error.show()
-    return int(error.exit_code)
+def _refuse_empty_words(words: list[str]) -> None:
+    for before, word in zip(["fakelens", *words], words, strict=False):
+        if not word or (word.startswith("--") and word.endswith("=")):
+            raise typer.BadParameter(f"nothing is given after {word or before}: give a value (an unset variable?)")
 
 
 @app.command()
@@ -326,7 +311,9 @@ def predict(
         typer.Option("--max-fpr", metavar="RATE", help="Share of false alarms: 0.01 or 0.05 (default: the bundle's)."),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-    csv_: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a CSV file.")] = None,
+    csv_: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write a CSV file, over an earlier one of `predict`.")
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep an audit record of each verdict: JSON and a page to print.")
     ] = None,
@@ -361,9 +348,15 @@ def predict(
             task.advance()
             if json_:
                 print(json_line(answer.as_dict()), flush=True)
-    write_outputs(answers, models, csv_, report)
-    if not (json_ or csv_):
-        print_verdicts(model.name, point.threshold, answers)
+    is_shown = not (json_ or csv_)
+    try:
+        write_outputs(answers, models, csv_, report)
+    except OSError:
+        is_shown = not json_  # what was judged is not lost with its file
+        raise
+    finally:
+        if is_shown:
+            print_verdicts(model.name, point.threshold, answers)
     if any(isinstance(answer, Refusal) for answer in answers):
         raise typer.Exit(1)
 

@@ -361,11 +361,12 @@ def judge(
         for folder, place in zip(folders, places, strict=True):
             results, scored = judge_folder(
                 folder, models, scores, workdir=workdir, settings=recipe.evaluate, seed=recipe.data.seed,
-                reporter=reporter,
+                label_values=recipe.data.label_values, reporter=reporter,
             )  # fmt: skip
             judgements.append((results, write_results(place, results, scored)))
     if set_name:
-        reporter.say(f"kept as {set_name} for the report: {keep_set(workdir, set_name, folders[0])}")
+        record = keep_set(workdir, set_name, folders[0], recipe.data.label_values)
+        reporter.say(f"kept as {set_name} for the report: {record}")
     return judgements
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fakelens.core.errors import FakelensError, in_one_line
 from fakelens.core.progress import Task
 from fakelens.core.stopping import is_follower
 
@@ -115,6 +116,28 @@ def escape_what_cannot_be_printed() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def status_of(error: Exception) -> int:
+    """Say what a user can mend; returns the exit status.
+
+    Raises:
+        Exception: what is none of that, a bug.
+    """
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("fakelens"):
+        words: str | None = f"{error.name} is not installed: pip install 'fakelens[train,app]'"
+    elif isinstance(error, FakelensError):
+        words = str(error)
+    else:
+        words = in_one_line(error) if isinstance(error, OSError | MemoryError) else None
+    if words is not None:
+        print(f"error: {words}", file=sys.stderr)
+        return 1
+    # typer's own wrong-use errors know how to show themselves and carry exit status 2.
+    if not hasattr(error, "exit_code") or not hasattr(error, "show"):
+        raise error
+    error.show()
+    return int(error.exit_code)
 
 
 def json_line(row: Mapping[str, Any]) -> str:

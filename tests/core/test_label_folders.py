@@ -100,7 +100,7 @@ def test_other_folders_are_named_with_the_setting_that_maps_them(
     fill(tmp_path, *files)
     with pytest.raises(ValueError, match=message):
         FolderSource(settings(tmp_path))
-    with pytest.raises(ValueError, match=r"It holds .*\. (Rename its folders so|Name one of its folders)"):
+    with pytest.raises(ValueError, match=r"It holds .*\. (Rename them, or say|Name one of its folders)"):
         LabelledFolder.open(tmp_path)
 
 
@@ -112,6 +112,12 @@ def test_mapped_folders_are_read_and_others_said(tmp_path: Path) -> None:
     assert dict(reals.left_out) == {"folder notes/": 1}
     with pytest.raises(ValueError, match=r"has no folder cat/, which data\.label_values names\. It holds cats/, dogs/"):
         labelled_pictures(tmp_path, {"cat": "real", "dogs": "fake"})
+
+
+def test_a_judged_folder_heeds_the_names_it_has_and_no_others(tmp_path: Path) -> None:
+    fill(tmp_path, "cats/a.jpg", "dogs/x/a.jpg")
+    judged = LabelledFolder.open(tmp_path, {"cats": "real", "dogs": "fake", "of_the_training": "fake"})
+    assert dict(zip(judged.keys, judged.labels.tolist(), strict=True)) == {"cats/a.jpg": REAL, "dogs/x/a.jpg": FAKE}
 
 
 def settings(path: Path) -> SourceSettings:

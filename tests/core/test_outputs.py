@@ -5,20 +5,21 @@ from pathlib import Path
 
 import pytest
 
+from fakelens.core.artifacts import write_bytes
 from fakelens.core.outputs import check_folder, check_table
 
-HEAD = b"path,detector"
+HEAD = b"path,detector\n"
 
 
 def test_new_empty_and_earlier_tables_may_be_written(tmp_path: Path) -> None:
     check_table(tmp_path / "new.csv", "--csv", HEAD)
     (tmp_path / "empty.csv").touch()
     check_table(tmp_path / "empty.csv", "--csv", HEAD)
-    (tmp_path / "earlier.csv").write_bytes(HEAD + b"\na.jpg,x\n")
+    (tmp_path / "earlier.csv").write_bytes(HEAD + b"a.jpg,x\n")
     check_table(tmp_path / "earlier.csv", "--csv", HEAD)
 
 
-@pytest.mark.parametrize("content", [b"\xff\xd8\xff\xe0 a photograph", b"my notes\n", HEAD[:-1] + b"x", b"\0"])
+@pytest.mark.parametrize("content", [b"\xff\xd8\xff\xe0 a photograph", b"my notes\n", HEAD[:-1] + b",mine\n", b"\0"])
 def test_what_is_no_such_table_is_kept(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "mine.csv"
     path.write_bytes(content)
@@ -37,6 +38,33 @@ def test_a_table_cannot_be_a_folder_or_lie_below_a_file_or_nowhere(tmp_path: Pat
     ):
         with pytest.raises(ValueError, match=words):
             check_table(tmp_path / place, "--csv", HEAD)
+
+
+def test_a_link_counts_as_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "link.csv").symlink_to("mine.csv")
+    (tmp_path / "nowhere.csv").symlink_to("no/mine.csv")
+    check_table(tmp_path / "link.csv", "--csv", HEAD)
+    (tmp_path / "mine.csv").write_text("my notes\n")
+    with pytest.raises(ValueError, match="is not such a table"):
+        check_table(tmp_path / "link.csv", "--csv", HEAD)
+    with pytest.raises(ValueError, match="is not a folder that is there"):
+        check_table(tmp_path / "nowhere.csv", "--csv", HEAD)
+
+
+def test_names_are_taken_up_to_what_the_file_system_takes(tmp_path: Path) -> None:
+    check_table(tmp_path / ("x" * 251 + ".csv"), "--csv", HEAD)
+    write_bytes(tmp_path / ("x" * 251 + ".csv"), HEAD)
+    write_bytes(tmp_path / ("\U0001f600" * 62 + ".csv"), HEAD)
+    with pytest.raises(ValueError, match="File name too long"):
+        check_table(tmp_path / ("x" * 252 + ".csv"), "--csv", HEAD)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
+def test_a_place_that_takes_no_file_is_refused_before_the_work_even_for_root() -> None:
+    with pytest.raises(ValueError, match="nothing can be written into /proc"):
+        check_table(Path("/proc/a.csv"), "--csv", HEAD)
+    with pytest.raises(ValueError, match="nothing can be written into /proc"):
+        check_folder(Path("/proc/records"), "--report")
 
 
 @pytest.mark.skipif(not Path("/dev/null").exists(), reason="no devices here")
@@ -62,6 +90,6 @@ def test_what_is_not_ones_own_is_refused(tmp_path: Path) -> None:
         lambda: check_table(tmp_path / "a.csv", "--csv", HEAD),
         lambda: check_folder(tmp_path / "a", "--output"),
     ):
-        with pytest.raises(ValueError, match="not yours to write to"):
+        with pytest.raises(ValueError, match="nothing can be written into"):
             check()
     tmp_path.chmod(0o700)

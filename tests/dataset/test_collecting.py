@@ -66,6 +66,14 @@ def test_good_pictures(tmp_path: Path, num_images: int) -> None:
     assert set(shares) == set("abc")
 
 
+def test_the_number_that_a_refusal_names_can_be_had(tmp_path: Path) -> None:
+    twins = [Shot(REAL, "a", jpeg(i % 17)) for i in range(60)]
+    source = FakeSource([*twins, *shots(FAKE, "abc", 60, 1000)], block_size=5)
+    with pytest.raises(NotEnoughError, match=r"it has 17 of 30 real ones .*=34\b"):
+        collect(source, tmp_path, 60)
+    assert_exact(collect(source, tmp_path, 34), 34)
+
+
 @pytest.mark.parametrize("share", [0.05, 0.6])
 def test_refused_ones_are_replaced_and_counted(tmp_path: Path, share: float) -> None:
     rng = np.random.default_rng(int(100 * share))

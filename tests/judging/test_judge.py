@@ -447,4 +447,15 @@ def test_a_place_that_cannot_be_a_folder_is_refused_before_the_work(tmp_path: Pa
     (tmp_path / "file").write_text("x")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(ValueError, match="a file is in the way"):
-            output_folder(tmp_path, place, tmp_path)
+            output_folder(tmp_path / "pictures", place, tmp_path)
+
+
+def test_results_never_go_among_the_pictures(tmp_path: Path) -> None:
+    folder = flat_folder(tmp_path / "lab")
+    for place in (folder, folder / "real", folder / "new", tmp_path / "x" / ".." / "lab"):
+        with pytest.raises(ValueError, match=r"lies in the folder that is judged.*--output"):
+            output_folder(folder, place, tmp_path)
+    with pytest.raises(ValueError, match="lies in the folder that is judged"):
+        output_folder(folder, None, folder / "fake" / "runs")
+    assert output_folder(folder, None, folder / "runs").path.is_relative_to(folder / "runs")  # beside the pictures
+    assert output_folder(folder, tmp_path / "lab2", tmp_path).path == tmp_path / "lab2"

@@ -38,14 +38,14 @@ def test_a_set_is_judged_by_the_runs_detectors_until_nothing_changes(
     folder: Path, spec: DetectorSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
-    keep_set(run, "reports", folder)
+    keep_set(run, "reports", folder, {})
     first = judged(run, spec)
     figures = first.figures[spec.name]
     assert (first.name, Path(first.folder), figures.metrics.num_images) == ("reports", folder, 8)
     assert [point.threshold_fake for point in figures.metrics.operating_points] == [0.6, 0.9]
     with monkeypatch.context() as patch:
         patch.setattr(named_sets, "judge_folder", lambda *_, **__: pytest.fail("judged again"))
-        keep_set(run, "reports", folder)
+        keep_set(run, "reports", folder, {})
         assert judged(run, spec) == first
     fill(folder, {"fake/new.png": structured(7)})
     more = judged(run, spec)
@@ -56,15 +56,24 @@ def test_a_set_is_judged_by_the_runs_detectors_until_nothing_changes(
 
 
 def test_another_folder_takes_the_name(folder: Path, spec: DetectorSpec, tmp_path: Path) -> None:
-    keep_set(tmp_path / "run", "reports", folder)
+    keep_set(tmp_path / "run", "reports", folder, {})
     judged(tmp_path / "run", spec)
     other = fill(tmp_path / "other", {"real/a.png": structured(0), "fake/b.png": structured(1)})
-    keep_set(tmp_path / "run", "reports", other)
+    keep_set(tmp_path / "run", "reports", other, {})
     assert judged(tmp_path / "run", spec).figures[spec.name].metrics.num_images == 2
 
 
+def test_the_meaning_of_the_folders_names_is_kept_with_the_set(spec: DetectorSpec, tmp_path: Path) -> None:
+    cats = fill(tmp_path / "cats", {"cat/a.png": structured(0), "dog/b.png": structured(1)})
+    keep_set(tmp_path / "run", "cats", cats, {"cat": "fake", "dog": "real"})
+    assert judged(tmp_path / "run", spec).figures[spec.name].metrics.num_images == 2
+    assert judged(tmp_path / "run", spec).label_values == {"cat": "fake", "dog": "real"}
+    keep_set(tmp_path / "run", "cats", cats, {"cat": "real", "dog": "fake"})
+    assert read_named_sets(tmp_path / "run")[0].figures == {}
+
+
 def test_pictures_that_are_gone_are_asked_for(folder: Path, spec: DetectorSpec, tmp_path: Path) -> None:
-    record = keep_set(tmp_path / "run", "reports", folder)
+    record = keep_set(tmp_path / "run", "reports", folder, {})
     folder.rename(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match=rf"reports are gone from {folder}: .*--set-name reports, or delete {record}"):
         judged(tmp_path / "run", spec)
@@ -79,7 +88,7 @@ def test_names_that_no_set_can_have(name: str, tmp_path: Path) -> None:
 
 
 def test_a_damaged_record_is_named(folder: Path, tmp_path: Path) -> None:
-    record = keep_set(tmp_path, "reports", folder)
+    record = keep_set(tmp_path, "reports", folder, {})
     record.write_text('{"name": "reports"}')
     with pytest.raises(ValueError, match=r"reports\.json"):
         read_named_sets(tmp_path)

@@ -41,7 +41,8 @@ _PACKAGES = (
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target`; on success flush it to disk and rename it into place."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    # A part of the name: file systems take 255 bytes.
+    temporary = target.with_name(f".{target.name[:_MAX_SHOWN]}.{os.getpid()}.tmp")
     try:
         yield temporary
         flush(temporary)

@@ -27,8 +27,9 @@ class FolderInUseError(FakelensError):
 
 
 _OS_REMEDIES = {
-    errno.ENOSPC: "make room and run the same command again, it goes on where it stopped",
-    errno.EDQUOT: "make room and run the same command again, it goes on where it stopped",
+    errno.ENOSPC: "make room, then run the same command again",
+    errno.EDQUOT: "make room, then run the same command again",
+    errno.EFBIG: "choose a place, or raise the limit (`ulimit -f`), that takes a file of this size",
     errno.EROFS: "choose a place that can be written",
     errno.EACCES: "choose another place, or change its permissions",
     errno.EPERM: "choose another place, or change its permissions",

@@ -74,9 +74,7 @@ def pictures_in(folder: Path) -> Listing:
     return Listing(folder, tuple(sorted(keys)), +left_out)
 
 
-def labelled_pictures(
-    root: Path, label_values: Mapping[str, str] = MappingProxyType({}), remedy: str = "Rename its folders so"
-) -> tuple[Listing, Listing]:
+def labelled_pictures(root: Path, label_values: Mapping[str, str] = MappingProxyType({})) -> tuple[Listing, Listing]:
     """The photographs and the fakes below the folders of `root` whose names say which they hold.
 
     Other folders beside `real/` and `fake/`, or beside those of `label_values`, are left out. Other names count where
@@ -85,13 +83,12 @@ def labelled_pictures(
     Args:
         root: the labelled folder.
         label_values: a folder's name -> real or fake.
-        remedy: what to do where the names leave the labels open.
 
     Raises:
         FakelensError: when a class has no folder or no picture in it, or a folder cannot be listed.
     """
     names = _folders_in(root)
-    labels = _labels_of(root, names, label_values, remedy)
+    labels = _labels_of(root, names, label_values)
     others = {f"folder {name}/": 1 for name in names if name not in labels}
     reals, fakes = (_of_label(root, [name for name in labels if labels[name] == label]) for label in (REAL, FAKE))
     return replace(reals, left_out={**reals.left_out, **others}), fakes
@@ -105,7 +102,7 @@ def _of_label(root: Path, names: Sequence[str]) -> Listing:
     return Listing(root, tuple(keys), sum((Counter(listing.left_out) for listing in listings), Counter[str]()))
 
 
-def _labels_of(root: Path, names: Sequence[str], label_values: Mapping[str, str], remedy: str) -> dict[str, int]:
+def _labels_of(root: Path, names: Sequence[str], label_values: Mapping[str, str]) -> dict[str, int]:
     if absent := sorted(set(label_values) - set(names)):
         raise FakelensError(f"{root} has no folder {absent[0]}/, which data.label_values names. {_held_words(names)}")
     stated = {name: label for name in names if (label := label_of(name, label_values)) is not None}
@@ -116,6 +113,7 @@ def _labels_of(root: Path, names: Sequence[str], label_values: Mapping[str, str]
     if not missing and len(stated) == len(names):
         return stated
     lacks = f"has no folder {missing[0]}/" if missing else "has folders that may be neither"
+    remedy = "Rename them, or say which is which with --set 'data.label_values={NAME: real, NAME: fake}'"
     if inner := [name for name in names if {label_of(each) for each in _folders_in(root / name)} >= {REAL, FAKE}]:
         remedy = f"Name one of its folders that do: {', '.join(str(root / name) for name in inner[:_MAX_KINDS])}"
     raise FakelensError(

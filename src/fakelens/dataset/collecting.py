@@ -87,7 +87,8 @@ class Collector:
         Raises:
             NotEnoughError: when there are fewer or they cannot be divided, saying how many there are.
         """
-        quota = dict.fromkeys((REAL, FAKE), num_images // 2)
+        asked = dict.fromkeys((REAL, FAKE), num_images // 2)
+        quota = asked
         examined: list[Picture] = []
         unread, named = list(blocks), set(self.under_both_labels)
         for number in itertools.count(1):
@@ -98,10 +99,17 @@ class Collector:
                 named |= new.keys()
             available = Counter(p.kind for p in good) + Counter(row.kind for block in unread for row in block.rows)
             caps = generator_caps(available, quota, self.settings.cap_per_generator)
-            quota = self._possible(quota, capped(available, caps), refused, at_most)
+            there = capped(available, caps)
+            most = {label: min(n, _of_label(there, label)) for label, n in asked.items()}
+            is_short = most != asked and not at_most
+            if is_short and not examined:
+                raise NotEnoughError(_not_enough(most, asked, refused, self.settings))
+            quota = asked if most == asked else dict.fromkeys(asked, min(most.values()))
             have, wanted = capped(Counter(p.kind for p in good), caps), quota
             if all(_of_label(have, label) >= n for label, n in quota.items()):
                 if division := self._division(good, quota, caps, split_seed):
+                    if is_short:  # and that many can be had: they have been examined
+                        raise NotEnoughError(_not_enough(most, asked, refused, self.settings))
                     refused += Counter({SURPLUS: division.num_surplus})
                     return Collection(division.pictures, refused, usable_now.under_both_labels, division.splits)
                 counts = Counter(p.kind for p in good)
@@ -134,14 +142,6 @@ class Collector:
             refused=result.refused + missing,
             under_both_labels={**self.under_both_labels, **result.under_both_labels},
         )
-
-    def _possible(
-        self, quota: dict[int, int], available: Mapping[Kind, int], refused: Counter[str], at_most: bool
-    ) -> dict[int, int]:
-        most = {label: min(wanted, _of_label(available, label)) for label, wanted in quota.items()}
-        if at_most or most == quota:
-            return dict.fromkeys(quota, min(most.values()))
-        raise NotEnoughError(_not_enough(most, quota, refused, self.settings))
 
     def examine(self, blocks: Sequence[Block], title: str, number: int = 1) -> list[Picture]:
         """All images of the blocks, one part for a block in round `number`; parts that are there are kept."""

@@ -1,8 +1,9 @@
 """A labelled folder of images, and what of it a detector has been trained on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -48,15 +49,20 @@ class LabelledFolder:
     """What was left out of the listing."""
 
     @classmethod
-    def open(cls, root: Path) -> "LabelledFolder":
+    def open(cls, root: Path, label_values: Mapping[str, str] = MappingProxyType({})) -> "LabelledFolder":
         """List the pictures; none is read yet.
+
+        Args:
+            root: holds real/ and fake/, or other names that say the same.
+            label_values: a folder's name -> real or fake. Those that `root` lacks may be of the recipe's own data.
 
         Raises:
             FakelensError: when there is no such folder, or it lacks pictures of either label.
         """
         if not root.is_dir():
             raise FakelensError(f"{root} is not a folder: name one that holds real/ and fake/")
-        listings = labelled_pictures(root)
+        present = {name: label for name, label in label_values.items() if (root / name).is_dir()}
+        listings = labelled_pictures(root, present)
         pairs = [(key, label) for label, listing in enumerate(listings) for key in listing.keys]
         for key, _ in pairs:
             _check_text(key)

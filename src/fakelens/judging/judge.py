@@ -1,9 +1,10 @@
 """The judgement of several systems on one labelled folder: folder, models and scores in, figures out."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,7 @@ def judge_folder(
     workdir: Path,
     settings: EvaluationSettings,
     seed: int,
+    label_values: Mapping[str, str] = MappingProxyType({}),
     reporter: Reporter = SILENT,
 ) -> tuple[JudgeResults, FolderScores]:
     """Judge the pictures of `root` by every model, and put others' scores beside them.
@@ -113,12 +115,13 @@ def judge_folder(
         workdir: whose training pictures the folder is compared with, beside those of the models' own runs.
         settings: of the intervals.
         seed: of the resampling and the null's folds.
+        label_values: a folder's name -> real or fake, where its name does not say so.
         reporter: is told how far it is.
 
     Raises:
         FakelensError: naming the remedy, when a file is not what it should be or one label is missing.
     """
-    folder = LabelledFolder.open(root)
+    folder = LabelledFolder.open(root, label_values)
     # All that can be wrong with the input is found before hours of scoring.
     foreign = [system for path in scores for system in read_foreign_scores(path, folder)]
     local = open_models(models)

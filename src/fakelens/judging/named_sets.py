@@ -1,8 +1,8 @@
 """Named sets: a labelled folder and a name in, every detector's figures on it, kept up to date for the report, out."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from fakelens.config import read_as
@@ -34,12 +34,13 @@ def check_set_name(workdir: Path, name: str) -> None:
         )
 
 
-def keep_set(workdir: Path, name: str, folder: Path) -> Path:
+def keep_set(workdir: Path, name: str, folder: Path, label_values: Mapping[str, str]) -> Path:
     """Keep a labelled folder under a name; returns its record's path. Another folder of that name is replaced."""
     path = RunFolder(workdir).named_set(name)
     known = read_as(NamedSet, read_json(path), path) if path.is_file() else None
-    if known is None or Path(known.folder) != folder.resolve():
-        write_json(path, asdict(NamedSet(name, str(folder.resolve()))))
+    new = NamedSet(name, str(folder.resolve()), label_values=dict(label_values))
+    if known is None or (known.folder, known.label_values) != (new.folder, new.label_values):
+        write_json(path, asdict(new))
     return path
 
 
@@ -67,13 +68,14 @@ def judge_named_sets(
             continue
         models = [run.detector(name).best for name in digests]
         results, _ = judge_folder(
-            Path(named.folder), models, [], workdir=workdir, settings=settings, seed=seed, reporter=reporter
-        )
+            Path(named.folder), models, [], workdir=workdir, settings=settings, seed=seed,
+            label_values=named.label_values, reporter=reporter,
+        )  # fmt: skip
         figures = {
             name: NamedSetFigures(digest, system.metrics)
             for (name, digest), system in zip(digests.items(), results.systems, strict=True)
         }
-        judged = NamedSet(named.name, named.folder, pictures, results.warnings, figures)
+        judged = replace(named, pictures=pictures, warnings=results.warnings, figures=figures)
         write_json(run.named_set(named.name), asdict(judged))
 
 
@@ -84,4 +86,4 @@ def _hash_of(named: NamedSet, record: Path) -> str:
             f"the pictures of the set {named.name} are gone from {root}: put them back, judge them where they are now "
             f"with --set-name {named.name}, or delete {record} to leave the set out"
         )
-    return sha256_json({key: sha256_file(root / key) for key in LabelledFolder.open(root).keys})
+    return sha256_json({key: sha256_file(root / key) for key in LabelledFolder.open(root, named.label_values).keys})

@@ -9,7 +9,7 @@ from pathlib import Path
 from fakelens.core.artifacts import read_json, sha256_json, write_json, write_text
 from fakelens.core.errors import FakelensError
 from fakelens.core.run_folder import PRECISION_RECALL, RELIABILITY, ROC, JudgementFolder, RunFolder
-from fakelens.core.scoring import LABELS
+from fakelens.core.scoring import LABELS, label_of
 from fakelens.core.table import Table
 from fakelens.evaluation.metrics import SetMetrics
 from fakelens.evaluation.plots import plot_precision_recall, plot_reliability, plot_roc, plot_worst_mistakes
@@ -40,6 +40,11 @@ def output_folder(folder: Path, output: Path | None, workdir: Path) -> Judgement
         [JudgementFolder(output)] if output else [run.judgement(name), run.judgement(f"{name}-{_place_hash(folder)}")]
     )
     for place in places:
+        if _is_judged(place.path.resolve(), folder.resolve(), anywhere=output is not None):
+            raise FakelensError(
+                f"{place.path} lies in the folder that is judged, where plots would count as pictures: choose another "
+                "place with --output"
+            )
         if any(path.exists() and not path.is_dir() for path in (place.path, *place.path.parents)):
             raise FakelensError(
                 f"{place.path} cannot be a folder, a file is in the way: choose another one with --output"
@@ -47,6 +52,14 @@ def output_folder(folder: Path, output: Path | None, workdir: Path) -> Judgement
         if not place.record.exists() or Path(read_json(place.record)["folder"]).resolve() == folder.resolve():
             return place
     raise FakelensError(f"{places[-1].path} holds the results of another folder: choose another one with --output")
+
+
+def _is_judged(place: Path, folder: Path, *, anywhere: bool) -> bool:
+    """Whether pictures at `place` would be of the folder's: below one of its labels, or `anywhere` in it."""
+    if not place.is_relative_to(folder):
+        return False
+    below = place.relative_to(folder).parts
+    return anywhere or not below or label_of(below[0]) is not None
 
 
 def _place_hash(folder: Path) -> str:

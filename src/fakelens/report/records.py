@@ -36,6 +36,8 @@ class NamedSet:
     """Hash of its files when it was judged."""
     warnings: tuple[str, ...] = ()
     """Why its figures may mean less than they seem to."""
+    label_values: dict[str, str] = field(default_factory=dict)
+    """A folder's name -> real or fake, where its name does not say so."""
     figures: dict[str, NamedSetFigures] = field(default_factory=dict)
     """By detector."""
 

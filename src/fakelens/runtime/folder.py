@@ -111,7 +111,7 @@ def check_outputs(csv: Path | None, report: Path | None) -> None:
     if report:
         check_folder(report, "--report")
     if csv:
-        check_table(csv, "--csv", answers_csv(()).strip())
+        check_table(csv, "--csv", answers_csv(()))
 
 
 def write_outputs(answers: Sequence[Answer], bundle: "Bundle", csv: Path | None, report: Path | None) -> None:
@@ -119,7 +119,7 @@ def write_outputs(answers: Sequence[Answer], bundle: "Bundle", csv: Path | None,
     if report:
         write_audit_records(report, [one for one in answers if isinstance(one, Judgement)], bundle)
     if csv:
-        write_bytes(csv, answers_csv(answers))
+        write_bytes(csv.resolve(), answers_csv(answers))  # a link stays one
 
 
 def answers_csv(answers: Iterable[Answer]) -> bytes:

@@ -14,7 +14,6 @@ from fakelens.settings import SourceSettings
 from fakelens.sources.base import Block, Source, in_blocks
 
 BLOCK_FILES = 64
-_REMEDY = "Rename them, or say which is which with --set 'data.label_values={NAME: real, NAME: fake}'"
 
 
 class FolderSource:
@@ -33,7 +32,7 @@ class FolderSource:
         """
         self._seed = settings.seed
         self._root = _existing_folder(settings.path)
-        self._listings = labelled_pictures(self._root, settings.label_values, _REMEDY)
+        self._listings = labelled_pictures(self._root, settings.label_values)
         counts = " and ".join(
             f"{len(listing.keys):,} {label}" for label, listing in zip(LABELS, self._listings, strict=True)
         )
