@@ -13,6 +13,7 @@ from PIL import Image
 from fakelens import cli
 from fakelens.core.artifacts import read_json
 from fakelens.detectors.spec import discover
+from fakelens.recipes import load_recipe
 from labelled_pictures import LEVELS, fill, flat_folder, scores_file, tiny_checkpoint
 from onnx_models import DETECTORS, make_bundle, onnx_bytes
 
@@ -94,6 +95,14 @@ def test_config_prints_a_recipe_that_can_be_given_back(tmp_path: Path) -> None:
     assert "# " in printed
     (tmp_path / "own.yaml").write_text(printed)
     assert fakelens("config", "--recipe", tmp_path / "own.yaml").stdout == printed
+
+
+def test_the_ending_of_a_recipes_name_counts(tmp_path: Path) -> None:
+    (tmp_path / "R.YML").write_text("name: mine\n")
+    assert load_recipe(str(tmp_path / "R.YML")).name == "mine"
+    (tmp_path / "r.yaml.txt").write_text("name: mine\n")
+    with pytest.raises(ValueError, match=r"unknown recipe .*a file's name must end in \.yaml"):
+        load_recipe(str(tmp_path / "r.yaml.txt"))
 
 
 def test_detector_settings_can_be_set() -> None:

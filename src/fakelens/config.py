@@ -79,7 +79,7 @@ def load_yaml(path: Path, cls: type[SettingsT], **defaults: Any) -> SettingsT:
     """
     yaml = _yaml()
     try:
-        values = yaml.safe_load(_decoded(path.read_bytes()))
+        values = yaml.load(_decoded(path.read_bytes()), _strict_loader())
     except OSError as error:
         raise FakelensError(f"cannot read the recipe {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -93,8 +93,26 @@ def load_yaml(path: Path, cls: type[SettingsT], **defaults: Any) -> SettingsT:
     return cls.checked({**defaults, **values})
 
 
+def _strict_loader() -> Any:
+    """YAML's safe loader, which would silently take the last of two lines for one setting."""
+    yaml = _yaml()
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc, name-defined]
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            for number, key in enumerate(keys):
+                if key.value in (before.value for before in keys[:number]):
+                    problem = f"{key.value!r} stands here a second time: keep one of them"
+                    raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            return super().construct_mapping(node, deep)
+
+    return Loader
+
+
 def _decoded(data: bytes) -> str:
     """Text in UTF-8, or in the UTF-16 that Windows' shell writes, which its mark tells apart."""
+    if data[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
+        raise UnicodeDecodeError("utf-8", data, 0, 4, "it is UTF-32")
     return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
 
 
@@ -117,7 +135,7 @@ def to_commented_yaml(settings: Settings, indent: int = 0) -> str:
 def _parsed(text: str, override: str) -> Any:
     yaml = _yaml()
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _strict_loader())
     except yaml.YAMLError as error:
         raise FakelensError(f"the value in {override!r} is not YAML: {error}") from error
 

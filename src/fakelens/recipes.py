@@ -122,12 +122,11 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         recipe = RECIPES[name_or_path]
     elif name_or_path == "plan":
         recipe = plan()
-    elif name_or_path.endswith((".yaml", ".yml")):
+    elif name_or_path.lower().endswith((".yaml", ".yml")):
         recipe = load_yaml(Path(name_or_path), Recipe, name=Path(name_or_path).stem)
     else:
-        raise FakelensError(
-            f"unknown recipe {name_or_path!r}: there are {', '.join(RECIPES)}, plan, or give a file.yaml"
-        )
+        remedy = "a file's name must end in .yaml" if Path(name_or_path).is_file() else "or give a file.yaml"
+        raise FakelensError(f"unknown recipe {name_or_path!r}: there are {', '.join(RECIPES)}, plan, {remedy}")
     return with_overrides(recipe, overrides)
 
 

@@ -153,6 +153,7 @@ ROWS = [f"{image},{score}" for image, score in SCORES.items()]
         (ROWS, r"line 1: the columns are real/camera/a.png, 0.0: its first line"),
         (["image,probability", *ROWS], r"line 1: the columns are image, probability: .*\(logit"),
         (["image,score,logit", *(f"{row},1" for row in ROWS)], r"line 1: the columns are image, score, logit"),
+        (['{"a.jpg": 0.5, ' + "x, " * 9000 + "}"], r"line 1: the columns are .{,160}: its first line"),
         (["image,image,score"], r"line 1: the columns are image, image, score"),
         (["image,score"], r"holds no score: write one line for each picture"),
         (["image,score", "real/camera/a.png,high"], r"line 2: the score 'high' is not a number: write it as 0\.93"),

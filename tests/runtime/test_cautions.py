@@ -6,19 +6,27 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from fakelens.core.imaging import decode
+from fakelens.core.imaging import read_image
 from fakelens.runtime.cautions import Caution, cautions_of, jpeg_quality
 from fakelens.sources.synthetic import example_pictures
 from onnx_models import encoded, flat_picture
 
 
 def said(data: bytes) -> tuple[Caution, ...]:
-    picture, container = decode(data)
-    return cautions_of(container, picture, 224)
+    decoded = read_image(data)
+    return cautions_of(decoded.container, decoded.image, 224, is_one_of_several=decoded.is_one_of_several)
 
 
 def scene() -> Image.Image:
     return Image.open(io.BytesIO(example_pictures(512)["camera-like-1.jpg"]))
+
+
+def several(codec: str) -> bytes:
+    return encoded(scene(), codec, save_all=True, append_images=[scene().rotate(90)])
+
+
+def test_a_telephones_second_picture_in_one_file_is_nothing_to_mention() -> None:
+    assert said(several("MPO")) == ()
 
 
 def test_ordinary_pictures_get_none() -> None:
@@ -34,6 +42,8 @@ def test_ordinary_pictures_get_none() -> None:
         (encoded(scene().resize((40, 40)).resize((900, 900))), "hardly any fine detail", True),
         (encoded(scene().resize((900, 300))), "only the central 33%", False),
         (flat_picture(255, grain=0), "of one colour", True),
+        (encoded(Image.new("RGBA", (300, 300), (200, 0, 0, 0))), "what is transparent counts as white", True),
+        *((several(codec), "Only the first page or frame", False) for codec in ("TIFF", "PNG", "WEBP", "AVIF")),
     ],
 )
 def test_what_deserves_care_gets_it(data: bytes, words: str, undecided: bool) -> None:
@@ -54,7 +64,7 @@ def test_a_page_of_text_is_taken_for_what_it_is() -> None:
 
 @pytest.mark.parametrize("quality", [20, 30, 50, 75, 90])
 def test_the_quality_is_read_off_the_table(quality: int) -> None:
-    _, container = decode(encoded(scene(), "JPEG", quality=quality))
+    container = read_image(encoded(scene(), "JPEG", quality=quality)).container
     assert jpeg_quality(container.luma_quantisation) == pytest.approx(quality, abs=1.5)
     assert jpeg_quality(0) == 100
     assert np.isfinite(jpeg_quality(1e9))

@@ -161,4 +161,9 @@ def test_a_flipped_bit_of_the_description_is_refused(folder: Path) -> None:
         with pytest.raises(BundleDamaged, match=r"bundle\.json cannot be used .*fakelens bundle"):
             Bundle.open(folder)
         path.write_bytes(before)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:900])
+    with pytest.raises(BundleDamaged, match=r"^((?!--force).)*write it again with `fakelens bundle`$"):
+        Bundle.open(folder)
+    path.write_bytes(whole)
     assert Bundle.open(folder).models

@@ -100,6 +100,8 @@ class DecodedImage:
     image: Image.Image
     container: Container
     metadata: Metadata
+    is_one_of_several: bool
+    """Whether the file holds further pages or frames, which were not read."""
 
 
 def decode(
@@ -138,9 +140,11 @@ def read_image(
         metadata = metadata_of(image, data)
         # Pillow's own `exif_transpose` also rewrites all other tags, which throws on those that are odd.
         turn = _TURNS.get(orientation_of(image))
+        # Behind a phone's JPEG stand a preview and a gain map of the same picture.
+        is_one_of_several = image.format != "MPO" and getattr(image, "is_animated", False)
         del image
         rgb = _resized(_to_rgb(small), short_side_px)
-        return DecodedImage(rgb if turn is None else rgb.transpose(turn), container, metadata)
+        return DecodedImage(rgb if turn is None else rgb.transpose(turn), container, metadata, is_one_of_several)
 
 
 def to_square(image: Image.Image) -> ImageU8:
@@ -418,4 +422,4 @@ def _typed_errors() -> Iterator[None]:
         raise ImageRefused("too_many_pixels", "the picture has too many pixels to be decoded safely") from error
     except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error, EOFError …
         reason: RefusalReason = "truncated" if "truncated" in str(error).lower() else "unreadable"
-        raise ImageRefused(reason, f"the picture cannot be decoded: {error}") from error
+        raise ImageRefused(reason, f"the picture cannot be decoded: {' '.join(str(error).split())}") from error

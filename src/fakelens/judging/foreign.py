@@ -3,6 +3,7 @@
 import csv
 import math
 import os
+import textwrap
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ _SHAPE = (
     "its first line must name the columns image and score, separated by commas (logit or percent in the place of "
     "score; system may be a third)"
 )
+_MAX_SHOWN = 160
 _NO_NUMBER = ("", "none", "null", "na", "n/a", "error")
 # Sums of float32 may exceed 1 by their last digit.
 _ROUNDING = 1e-6
@@ -176,7 +178,8 @@ def _read(path: Path) -> tuple[str, list[_Line]]:
 def _score_column(path: Path, columns: list[str]) -> str:
     kinds = [kind for kind in _KINDS if kind in columns]
     if "image" not in columns or len(kinds) != 1 or len(set(columns)) < len(columns):
-        raise FakelensError(f"{path}, line 1: the columns are {', '.join(columns) or 'missing'}: {_SHAPE}")
+        names = textwrap.shorten(", ".join(columns) or "missing", _MAX_SHOWN, placeholder="…")
+        raise FakelensError(f"{path}, line 1: the columns are {names}: {_SHAPE}")
     return kinds[0]
 
 

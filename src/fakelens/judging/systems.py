@@ -145,7 +145,10 @@ def implausibilities(probabilities: npt.NDArray[np.float64], metrics: SetMetrics
     texts = []
     if metrics.auc < min(_REVERSED_AUC, 0.5 - _STANDARD_ERRORS * _auc_error_by_chance(metrics)):
         exchanged = "the pictures of real/ and fake/ are exchanged"
-        other = "" if is_model else "it scores being a photograph (then give 1 - score), or "
+        turned = (
+            "it scores being a photograph (then give 1 - score, 100 - percent or the logit with the other sign), or "
+        )
+        other = "" if is_model else turned
         texts.append(f"scores are reversed, AUC {metrics.auc:.3f}: likely cause: {other}{exchanged}")
     if set(values) == {0.0, 1.0}:
         texts.append(

@@ -1,6 +1,7 @@
 """A deployment folder in; its models, checked against `bundle.json` and loaded when asked for, out."""
 
 import hashlib
+import json
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints, overload
 
-from fakelens.core.artifacts import is_sealed, is_unchanged, read_json
+from fakelens.core.artifacts import is_sealed, is_unchanged
 from fakelens.core.errors import FakelensError
 from fakelens.core.records import Metrics
 from fakelens.core.run_folder import BUNDLE_RECORD
@@ -99,7 +100,7 @@ class Bundle:
         if not path.is_file():
             raise FakelensError(f"{folder} is not a bundle, it has no {BUNDLE_RECORD}: {_REMEDY}")
         try:
-            content = read_json(path)
+            content = json.loads(path.read_text(encoding="utf-8"))
             info = _parse(content)
             if not is_sealed(path, content):
                 raise FakelensError("it is not as it was written, or an earlier version wrote it")

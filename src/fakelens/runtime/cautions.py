@@ -35,9 +35,12 @@ class Caution:
     """Whether the verdict becomes `uncertain` whatever the score."""
 
 
-def cautions_of(container: Container, picture: Image.Image, input_px: int) -> tuple[Caution, ...]:
+def cautions_of(
+    container: Container, picture: Image.Image, input_px: int, *, is_one_of_several: bool = False
+) -> tuple[Caution, ...]:
     """The cautions for a decoded picture (RGB, its short side as stored) that a model sees at `input_px`."""
-    return (*_of_the_file(container, input_px), *_of_the_pixels(picture))
+    further = [Caution("Only the first page or frame is judged: the file holds several.")] if is_one_of_several else []
+    return (*further, *_of_the_file(container, input_px), *_of_the_pixels(picture))
 
 
 def jpeg_quality(luma_quantisation: float) -> float:
@@ -82,7 +85,8 @@ def _of_the_file(container: Container, input_px: int) -> list[Caution]:
 def _of_the_pixels(picture: Image.Image) -> list[Caution]:
     luma = np.asarray(picture.convert("L"), dtype=np.float32)
     if luma.std() < _MIN_CONTRAST:
-        return [Caution("It is nearly of one colour: there is next to nothing to judge.", undecided=True)]
+        words = "It is nearly of one colour (what is transparent counts as white): there is next to nothing to judge."
+        return [Caution(words, undecided=True)]
     if fine_share(luma) < MIN_FINE_SHARE:
         return [
             Caution(

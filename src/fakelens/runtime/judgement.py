@@ -38,6 +38,8 @@ class Picture:
     """Decoding."""
     images: dict[int, Image.Image]
     """The upright RGB picture for each short side in pixels that was asked for; may be emptied to save memory."""
+    is_one_of_several: bool
+    """Whether the file holds further pages or frames, which are not judged."""
     preview: bytes = b""
     """The picture as a JPEG for a screen; empty where nobody looks at it."""
 
@@ -185,7 +187,8 @@ def read_picture(name: str, data: bytes, sides_px: Collection[int], limits: Limi
     marks, sha256 = marks_of(first.metadata), hashlib.sha256(data).hexdigest()
     if credentials := credentials_mark(data, first.container.format, first.metadata.credentials):
         marks = (credentials, *(mark for mark in marks if mark.origin != credentials.origin))
-    return Picture(name, sha256, first.container, marks, time.perf_counter() - started_s, images)
+    seconds = time.perf_counter() - started_s
+    return Picture(name, sha256, first.container, marks, seconds, images, first.is_one_of_several)
 
 
 def assess(detector: OnnxDetector, picture: Picture) -> Assessment:
@@ -193,7 +196,7 @@ def assess(detector: OnnxDetector, picture: Picture) -> Assessment:
     started_s = time.perf_counter()
     image = picture.images[detector.stored_px]
     probability, heatmap = detector.examine(image)
-    cautions = cautions_of(picture.container, image, detector.input_px)
+    cautions = cautions_of(picture.container, image, detector.input_px, is_one_of_several=picture.is_one_of_several)
     seconds = time.perf_counter() - started_s
     box = detector.heatmap_box(image)
     return Assessment(detector.name, detector.sha256, probability, heatmap, box, cautions, seconds)
