@@ -122,6 +122,33 @@ def test_what_is_not_there_is_named(hub: ModelHub, bundle: Path, place: str, wor
         fakelens.open_bundle(place)
 
 
+@pytest.mark.parametrize(
+    ("place", "meant"),
+    [
+        ("https://huggingface.co/us/detectors", "hf://us/detectors"),
+        ("http://hf.co/us/detectors/", "hf://us/detectors"),
+        ("huggingface.co/us/detectors", "hf://us/detectors"),
+        ("https://huggingface.co/us/detectors/tree/v1.0", "hf://us/detectors@v1.0"),
+        ("HF://us/detectors@v1", "hf://us/detectors@v1"),
+        ("hf:us/detectors", "hf://us/detectors"),
+        (Path("hf://us/detectors"), "hf://us/detectors"),
+        ("https://huggingface.co/spaces/us/detectors", "hf://ORG/NAME"),
+        ("s3://us/detectors", "hf://ORG/NAME"),
+    ],
+)
+def test_the_address_that_was_meant_is_named(bundle: Path, place: str | Path, meant: str) -> None:
+    with pytest.raises(FakelensError, match=f"write {meant}$"):
+        fakelens.open_bundle(place)
+    with pytest.raises(FakelensError, match=f"write {meant}$"):
+        fakelens.push(str(place), bundle)
+
+
+def test_a_folder_may_be_called_like_an_address(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(bundle, "huggingface.co/us/detectors")
+    assert fakelens.open_bundle("huggingface.co/us/detectors").models
+
+
 def test_a_file_that_is_not_the_one_of_the_record_is_refused(hub: ModelHub, bundle: Path) -> None:
     fakelens.push(NAME, bundle)
     repository = hub.models[NAME]

@@ -1,6 +1,7 @@
 """Bundles by their place: a folder of this machine, or a repository of the Hugging Face hub."""
 
 import importlib.util
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,11 @@ from fakelens.core.run_folder import BUNDLE_RECORD
 from fakelens.runtime.bundle import EDITABLE, Bundle, BundleDamaged
 
 _SCHEME = "hf://"
+# A repository as its page in a browser, or a hasty hand, writes it.
+_ALMOST = re.compile(
+    r"(?:hf:/*|(?:https?://)?(?:www\.)?(?:huggingface|hf)\.co/)([\w.-]+/[\w.-]+?)(?:(?:@|/tree/|/commit/)([^/]+))?/*",
+    re.IGNORECASE,
+)
 # The hub has its own, by which `git clone` knows the large files.
 _NOT_PUSHED = ".gitattributes"
 
@@ -37,6 +43,8 @@ def bundle_folder(place: str | Path) -> Path:
         FakelensError: when it cannot be downloaded, or is not as it was written.
     """
     if not is_on_hub(place):
+        if not Path(place).is_dir():
+            _refuse_address(str(place))
         return Path(place)
     hub = _hub()
     folder: Path = hub.download(hub.HubAddress.parse(str(place)))
@@ -61,12 +69,21 @@ def push(repository: str, place: str | Path, *, private: bool = False, revision:
     Raises:
         FakelensError: when the bundle is damaged or the hub does not take it, naming the remedy.
     """
+    _refuse_address(repository)
     hub, folder = _hub(), Path(place)
     bundle = Bundle.open(folder)
     bundle.check_files()
     files = {name: folder / name for name in (BUNDLE_RECORD, *bundle.info.files) if name != _NOT_PUSHED}
     present = {name: path for name, path in files.items() if name not in EDITABLE or path.is_file()}
     return str(hub.upload(hub.HubAddress.parse(f"{repository}@{revision}"), present, private=private))
+
+
+def _refuse_address(place: str) -> None:
+    """Name the address that was meant, where one is written in another way than `hf://ORG/NAME[@REVISION]`."""
+    match = _ALMOST.fullmatch(place)
+    if not is_on_hub(place) and (match or "://" in place):
+        meant = f"{_SCHEME}{match[1]}{'@' + match[2] if match[2] else ''}" if match else f"{_SCHEME}ORG/NAME"
+        raise FakelensError(f"{place} is no folder and no address that fakelens knows: write {meant}")
 
 
 def _hub() -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from serving import container, served
+from serving import served
 
 from onnx_models import DETECTORS, encoded, flat_picture, make_bundle, noise
 
@@ -47,27 +47,24 @@ def url(bundle: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def frame_url(bundle: Path) -> Iterator[str]:
-    """A page of another site that shows the app, started as its container starts it, in a frame."""
-    options, variables = container(bundle)
-    with served(bundle, *options, variables=variables) as address:
-        page = (
-            f'<!doctype html><title>portal</title><iframe src="{address}" width="900" height="1500"></iframe>'.encode()
-        )
+def frame_url(url: str) -> Iterator[str]:
+    """A page of another site that shows the app in a frame, as portals do: without Streamlit's own menu."""
+    frame = f'<iframe src="{url}/?embed=true" width="900" height="1500"></iframe>'
+    page = f"<!doctype html><title>portal</title>{frame}".encode()
 
-        class Portal(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(200)
-                self.send_header("Content-Type", "text/html")
-                self.end_headers()
-                self.wfile.write(page)
+    class Portal(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(page)
 
-            def log_message(self, *_: object) -> None: ...
+        def log_message(self, *_: object) -> None: ...
 
-        with ThreadingHTTPServer(("127.0.0.1", 0), Portal) as portal:
-            threading.Thread(target=portal.serve_forever, daemon=True).start()
-            yield f"http://localhost:{portal.server_port}"  # to a browser another site than 127.0.0.1
-            portal.shutdown()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Portal) as portal:
+        threading.Thread(target=portal.serve_forever, daemon=True).start()
+        yield f"http://localhost:{portal.server_port}"  # to a browser another site than 127.0.0.1
+        portal.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -216,14 +213,16 @@ def test_more_than_may_wait_is_answered_with_words(visit: Callable[..., Any], gi
     page.get_by_text("A file was not taken. Too much at once").wait_for()
 
 
-def test_an_upload_in_a_frame_of_another_site_is_judged(browser: Any, frame_url: str, tmp_path: Path) -> None:
-    page = browser.new_page()
+def test_an_upload_in_a_frame_of_another_site_is_judged(browser: Any, frame_url: str, url: str, tmp_path: Path) -> None:
+    page, asked = browser.new_page(), []
     page.set_default_timeout(30_000)
+    page.on("request", lambda request: asked.append(request.url))
     page.goto(frame_url)
     (tmp_path / "white.png").write_bytes(flat_picture(255))
     frame = page.frame_locator("iframe")
     frame.locator("input[type=file]").first.set_input_files(tmp_path / "white.png")
     frame.get_by_role("heading", name="likely AI-generated").wait_for()
+    assert [address for address in asked if not address.startswith((frame_url, url, "data:", "blob:"))] == []
     page.close()
 
 

@@ -6,12 +6,16 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import streamlit as st
 from PIL import Image
 from serving import ask, served
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from fakelens.app import endpoint
 from fakelens.app.endpoint import Health, Verdict, routes
@@ -67,6 +71,7 @@ def test_health_takes_no_post(url: str) -> None:
     status, answer, headers = ask(f"{url}/api/health", b"x")
     assert (status, headers["Allow"]) == (405, "GET, HEAD")
     assert f"{url}/api/health" in answer["usage"]
+    assert answer["error"] == "POST is not allowed here, only GET and HEAD"
 
 
 @pytest.mark.parametrize("path", ["api", "api/", "api/verdicts", "api/v1/verdict", "api/verdict/extra"])
@@ -74,7 +79,7 @@ def test_health_takes_no_post(url: str) -> None:
 def test_a_mistyped_path_is_not_the_page(url: str, path: str, method: str) -> None:
     status, answer, _ = ask(f"{url}/{path}", JPEG if method == "POST" else None)
     assert status == 404
-    assert "/api/verdict" in answer["error"]
+    assert answer["error"] == f"there is no /{BASE}/{path}, only /{BASE}/api/verdict and /{BASE}/api/health"
 
 
 @pytest.mark.parametrize(
@@ -118,6 +123,27 @@ def test_other_bodies_are_refused_with_how_to_send(url: str) -> None:
 def test_the_budgets_answers_are_json_too(url: str) -> None:
     assert ask(f"{url}/api/verdict", bytes(10 * 2**20 + 1))[:2] == (413, {"error": "The limit is 10 MB a file."})
     assert ask(f"{url}/api/verdict", bytes(40 * 2**20))[0] == 413
+
+
+def test_a_body_beyond_its_announced_length_is_refused(url: str) -> None:
+    host, port = url.removeprefix("http://").split("/")[0].split(":")
+    head = f"POST /{BASE}/api/verdict HTTP/1.1\r\nHost: here\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection((host, int(port)), 30) as connection:
+        connection.sendall(head.encode())
+        for _ in range(20):
+            connection.sendall(b"100000\r\n" + bytes(2**20) + b"\r\n")
+        connection.sendall(b"0\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 400")
+
+
+def test_a_message_that_no_page_would_send_ends_its_connection(url: str) -> None:
+    """It would be kept in memory until it is whole, 200 MB of it if Streamlit were left to itself."""
+    address = f"{url.replace('http', 'ws')}/_stcore/stream"
+    with connect(address, subprotocols=[Subprotocol("streamlit")]) as connection, suppress(ConnectionClosed):
+        connection.send(bytes(3_000_000))
+        while True:
+            connection.recv(10)
+    assert connection.close_code == 1009
 
 
 def damaged(folder: Path, target: Path, damage: str) -> Path:

@@ -1,5 +1,6 @@
 """`fakelens app`: it listens on this machine alone, refuses what cannot be served, and leaves nothing behind."""
 
+import shutil
 import signal
 import socket
 import subprocess
@@ -92,6 +93,14 @@ def test_a_host_that_cannot_be_served_is_an_error_with_a_remedy(bundle: Path, ho
 def test_a_folder_that_is_no_bundle_is_not_served(tmp_path: Path) -> None:
     with pytest.raises(FakelensError, match="not a bundle"):
         server.serve(tmp_path, "127.0.0.1", free_port())
+
+
+@pytest.mark.parametrize("name", ["streamlit_app.py", "fakelens/app/page.py", "small_net.onnx"])
+def test_a_bundle_that_lacks_a_file_is_not_served(bundle: Path, tmp_path: Path, name: str) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    (copy / name).unlink()
+    with pytest.raises(FakelensError, match=rf"missing.*: {name}\. Deploy the folder again"):
+        server.serve(copy, "127.0.0.1", free_port())
 
 
 def test_of_a_bundle_on_the_hub_no_code_is_run(port: int, tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.types import Message
+from starlette.types import Message, Receive
 
 from fakelens.app import uploads
 from fakelens.app.limits import ENDPOINT
@@ -34,7 +35,9 @@ async def judge(scope: Any, receive: Any, send: Any) -> None:
     await PlainTextResponse("judged")(scope, receive, send)
 
 
-async def ask(app: Any, method: str, path: str, headers: dict[str, str] | None = None) -> list[Message]:
+async def ask(
+    app: Any, method: str, path: str, headers: dict[str, str] | None = None, receive: Receive = receive_nothing
+) -> list[Message]:
     """What is sent in answer to one request."""
     sent: list[Message] = []
     scope = {
@@ -45,7 +48,7 @@ async def ask(app: Any, method: str, path: str, headers: dict[str, str] | None =
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await app(scope, receive_nothing, send)
+    await app(scope, receive, send)
     return sent
 
 
@@ -107,6 +110,67 @@ def test_one_connection_too_many_is_told_why_and_the_page_comes_again_by_itself(
     assert b'http-equiv="refresh"' in page["body"]
 
 
+class Body:
+    """A body in pieces of a megabyte, and how many of them were asked for."""
+
+    def __init__(self, num_pieces: int) -> None:
+        self.left, self.num_pieces = num_pieces, num_pieces
+
+    async def __call__(self) -> Message:
+        self.left -= 1
+        return {"type": "http.request", "body": bytes(2**20), "more_body": self.left > 0}
+
+
+UPLOAD = "/_stcore/upload_file/session/file"
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", ENDPOINT), ("PUT", UPLOAD)])
+def test_no_more_is_kept_than_was_announced(monkeypatch: pytest.MonkeyPatch, method: str, path: str) -> None:
+    """Beside Transfer-Encoding, no server holds a body to its Content-Length."""
+    empty = Server(uploaded_file_mgr=SimpleNamespace(get_files=lambda *_: []))
+    monkeypatch.setattr(uploads.runtime, "get_instance", lambda: empty)
+    kept: list[int] = []
+
+    async def keep(scope: Any, receive: Any, send: Any) -> None:
+        async for piece in Request(scope, receive).stream():
+            kept.append(len(piece))
+        await judge(scope, receive, send)
+
+    budget, headers = UploadBudget(keep), {"content-length": str(3 * 2**20), "transfer-encoding": "chunked"}
+    body = Body(200)
+    (start, answer) = asyncio.run(ask(budget, method, path, headers, body))
+    assert (start["status"], b"longer than it says" in answer["body"]) == (400, True)
+    assert (sum(kept), body.left) == (3 * 2**20, 0)
+    for _ in range(TOTAL_BYTES // (3 * 2**20) + 1):  # what was refused holds no place
+        assert asyncio.run(ask(budget, method, path, headers, Body(4)))[0]["status"] == 400
+    assert asyncio.run(ask(budget, method, path, headers, Body(3)))[0]["status"] == 200
+
+
+def test_one_name_that_arrives_many_times_counts_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Server(is_active_session=lambda _: False, uploaded_file_mgr=SimpleNamespace(get_files=with_file))
+    monkeypatch.setattr(uploads.runtime, "get_instance", lambda: kept)
+    length = {"content-length": str(9 * 2**20)}
+
+    async def crowd() -> list[int]:
+        everyone = asyncio.Event()
+
+        async def wait(scope: Any, receive: Any, send: Any) -> None:
+            await everyone.wait()
+            await judge(scope, receive, send)
+
+        budget = UploadBudget(wait)
+        requests = [asyncio.create_task(ask(budget, "PUT", UPLOAD, length)) for _ in range(6)]
+        await asyncio.sleep(0.1)
+        everyone.set()
+        answers = [(await request)[0]["status"] for request in requests]
+        # A small body under the name of a file that is kept does not make the file small.
+        await ask(budget, "PUT", UPLOAD, {"content-length": "5"})
+        others = [await ask(budget, "PUT", f"{UPLOAD}-{number}", length) for number in range(3)]
+        return answers + [start["status"] for start, _ in others]
+
+    assert asyncio.run(crowd()) == [200, 200, 200, 429, 429, 429, 200, 200, 429]
+
+
 def answer_of(messages: list[Message]) -> tuple[int, Any]:
     start, body = messages
     return start["status"], json.loads(body["body"])
@@ -129,9 +193,6 @@ def test_programs_are_refused_in_json(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_requests_to_the_endpoint_need_no_length() -> None:
     (start, _) = asyncio.run(ask(UploadBudget(judge), "GET", ENDPOINT))
     assert start["status"] == 200
-
-
-UPLOAD = "/_stcore/upload_file/session/file"
 
 
 def test_another_streamlit_loses_the_reason_and_not_the_answer(

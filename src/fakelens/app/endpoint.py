@@ -46,7 +46,8 @@ class _Endpoint(HTTPEndpoint):
 
     async def method_not_allowed(self, request: Request) -> JSONResponse:
         await drain(request.receive)
-        answer = {"error": f"{request.method} is not allowed here, {self.allow} is", "usage": self.how(request)}
+        allowed = self.allow.replace(", ", " and ")
+        answer = {"error": f"{request.method} is not allowed here, only {allowed}", "usage": self.how(request)}
         return JSONResponse(answer, 405, {"Allow": self.allow})
 
     def how(self, request: Request) -> str:
@@ -92,17 +93,21 @@ class Health(_Endpoint):
 
 async def _unknown(request: Request) -> JSONResponse:
     """404 for a mistyped path, to which Streamlit would answer with the page and 200."""
-    return JSONResponse({"error": f"there is no {request.url.path}, only {ENDPOINT} and {HEALTH}"}, 404)
+    return JSONResponse({"error": f"there is no {request.url.path}, only {_below(ENDPOINT)} and {_below(HEALTH)}"}, 404)
+
+
+def _below(path: str) -> str:
+    """Where it is served: like the page, below the path that `server.baseUrlPath` names."""
+    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    return f"/{base}{path}" if base else path
 
 
 def routes() -> list[Route]:
-    """What is served beside the page: like it, below the path that `server.baseUrlPath` names."""
-    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
-    prefix = f"/{base}" if base else ""
+    """What is served beside the page."""
     endpoints = {ENDPOINT: Verdict, HEALTH: Health}
-    own = [Route(f"{prefix}{path}{end}", endpoint) for path, endpoint in endpoints.items() for end in ("", "/")]
+    own = [Route(_below(f"{path}{end}"), endpoint) for path, endpoint in endpoints.items() for end in ("", "/")]
     methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-    others = [Route(f"{prefix}/api{end}", _unknown, methods=methods) for end in ("", "/{path:path}")]
+    others = [Route(_below(f"/api{end}"), _unknown, methods=methods) for end in ("", "/{path:path}")]
     return [*own, *others]
 
 

@@ -36,9 +36,9 @@ def serve(folder: Path, host: str, port: int, *, own_code: bool = True) -> int:
     With no process in between, whatever ends this one (a signal, its terminal, a kill) ends the server.
 
     Raises:
-        FakelensError: when it is not a bundle, Streamlit is not installed, or nothing can listen at that address.
+        FakelensError: when it is not a whole bundle, Streamlit is not installed, or nothing can listen at that address.
     """
-    Bundle.open(folder)
+    Bundle.open(folder).check_files()
     if importlib.util.find_spec("streamlit") is None:
         raise FakelensError("streamlit is not installed: pip install 'fakelens[app]'")
     _check_address(host, port)

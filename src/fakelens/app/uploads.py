@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 import streamlit as st
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRec
@@ -36,6 +36,7 @@ _FULL_SESSION = (
 _FULL_SERVER = "Many people are using this page right now. Please try again in a minute."
 _FULL_NAMES = "This page has taken in very many files. Please reload it and go on."
 _NO_LENGTH = "The request must say how long it is (Content-Length)."
+_TOO_LONG = "The request is longer than it says (Content-Length)."
 _TOO_LARGE = f"The limit is {MAX_FILE_MB} MB a file."
 _FULL_PAGE = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
@@ -51,7 +52,7 @@ class UploadBudget:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._arriving: dict[_Key, int] = {}
+        self._arriving: list[tuple[_Key, int]] = []  # a name may arrive several times at once
         self._waiting: dict[_Key, int] = {}
         self._num_files: dict[str, int] = {}
         self._num_connections = 0
@@ -92,25 +93,29 @@ class UploadBudget:
             await drain(receive)
             await refusal(scope, receive, send)
             return
+        body = _Announced(receive, int(length))
         # A visitor who leaves in the middle is no fault: the server's log would show one with a trace.
         with self._arrival((session, file), int(length)), suppress(ClientDisconnect):
             try:
                 async with asyncio.timeout(PATIENCE_S):
-                    await self._app(scope, receive, send)
+                    await self._app(scope, body, send)
             except TimeoutError:
                 await _answer(scope, "The upload took too long.", 408)(scope, receive, send)
+        if body.left < 0:
+            await drain(receive)
+            await _answer(scope, _TOO_LONG, 400)(scope, receive, send)
 
     def _refusal(self, scope: Scope, session: str, num_bytes: int) -> Response | None:
         if session == ENDPOINT and num_bytes > MAX_FILE_MB * 2**20:
             return _answer(scope, _TOO_LARGE, 413)
         self._forget_released()
-        sizes = {**self._waiting, **self._arriving}
-        own = sum(size for (owner, _), size in sizes.items() if owner == session)
+        sizes = [*self._waiting.items(), *self._arriving]
+        own = sum(size for (owner, _), size in sizes if owner == session)
         if self._num_files.get(session, 0) >= MAX_SESSION_FILES:
             words = _FULL_NAMES
         elif own + num_bytes > SESSION_BYTES:
             words = _FULL_SERVER if session == ENDPOINT else _FULL_SESSION
-        elif sum(sizes.values()) + num_bytes > TOTAL_BYTES:
+        elif sum(size for _, size in sizes) + num_bytes > TOTAL_BYTES:
             words = _FULL_SERVER
         else:
             return None
@@ -120,12 +125,15 @@ class UploadBudget:
 
     @contextmanager
     def _arrival(self, key: _Key, num_bytes: int) -> Iterator[None]:
-        self._arriving[key] = max(num_bytes, _LEAST_BYTES)
+        arrival = (key, max(num_bytes, _LEAST_BYTES))
+        self._arriving.append(arrival)
         self._num_files[key[0]] = self._num_files.get(key[0], 0) + 1
         try:
             yield
         finally:
-            self._waiting[key] = self._arriving.pop(key)
+            self._arriving.remove(arrival)
+            # Not less than before: a second body that is refused leaves the file that has this name as it is.
+            self._waiting[key] = max(arrival[1], self._waiting.get(key, 0))
 
     def _forget_released(self) -> None:
         """Stop counting what the page has let go, what its owner removed, and what belongs to ended sessions."""
@@ -142,6 +150,22 @@ class UploadBudget:
             for session in [name for name in _PENDING_REASONS if not server.is_active_session(name)]:
                 del _PENDING_REASONS[session]
         self._waiting = waiting
+
+
+class _Announced:
+    """A request's messages, which end as if its client had left once it sends more than it announced.
+
+    Servers need not hold it to that: beside Transfer-Encoding, Content-Length says nothing (RFC 9112, 6.3).
+    """
+
+    def __init__(self, receive: Receive, num_bytes: int) -> None:
+        self._receive = receive
+        self.left = num_bytes
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self.left -= len(message.get("body", b""))
+        return message if self.left >= 0 else {"type": "http.disconnect"}
 
 
 def _is_endpoint(path: str) -> bool:
