@@ -16,10 +16,11 @@ from fakelens import pipeline
 from fakelens.config import with_overrides
 from fakelens.core.artifacts import Stage, load_record, read_json
 from fakelens.core.errors import DamagedFileError, FakelensError, OtherDataError
+from fakelens.core.run_folder import RunFolder
 from fakelens.detectors.checkpoint import load_checkpoint
 from fakelens.detectors.spec import discover
 from fakelens.judging.systems import open_models
-from fakelens.recipes import RECIPES, Recipe, recipe_for, recipe_path
+from fakelens.recipes import RECIPES, Recipe, recipe_for
 
 SPEC = next(iter(discover().values()))
 
@@ -140,7 +141,7 @@ def test_the_recipe_is_saved_and_changes_are_said(run: Path) -> None:
     saved, folder = recipe_for(None, run)
     assert (saved, folder) == (smoke(), run)
     assert stages(run, smoke("evaluate.uncertain_band=0.2"), "evaluate")[0] == (
-        f"{recipe_path(run)}: evaluate.uncertain_band 0.1 → 0.2"
+        f"{RunFolder(run).recipe}: evaluate.uncertain_band 0.1 → 0.2"
     )
     assert recipe_for(None, run)[0].evaluate.uncertain_band == 0.2
     assert recipe_for(None, run, ["evaluate.uncertain_band=0.3"])[0].evaluate.uncertain_band == 0.3

@@ -20,7 +20,7 @@ from fakelens.core.records import ExportResults, Metrics, TrainResults
 from fakelens.core.run_folder import RunFolder, newest_bundle
 from fakelens.core.stopping import is_follower
 from fakelens.detectors.spec import DetectorSpec, find
-from fakelens.recipes import Recipe, load_recipe, recipe_path, save_recipe, shipped, shown, training_settings
+from fakelens.recipes import Recipe, load_recipe, save_recipe, shipped, shown, training_settings
 
 if TYPE_CHECKING:
     from fakelens.dataset.store import PreparedData, PrepareResults
@@ -116,7 +116,7 @@ def _working(workdir: Path, recipe: Recipe, reporter: Reporter, *, data: bool = 
     with hold(workdir):
         if data:
             _check_data(workdir, recipe)
-        path, record = recipe_path(workdir), RunFolder(workdir).prepare_record
+        path, record = RunFolder(workdir).recipe, RunFolder(workdir).prepare_record
         before = path.read_bytes() if path.is_file() else None
         data_before = record.read_bytes() if record.is_file() else None
         if changes := save_recipe(workdir, recipe):

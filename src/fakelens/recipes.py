@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from fakelens.config import Settings, load_yaml, to_commented_yaml, with_overrides
 from fakelens.core.artifacts import differences, write_text
 from fakelens.core.errors import FakelensError
-from fakelens.core.run_folder import RunFolder
+from fakelens.core.run_folder import RUNS, RunFolder
 from fakelens.detectors.spec import DetectorSpec, discover, find
 from fakelens.settings import (
     AugmentationSettings,
@@ -130,11 +130,6 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     return with_overrides(recipe, overrides)
 
 
-def recipe_path(workdir: Path) -> Path:
-    """Where a working folder's own recipe lies."""
-    return RunFolder(workdir).recipe
-
-
 def recipe_for(name_or_path: str | None, workdir: Path | None, overrides: Sequence[str] = ()) -> tuple[Recipe, Path]:
     """The recipe and the working folder that a command means.
 
@@ -147,15 +142,15 @@ def recipe_for(name_or_path: str | None, workdir: Path | None, overrides: Sequen
         FakelensError: as `load_recipe`.
     """
     if name_or_path is None:
-        own = recipe_path(workdir or Path("runs") / Recipe().name)
+        own = RunFolder(workdir or RUNS / Recipe().name).recipe
         name_or_path = str(own) if own.is_file() else Recipe().name
     recipe = load_recipe(name_or_path, overrides)
-    return recipe, workdir or Path("runs") / recipe.name
+    return recipe, workdir or RUNS / recipe.name
 
 
 def save_recipe(workdir: Path, recipe: Recipe) -> list[str]:
     """Write the folder's own recipe; returns which settings are other ones than before."""
-    path = recipe_path(workdir)
+    path = RunFolder(workdir).recipe
     changes = []
     if path.is_file():
         try:

@@ -210,7 +210,7 @@ def test_words_from_outside_are_no_markup() -> None:
 
 ARENAS = """
 import ctypes, sys, threading
-from fakelens.app.view import share_arenas
+from fakelens.core.machine import share_arenas
 if "shared" in sys.argv:
     share_arenas()
 all_there = threading.Barrier(8)

@@ -9,7 +9,7 @@ import fakelens.app
 from fakelens.app.endpoint import routes
 from fakelens.app.server import bounded_shutdown, forget_external_address
 from fakelens.app.uploads import UploadBudget
-from fakelens.app.view import share_arenas
+from fakelens.core.machine import share_arenas
 
 share_arenas()
 forget_external_address()

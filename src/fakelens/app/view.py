@@ -4,7 +4,6 @@ Knows nothing of Streamlit. The steps are those of `runtime.judgement`.
 """
 
 import contextlib
-import ctypes
 import html
 import io
 import threading
@@ -18,6 +17,7 @@ from fakelens.app import heatmap
 from fakelens.app.limits import LIMITS
 from fakelens.app.wording import size_words
 from fakelens.core.imaging import ImageRefused, read_image
+from fakelens.core.machine import give_memory_back
 from fakelens.core.scoring import VERDICT_WORDS, Threshold, Verdict, capital, percent, probability_words
 from fakelens.runtime import judgement
 from fakelens.runtime.detector import OnnxDetector
@@ -29,7 +29,6 @@ _HEATMAP_OPACITY = 0.6
 _COLOURS = {Verdict.FAKE: "#c8622a", Verdict.REAL: "#2a7f9a", Verdict.UNCERTAIN: "#7d8790"}
 # Decoding and running are what takes memory: one picture at a time, whoever asks, fits a small machine.
 _ONE_AT_A_TIME = threading.Lock()
-_M_ARENA_MAX = -8  # malloc.h
 
 
 def judge(data: bytes, detector: OnnxDetector) -> Answer:
@@ -132,18 +131,6 @@ def combined(verdicts: Collection[Verdict]) -> str:
     decided = next(verdict for verdict, _ in counts if verdict is not Verdict.UNCERTAIN)
     share = sum(verdict is decided for verdict in verdicts)
     return f"{share} of {num} detectors: {VERDICT_WORDS[decided]}; {num - share} uncertain"
-
-
-def share_arenas() -> None:
-    """Let all threads of this process allocate from two arenas, where glibc gives each one that keeps what it frees."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").mallopt(_M_ARENA_MAX, 2)
-
-
-def give_memory_back() -> None:
-    """Hand freed pages back to the system, which glibc alone keeps otherwise."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @contextlib.contextmanager

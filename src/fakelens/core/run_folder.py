@@ -23,6 +23,8 @@ SAMPLES, MISTAKES, TRADEOFF = "samples.png", "mistakes.png", "tradeoff.png"
 BENCHMARK_RECORD, BENCHMARK_PLOT = "benchmark.json", "benchmark.png"
 REPORT_PAGE, REPORT_TEXT = "index.html", "report.md"
 PARTS = ".parts"
+# Where working folders lie that nobody names.
+RUNS = Path("runs")
 """Of the data while it is being collected."""
 
 
@@ -175,7 +177,7 @@ def newest_bundle(option: str = "--bundle") -> Path:
     Raises:
         FakelensError: when there is none.
     """
-    records = sorted(Path("runs").glob(f"*/bundle/{BUNDLE_RECORD}"), key=lambda path: path.stat().st_mtime)
+    records = sorted(RUNS.glob(f"*/bundle/{BUNDLE_RECORD}"), key=lambda path: path.stat().st_mtime)
     if not records:
         raise FakelensError(
             f"no bundle found in runs/*/bundle: give one with {option}, or make one with `fakelens run`"

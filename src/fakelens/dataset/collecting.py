@@ -3,7 +3,7 @@
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from fakelens.dataset.choice import (
 from fakelens.dataset.duplicates import both_labels_words
 from fakelens.dataset.examine import Outcome, Picture, Work, run_here, run_on_ray
 from fakelens.dataset.selection import Kind, choose_blocks, choose_rows, generator_caps
+from fakelens.dataset.splits import SMALLEST
 from fakelens.settings import CollectSettings
 from fakelens.sources.base import Block, Row, Source
 
@@ -102,7 +103,7 @@ class Collector:
             there = capped(available, caps)
             most = {label: min(n, _of_label(there, label)) for label, n in asked.items()}
             is_short = most != asked and not at_most
-            if is_short and not examined:
+            if is_short and (not examined or 2 * min(most.values()) < SMALLEST):
                 raise NotEnoughError(_not_enough(most, asked, refused, self.settings))
             quota = asked if most == asked else dict.fromkeys(asked, min(most.values()))
             have, wanted = capped(Counter(p.kind for p in good), caps), quota
@@ -122,8 +123,7 @@ class Collector:
             title = f"Preparing {self.name}" + (f", round {number} for the refused" if number > 1 else "")
             examined += self.examine(read, title, number)
             gone = {(block.rank, row.position) for block in read for row in block.rows}
-            left = (replace(b, rows=tuple(r for r in b.rows if (b.rank, r.position) not in gone)) for b in unread)
-            unread = [block for block in left if block.rows]
+            unread = rows_without(unread, gone)
         raise AssertionError("rounds end when the quota is met or the source is exhausted")
 
     def _division(
@@ -278,6 +278,11 @@ def rows_where(blocks: Sequence[Block], keep: Callable[[Block, Row], bool]) -> l
     """The blocks with only the rows that `keep` wants; blocks without any are left out."""
     smaller = (replace(block, rows=tuple(row for row in block.rows if keep(block, row))) for block in blocks)
     return [block for block in smaller if block.rows]
+
+
+def rows_without(blocks: Sequence[Block], gone: Container[tuple[int, int]]) -> list[Block]:
+    """The blocks without the rows at these (rank of the block, position)."""
+    return rows_where(blocks, lambda block, row: (block.rank, row.position) not in gone)
 
 
 def _choices(

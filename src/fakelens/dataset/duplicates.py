@@ -127,6 +127,12 @@ def thumbnail(square: ImageU8) -> npt.NDArray[np.uint8]:
     return np.asarray(grey.resize((_SIDE_PX, _SIDE_PX), Image.Resampling.BOX))
 
 
+def members_of(groups: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    """Positions of each group's members, both in ascending order, for the (N,) numbers of their groups."""
+    order = np.argsort(groups, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+
+
 def doubles(
     hashes: npt.NDArray[np.uint64],
     labels: npt.NDArray[np.int64],
@@ -140,11 +146,8 @@ def doubles(
         thumbnail_of: the `thumbnail` of the picture at a position; asked for those whose hashes are near ones of the
             other label alone.
     """
-    groups = group_near_duplicates(hashes)
-    order = np.argsort(groups, kind="stable")
-    members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
     result: dict[int, int] = {}
-    for group in members:
+    for group in members_of(group_near_duplicates(hashes)):
         reals, fakes = (group[labels[group] == label] for label in (REAL, FAKE))
         if not (len(reals) and len(fakes)):
             continue

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fakelens.core.errors import FakelensError
+from fakelens.dataset.duplicates import members_of
 from fakelens.dataset.selection import equal_shares
 
 SPLITS = ("train", "val", "test")
@@ -68,7 +69,7 @@ def split_with_surplus(
         Index into SPLITS for each image or LEFT_OUT, shape (N,); None where no division of the groups has that many.
     """
     sizes = _sizes_by_label(num_images)
-    members = _members(groups)
+    members = members_of(groups)
     counts = np.array([np.bincount(labels[group], minlength=2) for group in members])
     kinds, kind_of = np.unique(counts, axis=0, return_inverse=True)
     shares = _balanced_shares(kinds, np.bincount(kind_of.ravel(), minlength=len(kinds)), sizes)
@@ -89,7 +90,7 @@ def split_with_surplus(
 
 def largest_division(labels: Ints, groups: Ints, below: int) -> int | None:
     """The largest even number below `below` of images that `split_with_surplus` can choose of these; None for none."""
-    counts = np.array([np.bincount(labels[group], minlength=2) for group in _members(groups)])
+    counts = np.array([np.bincount(labels[group], minlength=2) for group in members_of(groups)])
     kinds, numbers = np.unique(counts, axis=0, return_counts=True)
 
     def possible(half: int) -> bool:
@@ -149,12 +150,6 @@ def _shares(kinds: Ints, numbers: Ints, least: npt.NDArray[np.number]) -> Ints |
 
 def _sizes_by_label(num_images: int) -> Ints:
     return np.array([[size // 2] * 2 for size in split_sizes(num_images)], dtype=np.int64)
-
-
-def _members(groups: Ints) -> list[Ints]:
-    """Positions of each group's members, in ascending order."""
-    order = np.argsort(groups, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
 
 
 def spread(positions: Iterable[int], generators: Sequence[str], groups: Ints, wanted: int) -> list[int]:

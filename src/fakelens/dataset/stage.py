@@ -18,8 +18,16 @@ from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.run_folder import MANIFEST, PARTS, RunFolder
 from fakelens.core.scoring import FAKE, LABELS
 from fakelens.dataset.audit import audit_container, audit_pixels
-from fakelens.dataset.choice import SURPLUS, usable
-from fakelens.dataset.collecting import Collection, Collector, FurtherSet, FurtherSetPlan, further_sets, rows_where
+from fakelens.dataset.choice import SURPLUS, hashes_of, usable
+from fakelens.dataset.collecting import (
+    Collection,
+    Collector,
+    FurtherSet,
+    FurtherSetPlan,
+    further_sets,
+    rows_where,
+    rows_without,
+)
 from fakelens.dataset.duplicates import both_labels_words, group_near_duplicates
 from fakelens.dataset.examine import Picture
 from fakelens.dataset.splits import SPLITS, split_sizes
@@ -152,7 +160,7 @@ def _without_doubles(
     if double_of:
         reporter.say(both_labels_words(double_of))
     gone = {(picture.block, picture.position) for picture in examined if picture.key in double_of}
-    return rows_where(blocks, lambda block, row: (block.rank, row.position) not in gone), double_of
+    return rows_without(blocks, gone), double_of
 
 
 def _open_journal(parts: Path, identity: dict[str, Any], *, force: bool, reporter: Reporter) -> None:
@@ -221,7 +229,7 @@ def _disk_errors(folder: Path) -> Iterator[None]:
 def _assign(main: Collection, further: Sequence[FurtherSet], seed: int) -> list[tuple[ManifestRow, Picture]]:
     """Manifest rows with their pictures, in (split, row) order: the splits' first, then the further test sets'."""
     images = [*main.pictures, *(picture for test_set in further for picture in test_set.collection.pictures)]
-    groups = group_near_duplicates(np.array([image.phash for image in images], dtype=np.uint64))
+    groups = group_near_duplicates(hashes_of(images))
     num = len(main.pictures)
     splits = np.array(main.splits)
     order = np.random.default_rng((seed, 3)).permutation(num)
