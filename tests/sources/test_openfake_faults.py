@@ -155,7 +155,7 @@ def test_a_limited_rate_is_waited_for_as_long_as_the_hub_asks(hub: Hub, block: B
     [
         (401, "Invalid credentials in Authorization header", r"failed \(.*401.*: check .* HF_TOKEN, then run the same"),
         (401, "RepoNotFound", r"cannot be found: check .*HF_TOKEN if it is private or has expired"),
-        (403, "GatedRepo", r"asks for access: accept its terms on the hub and set HF_TOKEN"),
+        (403, "GatedRepo", rf"asks for access: accept its terms at \S+:\d+/datasets/{REPOSITORY} and set HF_TOKEN"),
         (403, "", r"failed \(.*403.*: check .* HF_TOKEN"),
         (416, "", r"failed \(.*416.*: check the network, HF_ENDPOINT"),
     ],
