@@ -55,7 +55,10 @@ def block(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Block:
         ({"repository": "no/such"}, r"no/such at revision \w+ cannot be found: check data\.repository, HF_ENDPOINT"),
         ({"revision": "v9"}, r"OpenFake at revision v9 does not exist: choose another with --set data\.revision"),
         ({"split": "validation"}, r"no parquet files for config 'core', split 'validation': check data\.config"),
-        ({"config": "none"}, r"no parquet files for config 'none', split 'train': check data\.config"),
+        (
+            {"config": "none"},
+            r"for config 'none', split 'train': check data\.config.* needs none/train-\*\.parquet and has 'core/t",
+        ),
         (
             {"repository": "someone/else"},
             r"train-00000-of-00001\.parquet has no column image\.bytes, model: check data\.repository",

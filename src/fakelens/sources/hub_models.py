@@ -75,7 +75,7 @@ def weights_file(repository: str) -> Path:
     Raises:
         FakelensError: naming the remedy.
     """
-    where, mirror = f"the pretrained weights {repository}", "the hub or its mirror"
+    where, mirror = f"{repository} (pretrained weights)", "the hub or its mirror"
     with hub_errors(where, repository=mirror, revision=mirror, offline=""):
         first, other = _WEIGHTS
         return _fetch_if_there(repository, first) or _fetch(repository, other)
