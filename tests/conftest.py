@@ -1,11 +1,15 @@
-"""One small finished run that many tests look at, and never change."""
+"""One small finished run that many tests look at, and never change; a hub of models, and its client made to use it."""
 
 import shutil
+import time
+import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import fakelens  # noqa: F401  first: it keeps onnxruntime, which some tests import by themselves, from reporting its use
+from model_hub import OTHERS, TOKEN, ModelHub
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +28,46 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own_run(finished_run: Path, tmp_path: Path) -> Path:
     """A copy of the finished run to do with as one likes."""
     return Path(shutil.copytree(finished_run, tmp_path / "run"))
+
+
+@pytest.fixture
+def waited_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[float]]:
+    """How long a client would have waited between its retries; it knows no token and writes nowhere else."""
+    from huggingface_hub import close_session, constants
+
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "agents.json"))
+    waited: list[float] = []
+    monkeypatch.setattr("fakelens.sources.hub.time", types.SimpleNamespace(sleep=waited.append))
+    # The client's own waits, between requests that it repeats by itself.
+    unhurried = types.SimpleNamespace(**{**vars(time), "sleep": lambda _: None})
+    for module in ("utils._http", "file_download"):
+        monkeypatch.setattr(f"huggingface_hub.{module}.time", unhurried)
+    yield waited
+    # The client keeps connections for the next user.
+    close_session()
+
+
+@pytest.fixture
+def model_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, waited_s: list[float]) -> Iterator[ModelHub]:  # noqa: ARG001
+    """The client's hub, which it has a token for; it has read its variables long ago, on import."""
+    from huggingface_hub import HfApi, constants, hf_api
+
+    with ModelHub({TOKEN: "us", OTHERS: "them"}) as served:
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_XET_CACHE", str(tmp_path / "xet"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # whose storage speaks a protocol of its own
+        monkeypatch.setattr(constants, "ENDPOINT", served.url)
+        template = f"{served.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(hf_api, "api", HfApi())
+        yield served
+
+
+@pytest.fixture
+def storage() -> Iterator[ModelHub]:
+    """Another server, where files may be."""
+    with ModelHub({}) as elsewhere:
+        yield elsewhere

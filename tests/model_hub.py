@@ -11,6 +11,7 @@ from hub import Hub, HubHandler
 
 # Smaller than the hub's own 10 MB, so that a test's files are of both kinds.
 LARGE_BYTES = 2_000
+TOKEN, OTHERS = "hf_ours", "hf_theirs"
 GIT_ATTRIBUTES = {".gitattributes": b"*.onnx filter=lfs diff=lfs merge=lfs -text\n"}
 
 
@@ -40,6 +41,11 @@ class ModelHub(Hub):
         """Large files by their SHA-256."""
         self.downloads: list[str] = []
 
+    def keep_files_elsewhere(self, elsewhere: Hub) -> None:
+        super().keep_files_elsewhere(elsewhere)
+        assert isinstance(elsewhere, ModelHub)
+        elsewhere.models = self.models
+
 
 class _Handler(HubHandler):
     hub: ModelHub
@@ -49,8 +55,9 @@ class _Handler(HubHandler):
     def _serve(self) -> None:
         hub, path = self.hub, urlsplit(self.path).path
         self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if hub.status and hub.faulty in path:
-            return self._answer(hub.status, {"X-Error-Message": hub.message})
+        self.cut, fault = self._fault() if hub.faulty in path else (False, None)
+        if fault:
+            return self._answer(*fault)
         for pattern, answer in (
             ("/api/repos/create", self._create),
             ("/api/validate-yaml", lambda: self._json({"errors": [], "warnings": []})),
@@ -164,9 +171,16 @@ class _Handler(HubHandler):
             if path not in files:
                 return self._answer(404, {"X-Error-Code": "EntryNotFound"})
             headers = {"ETag": f'"{_etag(files[path])}"', "X-Repo-Commit": repository.branches.get(revision, revision)}
+            if self.hub.storage_url:
+                signed = f"{self.hub.storage_url}/{name}/resolve/{revision}/{path}?signature={len(self.hub.requests)}"
+                size = str(len(files[path]))
+                return self._answer(302, {"Location": signed, "X-Linked-Size": size, **headers})
+            if self.hub.num_refused and self.command == "GET":
+                self.hub.num_refused -= 1
+                return self._answer(403, {"X-Error-Message": "SignatureError"})
             if self.command == "GET":
                 self.hub.downloads.append(path)
-            self._answer(200, headers, files[path])
+            self._answer(200, headers, files[path], cut=self.cut)
         return None
 
 

@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "fakelens"
 MAY_IMPORT = {
     "core": set(),
     "sources": {"core"},
-    "detectors": {"core"},
+    "detectors": {"core", "sources"},
     "runtime": {"core"},
     "dataset": {"core", "sources"},
     "training": {"core", "dataset", "detectors"},

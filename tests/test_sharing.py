@@ -1,7 +1,6 @@
 """A bundle goes to the hub and comes back the same, or the remedy is named."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from typer.testing import CliRunner
 import fakelens
 from fakelens import FakelensError, cli, sharing
 from fakelens.runtime.bundle import BundleDamaged
-from model_hub import LARGE_BYTES, ModelHub
+from model_hub import LARGE_BYTES, OTHERS, ModelHub
 from onnx_models import flat_picture, make_bundle
 
 pytestmark = [
@@ -18,7 +17,7 @@ pytestmark = [
     # The client's, of the way it hands a large file to its own transport.
     pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),
 ]
-NAME, TOKEN, OTHERS = "us/detectors", "hf_ours", "hf_theirs"
+NAME = "us/detectors"
 
 
 @pytest.fixture(scope="module")
@@ -27,23 +26,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModelHub]:
-    """The client's hub, which it has a token for; it has read its variables long ago, on import."""
-    from huggingface_hub import HfApi, close_session, constants, hf_api
-
-    with ModelHub({TOKEN: "us", OTHERS: "them"}) as served:
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-        monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "agents.json"))
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_XET_CACHE", str(tmp_path / "xet"))
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # whose storage speaks a protocol of its own
-        monkeypatch.setattr(constants, "ENDPOINT", served.url)
-        template = f"{served.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(hf_api, "api", HfApi())
-        yield served
-        close_session()
+def hub(model_hub: ModelHub) -> ModelHub:
+    return model_hub
 
 
 def test_a_bundle_comes_back_as_it_went(hub: ModelHub, bundle: Path) -> None:
@@ -191,6 +175,32 @@ def test_a_hub_that_fails_is_named_and_no_older_copy_is_taken(hub: ModelHub, bun
         fakelens.open_bundle(f"hf://{NAME}")
     with pytest.raises(FakelensError, match=f"pushing to hf://{NAME}@main failed"):
         fakelens.push(NAME, bundle)
+
+
+@pytest.mark.parametrize("fault", ["fail_every", "cut_every"])
+def test_a_bundle_goes_and_comes_through_a_hub_with_faults(
+    hub: ModelHub, bundle: Path, waited_s: list[float], fault: str
+) -> None:
+    hub.faulty = "/"
+    setattr(hub, fault, 3)
+    address = fakelens.push(NAME, bundle)
+    assert fakelens.open_bundle(address).models
+    assert fault == "cut_every" or waited_s  # the client goes on by itself where a body is cut
+
+
+def test_storage_that_refuses_a_bundle_is_asked_again_and_named(
+    hub: ModelHub, storage: ModelHub, bundle: Path, waited_s: list[float]
+) -> None:
+    fakelens.push(NAME, bundle)
+    hub.keep_files_elsewhere(storage)
+    storage.num_refused = 3
+    assert fakelens.open_bundle(f"hf://{NAME}").models
+    assert waited_s[0] == 0.5
+    assert len(waited_s) == 3
+    hub.models[NAME].commit("main", hub.models[NAME].files() | {"README.md": b"# Another"})
+    storage.num_refused = 1000
+    with pytest.raises(FakelensError, match=rf"hf://{NAME}@main failed: {storage.url[7:]} answered 403"):
+        fakelens.open_bundle(f"hf://{NAME}")
 
 
 def test_without_a_network_the_copy_is_taken_where_one_asks_for_it(

@@ -118,6 +118,12 @@ def test_a_picture_that_is_not_there_is_empty(hub: Hub, layout: str) -> None:
     assert read(block) == [b"", picture(0, 1), b"", b""]
 
 
+def test_a_split_without_rows_has_none(hub: Hub) -> None:
+    empty = pq.read_table(io.BytesIO(shard_bytes(0))).slice(0, 0)
+    pq.write_table(empty, data := io.BytesIO())
+    assert [block.rows for block in serve(hub, data.getvalue())] == [()]
+
+
 def test_a_reader_works_in_another_process(hub: Hub, tmp_path: Path) -> None:
     reader = pickle.loads(pickle.dumps(first(source(revision="main").catalogue()).reader))
     assert reader == first(source(revision="main").catalogue()).reader

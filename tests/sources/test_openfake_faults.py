@@ -55,7 +55,10 @@ def block(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Block:
         ({"repository": "no/such"}, r"no/such at revision \w+ cannot be found: check data\.repository, HF_ENDPOINT"),
         ({"revision": "v9"}, r"OpenFake at revision v9 does not exist: choose another with --set data\.revision"),
         ({"split": "validation"}, r"no parquet files for config 'core', split 'validation': check data\.config"),
-        ({"config": "none"}, r"no parquet files for config 'none', split 'train': check data\.config"),
+        (
+            {"config": "none"},
+            r"for config 'none', split 'train': check data\.config.* needs none/train-\*\.parquet and has 'core/t",
+        ),
         (
             {"repository": "someone/else"},
             r"train-00000-of-00001\.parquet has no column image\.bytes, model: check data\.repository",
@@ -155,7 +158,7 @@ def test_a_limited_rate_is_waited_for_as_long_as_the_hub_asks(hub: Hub, block: B
     [
         (401, "Invalid credentials in Authorization header", r"failed \(.*401.*: check .* HF_TOKEN, then run the same"),
         (401, "RepoNotFound", r"cannot be found: check .*HF_TOKEN if it is private or has expired"),
-        (403, "GatedRepo", r"asks for access: accept its terms on the hub and set HF_TOKEN"),
+        (403, "GatedRepo", rf"asks for access: accept its terms at \S+:\d+/datasets/{REPOSITORY} and set HF_TOKEN"),
         (403, "", r"failed \(.*403.*: check .* HF_TOKEN"),
         (416, "", r"failed \(.*416.*: check the network, HF_ENDPOINT"),
     ],

@@ -23,17 +23,13 @@ def build(options: BuildOptions) -> "nn.Module":
     from fakelens.detectors.network import ensure_torchvision
 
     ensure_torchvision()
-    import timm
+    from fakelens.detectors.network import LogitDetector, load_published, start_gently, start_undecided
 
-    from fakelens.detectors.network import LogitDetector, start_gently, start_undecided, weights_from_hub
-
-    network: Any
+    network = _untrained(num_classes=1, drop_rate=options.dropout, tiny=options.tiny and not options.pretrained)
     if options.pretrained:
-        with weights_from_hub(_WEIGHTS):
-            network = timm.create_model(f"hf-hub:{_WEIGHTS}", pretrained=True, num_classes=1, drop_rate=options.dropout)
+        load_published(network, _WEIGHTS, "classifier.")
         start_undecided(network.get_classifier())
     else:
-        network = _untrained(num_classes=1, drop_rate=options.dropout, tiny=options.tiny)
         blocks = [module for module in network.modules() if getattr(module, "has_skip", False)]
         start_gently([getattr(block, "bn3", block.bn2) for block in blocks], network.get_classifier())
     return LogitDetector(

@@ -23,17 +23,15 @@ def build(options: BuildOptions) -> "nn.Module":
     ensure_torchvision()
     import timm
 
-    from fakelens.detectors.network import LogitDetector, start_gently, start_undecided, weights_from_hub
+    from fakelens.detectors.network import LogitDetector, load_published, start_gently, start_undecided
 
-    size: dict[str, Any] = _TINY if options.tiny else {}
-    network: Any
+    size: dict[str, Any] = _TINY if options.tiny and not options.pretrained else {}
+    # ImageNet-21k is only a name here: without `pretrained` nothing of it is loaded.
+    network: Any = timm.create_model("tf_efficientnetv2_s.in21k", num_classes=1, drop_rate=options.dropout, **size)
     if options.pretrained:
-        with weights_from_hub(_WEIGHTS):
-            network = timm.create_model(f"hf-hub:{_WEIGHTS}", pretrained=True, num_classes=1, drop_rate=options.dropout)
+        load_published(network, _WEIGHTS, "classifier.")
         start_undecided(network.get_classifier())
     else:
-        # ImageNet-21k is only a name here: without `pretrained` nothing of it is loaded.
-        network = timm.create_model("tf_efficientnetv2_s.in21k", num_classes=1, drop_rate=options.dropout, **size)
         blocks = [module for module in network.modules() if getattr(module, "has_skip", False)]
         # timm numbers a block's normalisations; its kinds of block have up to one, two or three of them.
         last_norms = [next(norm for n in "321" if (norm := getattr(b, f"bn{n}", None)) is not None) for b in blocks]

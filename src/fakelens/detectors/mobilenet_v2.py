@@ -1,8 +1,5 @@
 """MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381) through transformers, pretrained on ImageNet."""
 
-import contextlib
-import logging
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fakelens.detectors.spec import PLAN_OF_PRETRAINED, BuildOptions, DetectorSpec
@@ -29,18 +26,17 @@ def build(options: BuildOptions) -> "nn.Module":
     from torch import nn
     from transformers import MobileNetV2Config, MobileNetV2ForImageClassification
 
-    from fakelens.detectors.network import LogitDetector, start_gently, weights_from_hub
+    from fakelens.detectors.network import LogitDetector, load_published, start_gently
 
+    size: dict[str, Any] = {}
+    if options.tiny and not options.pretrained:
+        size = {"depth_multiplier": 0.15, "min_depth": 4, "finegrained_output": False}
     head: dict[str, Any] = {"num_labels": 1, "classifier_dropout_prob": options.dropout}
-    network: Any  # transformers types submodules as tensors or modules
+    config = MobileNetV2Config(tf_padding=True, **head, **size)
+    network: Any = MobileNetV2ForImageClassification(config)  # transformers types submodules as tensors or modules
     if options.pretrained:
-        with weights_from_hub(_WEIGHTS), _without_load_report():
-            network = MobileNetV2ForImageClassification.from_pretrained(_WEIGHTS, ignore_mismatched_sizes=True, **head)
+        load_published(network, _WEIGHTS, "classifier.")
     else:
-        size: dict[str, Any] = (
-            {"depth_multiplier": 0.15, "min_depth": 4, "finegrained_output": False} if options.tiny else {}
-        )
-        network = MobileNetV2ForImageClassification(MobileNetV2Config(tf_padding=True, **head, **size))
         blocks = [module for module in network.modules() if getattr(module, "use_residual", False)]
         start_gently([block.reduce_1x1.normalization for block in blocks], network.classifier)
     for module in network.modules():
@@ -53,19 +49,6 @@ def build(options: BuildOptions) -> "nn.Module":
         head=lambda net: net.classifier,
         logits_of=lambda output: output.logits,
     )
-
-
-@contextlib.contextmanager
-def _without_load_report() -> Iterator[None]:
-    """Transformers reports that the classifier's shape differs: it does, a new one is meant."""
-    from transformers.utils import logging as hub_logging
-
-    level = hub_logging.get_verbosity()
-    hub_logging.set_verbosity(logging.ERROR)
-    try:
-        yield
-    finally:
-        hub_logging.set_verbosity(level)
 
 
 DETECTOR = DetectorSpec(

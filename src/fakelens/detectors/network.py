@@ -1,15 +1,22 @@
 """The shape of every detector: images to one logit, normalisation inside, a heat-map, weights from the hub."""
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
 
 from fakelens.core.errors import FakelensError
 from fakelens.detectors.spec import BuildOptions
+from fakelens.sources.hub import first_line
+from fakelens.sources.hub_models import weights_file
+
+_MAX_LISTED = 3
 
 
 def start_undecided(head: nn.Module) -> None:
@@ -99,19 +106,57 @@ def _at_each_position(layers: Iterable[nn.Module], values: torch.Tensor) -> torc
     return values.squeeze(1)
 
 
-@contextlib.contextmanager
-def weights_from_hub(repository: str) -> Iterator[None]:
-    """Turn whatever a library raises while it fetches `repository` into an error that names the remedies."""
+def load_published(network: nn.Module, repository: str, head_prefix: str) -> None:
+    """Give a network the weights of `repository` on the hub, all but those of its head, which is new.
+
+    Raises:
+        FakelensError: naming the remedies, when they cannot be fetched, are damaged or are another network's.
+    """
+    scratch = "or train from scratch with --no-pretrained"
     try:
-        yield
-    except Exception as error:
-        # timm and transformers wrap the hub's errors in OSError, RuntimeError or their own, without a common base.
-        reason = str(error).strip().splitlines()
-        raise FakelensError(
-            f"the pretrained weights {repository} could not be downloaded "
-            f"({type(error).__name__}: {reason[0] if reason else 'no reason given'}). "
-            "Check the network, HF_ENDPOINT and HF_TOKEN and run again, or train from scratch with --no-pretrained"
-        ) from error
+        path = weights_file(repository).resolve()  # the blob: deleting the link to it would not help
+    except FakelensError as error:
+        raise FakelensError(f"{error}, {scratch}") from error
+    remedy = f"delete the file and run the same command again, check HF_ENDPOINT if that names a mirror, {scratch}"
+    where = f"the pretrained weights {repository} in {path}"
+    try:
+        weights = _read_weights(path)
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
+        raise FakelensError(f"{where} are damaged or no weights ({first_line(error)}): {remedy}") from error
+    # Batch normalisation averages by its momentum, and older files lack the number of batches.
+    own, published = (
+        {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
+        for tensors in (network.state_dict(), weights)
+    )
+    body = [name for name in {**own, **published} if not name.startswith(head_prefix)]
+    faults = [f"{name} {fault}" for name in body if (fault := _fault(own.get(name), published.get(name)))]
+    if faults:
+        more = f" and {len(faults) - _MAX_LISTED} more" if len(faults) > _MAX_LISTED else ""
+        raise FakelensError(f"{where} are not this network's ({', '.join(faults[:_MAX_LISTED])}{more}): {remedy}")
+    network.load_state_dict({name: weights[name] for name in weights if not name.startswith(head_prefix)}, strict=False)
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    # By its content: a blob's name is its hash.
+    with path.open("rb") as file:
+        pickled = file.read(2) in (b"PK", b"\x80\x02")
+    weights: dict[str, torch.Tensor] = (
+        torch.load(path, map_location="cpu", weights_only=True) if pickled else load_file(path)
+    )
+    return weights
+
+
+def _fault(own: torch.Tensor | None, published: torch.Tensor | None) -> str:
+    """What keeps a published tensor from being the network's own."""
+    if published is None:
+        return "is missing"
+    if own is None:
+        return "is unknown"
+    if own.shape != published.shape:
+        return f"is {tuple(published.shape)} in place of {tuple(own.shape)}"
+    if not (published.is_floating_point() and published.isfinite().all()):
+        return "has values that are no finite floats"
+    return ""
 
 
 def ensure_torchvision() -> None:

@@ -1,17 +1,75 @@
-"""Bytes of files on the Hugging Face hub, by its own client: what is tried again, and the remedy where that fails."""
+"""The Hugging Face hub by its own client: bytes of files, what is tried again, and the remedy where that fails."""
 
 import contextlib
-from collections.abc import Iterator
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
 from inspect import signature
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from fakelens.core.errors import FakelensError, in_one_line
 
+_LOGGER = logging.getLogger(__name__)
 # A hub that fails three answers in ten fails nine in a row once in 50,000 requests; one that is away is given up after
-# 40 seconds. The client's own five retries would end one run in ten through such a hub.
+# 40 seconds. The client's own five retries would end one run in ten through such a hub, and it has none for a file's
+# body that is answered with 503, nor for an address that the storage refuses.
 _MAX_RETRIES = 8
-_FIRST_WAIT_S = 0.5
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 8.0
+_T = TypeVar("_T")
+
+
+def with_retries(work: Callable[[], _T]) -> _T:
+    """What `work` returns; it is done again where the hub, its storage or the connection fails for a while.
+
+    Where the client cannot find out what a file is, it has tried six times by itself and says LocalEntryNotFoundError,
+    which ends this.
+    """
+    wait_s = _FIRST_WAIT_S
+    for _ in range(_MAX_RETRIES):
+        try:
+            return work()
+        except Exception as error:
+            if not _passes(error):
+                raise
+            asked_s = _asked_wait_s(error)
+            now_s = wait_s if asked_s is None else asked_s + 1  # it counts in whole seconds
+            _LOGGER.warning("%s: asking again in %g s", _reason(error), now_s)
+        time.sleep(now_s)
+        wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+    return work()
+
+
+def _passes(error: Exception) -> bool:
+    """Whether the same request may succeed a little later."""
+    from huggingface_hub import errors
+    from huggingface_hub.utils import http_backoff  # type: ignore[attr-defined]  # documented, but not exported
+
+    if isinstance(error, errors.HfHubHTTPError):
+        statuses = signature(http_backoff).parameters["retry_on_status_codes"].default
+        return error.response.status_code in statuses or _storage_refused(error)
+    interrupted = signature(http_backoff).parameters["retry_on_exceptions"].default
+    return isinstance(error, (*interrupted, errors.XetDownloadError))
+
+
+def _storage_refused(error: Any) -> bool:
+    """Whether the storage behind the hub refused the address that the hub has just signed: another may be taken."""
+    from huggingface_hub import constants
+
+    url, own = error.response.request.url, urlsplit(constants.ENDPOINT)
+    return error.response.status_code == 403 and (url.host, url.port) != (own.hostname, own.port)
+
+
+def _asked_wait_s(error: Any) -> int | None:
+    """How long a hub that limits requests asks to wait."""
+    from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]  # see above
+
+    headers = getattr(getattr(error, "response", None), "headers", {})
+    limit, after = parse_ratelimit_headers(headers), headers.get("retry-after", "").strip()
+    if limit is not None and limit.remaining == 0 and error.response.status_code == 429:
+        return int(limit.reset_in_seconds)
+    return int(after) if after.isdigit() else None
 
 
 def fetch_bytes(repository: str, commit: str, path: str, byte_range: str) -> bytes:
@@ -41,64 +99,42 @@ def _size(repository: str, commit: str, path: str) -> int:
     from huggingface_hub import HfApi, RepoFile
 
     with hub_errors(f"{repository}/{path} at revision {commit}"):
-        for entry in HfApi().get_paths_info(repository, [path], repo_type="dataset", revision=commit):
+        entries = with_retries(lambda: HfApi().get_paths_info(repository, [path], repo_type="dataset", revision=commit))
+        for entry in entries:
             if isinstance(entry, RepoFile):
                 return int(entry.size)
     raise FakelensError(f"the hub does not list {path} of {repository}: check data.revision")
 
 
 def get_bytes(url: str, where: str, **headers: str) -> bytes:
-    """What the hub answers; its client retries, waits as `Retry-After` asks, and notices cut bodies."""
+    """What the hub answers; its client notices cut bodies.
+
+    Raises:
+        FakelensError: naming the remedy.
+    """
+    with hub_errors(where):
+        return with_retries(lambda: _get_once(url, headers))
+
+
+def _get_once(url: str, headers: Mapping[str, str]) -> bytes:
     from huggingface_hub import constants
     from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented, but not marked as exported
         build_hf_headers,
         get_session,
         hf_raise_for_status,
-        http_backoff,
     )
 
-    with hub_errors(where):
-        _watch_answers(get_session())
-        response = http_backoff(
-            "GET",
-            url,
-            max_retries=_MAX_RETRIES,
-            # Beside what it tries again unasked.
-            retry_on_exceptions=(*signature(http_backoff).parameters["retry_on_exceptions"].default, _StorageRefused),
-            base_wait_time=_FIRST_WAIT_S,
-            headers={**build_hf_headers(), **headers},
-            timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
-        )
+    asked = {**build_hf_headers(), **headers}
+    with get_session().stream("GET", url, headers=asked, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT) as response:
         hf_raise_for_status(response)
-        return response.content
-
-
-class _StorageRefused(Exception):  # noqa: N818  a reason to ask again, which few see
-    """The storage behind the hub refused the address that the hub has just signed: another one may be taken."""
-
-
-class _RangeIgnoredError(FakelensError):
-    """A whole file was about to come in the place of some bytes of it."""
-
-
-def _watch_answers(session: Any) -> None:
-    """Have the hub's client look at every answer's status before it reads the body."""
-    if _look_at not in session.event_hooks["response"]:
-        session.event_hooks = {**session.event_hooks, "response": [*session.event_hooks["response"], _look_at]}
-
-
-def _look_at(response: Any) -> None:
-    from huggingface_hub import constants
-
-    url, own = response.request.url, urlsplit(constants.ENDPOINT)
-    if response.status_code == 403 and (url.host, url.port) != (own.hostname, own.port):
-        raise _StorageRefused(f"{url.netloc.decode()} answered 403 to an address that the hub signed")
-    if "range" in response.request.headers and response.status_code == 200:
-        size = f"{int(response.headers.get('content-length', 0)) / 1e6:,.1f} MB"
-        raise _RangeIgnoredError(
-            f"{url.netloc.decode()} ignores byte ranges: it would send the whole file ({size}) for some "
-            "bytes of it. Check HF_ENDPOINT, and the proxy or mirror behind it"
-        )
+        if "Range" in headers and response.status_code == 200:
+            size = f"{int(response.headers.get('content-length', 0)) / 1e6:,.1f} MB"
+            raise FakelensError(
+                f"{_host(response)} ignores byte ranges: it would send the whole file ({size}) for some "
+                "bytes of it. Check HF_ENDPOINT, and the proxy or mirror behind it"
+            )
+        content: bytes = response.read()
+        return content
 
 
 @contextlib.contextmanager
@@ -125,28 +161,61 @@ def hub_errors(
     except errors.RevisionNotFoundError as error:
         raise FakelensError(f"{where} does not exist: choose {revision}") from error
     except errors.GatedRepoError as error:
-        raise FakelensError(f"{where} asks for access: accept its terms on the hub and set HF_TOKEN") from error
+        raise FakelensError(
+            f"{where} asks for access: accept its terms at {_page(error.response)} and set HF_TOKEN to a token of the "
+            "same account that may read gated repositories"
+        ) from error
     except errors.RepositoryNotFoundError as error:
         raise FakelensError(
             f"{where} cannot be found: check {repository}, HF_ENDPOINT, and HF_TOKEN if it is private or has expired"
         ) from error
-    except _StorageRefused as error:
+    except errors.LocalEntryNotFoundError as error:
+        reason = f" ({_reason(error.__cause__)})" if error.__cause__ else ""
         raise FakelensError(
-            f"{work} {where} failed: {error}, again and again: wait some minutes and run the same command again, it "
-            "goes on where it stopped"
+            f"{where} is not in the cache and cannot be fetched{reason}: check the network, HF_ENDPOINT, HF_TOKEN and "
+            "HF_HUB_OFFLINE"
         ) from error
     # The hub client's own HTTPError is the base of what its transport raises (httpx or httpx2, by its version). What
     # moves large files (Xet) raises errors of its own, and plain RuntimeErrors.
     except (errors.HTTPError, errors.XetDownloadError, OSError, ValueError, RuntimeError) as error:  # type: ignore[attr-defined]
         if isinstance(error, FakelensError) or (isinstance(error, OSError) and in_one_line(error)):
             raise  # ours, or the disk's, not the hub's
+        if isinstance(error, errors.HfHubHTTPError) and _storage_refused(error):
+            raise FakelensError(
+                f"{work} {where} failed: {_host(error.response)} answered 403 to an address that the hub signed, again "
+                "and again: wait some minutes and run the same command again, it goes on where it stopped"
+            ) from error
         raise FakelensError(
-            f"{work} {where} failed ({type(error).__name__}: {first_line(error)}): "
+            f"{work} {where} failed ({_reason(error)}): "
             "check the network, HF_ENDPOINT and HF_TOKEN, then run the same command again: it goes on where it "
             f"stopped{offline}"
         ) from error
 
 
-def first_line(error: Exception) -> str:
-    """An error's message without what follows its first line."""
-    return (str(error).splitlines() or [""])[0]
+def _reason(error: BaseException) -> str:
+    """What happened, in one line; of an answer, who gave which."""
+    from huggingface_hub import errors
+
+    text = first_line(error)
+    if isinstance(error, errors.HfHubHTTPError):
+        said = f": {first_line(error.server_message)}" if error.server_message else ""
+        text = f"{_host(error.response)} answered {error.response.status_code}{said}"
+    return f"{type(error).__name__}: {text}"
+
+
+def _host(response: Any) -> str:
+    host: str = response.request.url.netloc.decode()
+    return host
+
+
+def _page(response: Any) -> str:
+    """Where a browser shows the repository that a request was for."""
+    from huggingface_hub import constants
+
+    repository = re.match("/(?:api/)?(?:models/)?((?:datasets/)?[^/]+/[^/]+)", response.request.url.path)
+    return f"{constants.ENDPOINT}/{repository[1]}" if repository else "its page on the hub"
+
+
+def first_line(message: object) -> str:
+    """A message, such as an error's, without what follows its first line."""
+    return (str(message).splitlines() or [""])[0]

@@ -1,9 +1,9 @@
-"""Model repositories on the Hugging Face hub: a bundle's files taken from one, or brought to it."""
+"""Model repositories on the Hugging Face hub: weights and bundles that are taken from one, or brought to it."""
 
 import contextlib
-import glob
 import re
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -11,10 +11,12 @@ from typing import Self
 from fakelens.core.artifacts import read_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.run_folder import BUNDLE_RECORD
-from fakelens.sources.hub import hub_errors
+from fakelens.sources.hub import hub_errors, with_retries
 
 SCHEME = "hf://"
 _MAIN = "main"
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_THREADS = 8
 _NAME = r"[\w.-]+/[\w.-]+"
 _NOT_ALLOWED = (401, 403)
 _PUSHING = "pushing to"
@@ -52,17 +54,49 @@ def download(address: HubAddress) -> Path:
     Raises:
         FakelensError: naming the remedy.
     """
-    from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
+    from huggingface_hub import HfApi, constants
 
     name = address.repository
     with _errors(address):
         # Asked for here: the client itself would silently take an older copy where the hub does not answer.
         offline = constants.HF_HUB_OFFLINE
-        commit = address.revision if offline else HfApi().model_info(name, revision=address.revision).sha
-        record = Path(hf_hub_download(name, BUNDLE_RECORD, revision=commit))
-        files = _names(record)
-        patterns = [glob.escape(file) for file in (BUNDLE_RECORD, *files)]
-        return Path(snapshot_download(name, revision=commit, allow_patterns=patterns))
+        info = None if offline else with_retries(lambda: HfApi().model_info(name, revision=address.revision))
+        commit = info.sha if info else address.revision
+        record = _fetch(name, BUNDLE_RECORD, commit)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            # What is not there is for the comparison of hashes to name: some files may be removed.
+            list(pool.map(lambda file: _fetch_if_there(name, file, commit), _names(record)))
+    return record.parent
+
+
+def weights_file(repository: str) -> Path:
+    """The file of published weights, in the hub client's cache; its copy is taken where the hub cannot be reached.
+
+    Raises:
+        FakelensError: naming the remedy.
+    """
+    where, mirror = f"{repository} (pretrained weights)", "the hub or its mirror"
+    with hub_errors(where, repository=mirror, revision=mirror, offline=""):
+        first, other = _WEIGHTS
+        return _fetch_if_there(repository, first) or _fetch(repository, other)
+
+
+def _fetch(repository: str, file: str, revision: str | None = None) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    return Path(with_retries(lambda: hf_hub_download(repository, file, revision=revision)))
+
+
+def _fetch_if_there(repository: str, file: str, revision: str | None = None) -> Path | None:
+    """As `_fetch`; None where the repository does not have it, or the cache when that is all there is."""
+    from huggingface_hub import constants, errors
+
+    try:
+        return _fetch(repository, file, revision)
+    except errors.EntryNotFoundError as error:
+        if isinstance(error, errors.LocalEntryNotFoundError) and not constants.HF_HUB_OFFLINE:
+            raise
+        return None
 
 
 def _names(record: Path) -> list[str]:
@@ -80,21 +114,30 @@ def upload(address: HubAddress, files: Mapping[str, Path], *, private: bool) -> 
     Raises:
         FakelensError: naming the remedy.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi, get_token
+    from huggingface_hub import HfApi, get_token
 
     if get_token() is None:
         raise FakelensError("the hub wants to know who pushes: `hf auth login`, or set HF_TOKEN to one that may write")
     api, name = HfApi(), address.repository
     with _errors(address, _PUSHING):
         # None leaves it to the organisation's own default.
-        api.create_repo(name, private=private or None, exist_ok=True)
-        if private and not api.model_info(name).private:
+        with_retries(lambda: api.create_repo(name, private=private or None, exist_ok=True))
+        if private and not with_retries(lambda: api.model_info(name)).private:
             raise FakelensError(f"{name} is public: make it private in its settings on the hub, or omit --private")
         if address.revision != _MAIN:
-            api.create_branch(name, branch=address.revision, exist_ok=True)
-        operations = [CommitOperationAdd(path_in_repo=file, path_or_fileobj=path) for file, path in files.items()]
-        commit = api.create_commit(name, operations, commit_message="A bundle of fakelens", revision=address.revision)
-    return HubAddress(name, str(commit.oid))
+            with_retries(lambda: api.create_branch(name, branch=address.revision, exist_ok=True))
+        return with_retries(lambda: _commit(address, files))
+
+
+def _commit(address: HubAddress, files: Mapping[str, Path]) -> HubAddress:
+    """What the hub has already of an earlier try is not sent again."""
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    operations = [CommitOperationAdd(path_in_repo=file, path_or_fileobj=path) for file, path in files.items()]
+    commit = HfApi().create_commit(
+        address.repository, operations, commit_message="A bundle of fakelens", revision=address.revision
+    )
+    return HubAddress(address.repository, str(commit.oid))
 
 
 @contextlib.contextmanager
@@ -105,12 +148,7 @@ def _errors(address: HubAddress, work: str = "reading") -> Iterator[None]:
     with hub_errors(str(address), work=work, repository="its name", revision="another revision", offline=""):
         try:
             yield
-        except errors.LocalEntryNotFoundError as error:
-            raise FakelensError(
-                f"{address} is not in the cache and cannot be fetched: check the network, HF_ENDPOINT and "
-                "HF_HUB_OFFLINE"
-            ) from error
-        except errors.EntryNotFoundError as error:
+        except errors.RemoteEntryNotFoundError as error:
             raise FakelensError(
                 f"{address} is no bundle, it has no {BUNDLE_RECORD}: `fakelens push` brings one"
             ) from error

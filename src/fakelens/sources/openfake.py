@@ -70,9 +70,11 @@ class OpenFakeSource:
         settings = self._settings
         shards = _shards(self._repository, settings.config, settings.split)
         if not shards:
+            others = Counter(name for name in self._repository.files if name.endswith(".parquet"))
             raise FakelensError(
                 f"{settings.repository} at {settings.revision} has no parquet files for config {settings.config!r}, "
-                f"split {settings.split!r}: check data.config and data.split"
+                f"split {settings.split!r}: check data.config and data.split. It needs "
+                f"{settings.config}/{settings.split}-*.parquet and has {_listed(others) or 'none'}"
             )
         rng = np.random.default_rng((settings.seed, 1))
         chosen = [shards[i] for i in sorted(rng.permutation(len(shards))[: settings.num_shards])]
@@ -93,7 +95,7 @@ class OpenFakeSource:
         unknown = sum((other for _, _, other in groups), Counter[str]())
         known = Counter(row.label for _, rows, _ in groups for row in rows)
         # A stray word is left out; where a label is missing and the words are many, they are what it is called.
-        if len(known) < len(LABELS) and unknown.total() >= known.total() and set(unknown) != {_NO_LABEL}:
+        if unknown and len(known) < len(LABELS) and unknown.total() >= known.total() and set(unknown) != {_NO_LABEL}:
             raise FakelensError(
                 f"the column label of {settings.repository} holds {_listed(unknown)}: say what they mean with --set "
                 "'data.label_values={VALUE: real, OTHER: fake}'"
