@@ -25,7 +25,8 @@ from fakelens.core.run_folder import (
 )
 from fakelens.core.scoring import OperatingPoint, point_at
 from fakelens.dataset.store import PreparedData
-from fakelens.detectors.checkpoint import TorchScorer, load_checkpoint
+from fakelens.detectors.checkpoint import CheckpointInfo, TorchScorer, load_checkpoint
+from fakelens.detectors.network import LogitDetector
 from fakelens.detectors.spec import DetectorSpec
 from fakelens.evaluation import plots, robustness
 from fakelens.evaluation.calibration import calibrated, expected_calibration_error, fit_temperature, temperature_warning
@@ -35,6 +36,33 @@ from fakelens.evaluation.thresholds import operating_points
 from fakelens.settings import EvaluationSettings
 
 _VERSION = 5
+
+
+def trained_on(workdir: Path, spec: DetectorSpec) -> tuple[StageRecord, PreparedData]:
+    """A detector's record of training and the working folder's data, which must be what it was trained on.
+
+    Raises:
+        OtherDataError: when they are not.
+        FakelensError: when one is missing or damaged.
+    """
+    trained = load_record(RunFolder(workdir).detector(spec.name).train_record)
+    data = PreparedData(RunFolder(workdir).data)
+    data.must_be_of(trained.inputs["data"], spec.name)
+    return trained, data
+
+
+def begin(
+    stage: Stage, trained: StageRecord, spec: DetectorSpec, reporter: Reporter
+) -> tuple[LogitDetector, CheckpointInfo]:
+    """Begin a stage of a trained detector; returns its checkpoint.
+
+    A damaged checkpoint is refused first, so that an earlier result stays as it was.
+    """
+    checkpoint = load_checkpoint(trained.output(BEST))
+    if changes := stage.changes():
+        reporter.say(f"{stage.name} {spec.name}: again, because of {', '.join(changes)}")
+    stage.begin()
+    return checkpoint
 
 
 def evaluate_stage(
@@ -68,18 +96,11 @@ def evaluate(
     Raises:
         ValueError: when the detector or its data are missing or damaged.
     """
-    trained, data = (
-        load_record(RunFolder(workdir).detector(spec.name).train_record),
-        PreparedData(RunFolder(workdir).data),
-    )
-    data.must_be_of(trained.inputs["data"], spec.name)
+    trained, data = trained_on(workdir, spec)
     stage = evaluate_stage(workdir, spec, settings, trained, data)
     if not force and (record := stage.finished()):
         return record
-    network, info = load_checkpoint(trained.output(BEST))
-    if changes := stage.changes():
-        reporter.say(f"evaluate {spec.name}: again, because of {', '.join(changes)}")
-    stage.begin()
+    network, info = begin(stage, trained, spec, reporter)
     scorer = TorchScorer(network, info)
     scores = _score(scorer, data, reporter)
     scores.write(stage.folder / SCORES)

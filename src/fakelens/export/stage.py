@@ -14,13 +14,14 @@ from fakelens.core.artifacts import Stage, StageRecord, load_record, sha256_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.core.records import ExportResults, GateResult, Variant
-from fakelens.core.run_folder import BEST, SCORES, RunFolder
+from fakelens.core.run_folder import SCORES, RunFolder
 from fakelens.dataset.store import PreparedData
-from fakelens.detectors.checkpoint import CheckpointInfo, load_checkpoint
+from fakelens.detectors.checkpoint import CheckpointInfo
 from fakelens.detectors.spec import DetectorSpec
 from fakelens.evaluation.calibration import calibrated
 from fakelens.evaluation.metrics import EvaluateResults
 from fakelens.evaluation.scores import Scores
+from fakelens.evaluation.stage import begin, trained_on
 from fakelens.export.benchmark import median_latencies_ms
 from fakelens.export.gate import judge
 from fakelens.export.isolated import isolated_scores
@@ -31,11 +32,7 @@ from fakelens.runtime.detector import OnnxDetector
 from fakelens.settings import ExportSettings, GateSettings
 
 _VERSION = 5
-
-
 FP32, DYNAMIC, STATIC, MIXED = "fp32", "int8-dynamic", "int8-static", "int8-mixed"
-
-
 _SPLITS = ("val", "test")
 
 
@@ -75,11 +72,7 @@ def export(
     Raises:
         ValueError: when an input is missing, or the fp32 file itself does not agree with the checkpoint.
     """
-    trained, data = (
-        load_record(RunFolder(workdir).detector(spec.name).train_record),
-        PreparedData(RunFolder(workdir).data),
-    )
-    data.must_be_of(trained.inputs["data"], spec.name)
+    trained, data = trained_on(workdir, spec)
     evaluated = load_record(RunFolder(workdir).detector(spec.name).evaluate_record)
     if evaluated.inputs["train"] != trained.digest:
         raise FakelensError(
@@ -88,10 +81,7 @@ def export(
     stage = export_stage(workdir, spec, settings, trained, evaluated)
     if not force and (record := stage.finished()):
         return record
-    network, info = load_checkpoint(trained.output(BEST))
-    if changes := stage.changes():
-        reporter.say(f"export {spec.name}: again, because of {', '.join(changes)}")
-    stage.begin()
+    network, info = begin(stage, trained, spec, reporter)
     (stage.folder / f"{MIXED}.onnx").unlink(missing_ok=True)  # of an earlier export that needed it
     gate = _Gate.load(evaluated, data, info, settings.gate)
     paths = {name: stage.folder / f"{name}.onnx" for name in (FP32, DYNAMIC, STATIC)}
