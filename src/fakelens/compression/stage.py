@@ -4,7 +4,7 @@ import copy
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from fakelens.core.artifacts import Stage, StageRecord, atomic_path, load_record
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.core.records import CompressionResults, CompressionStep, EpochRow, TrainResults
-from fakelens.core.run_folder import BEST, HISTORY, PLOTS, RunFolder
+from fakelens.core.run_folder import BEST, RunFolder
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.checkpoint import load_checkpoint
 from fakelens.detectors.network import LogitDetector
@@ -27,16 +27,11 @@ from fakelens.export.quantize import Candidate, quantize_static
 from fakelens.settings import CompressSettings, DetectorSettings, TrainSettings
 from fakelens.training.callbacks import Progressed, forget_progress, read_progress
 from fakelens.training.fit import Fitting, check_machine, quiet_lightning
-from fakelens.training.history import plot_history, write_history
 from fakelens.training.phases import Phase
 from fakelens.training.stage import OTHER_STAGES, decisive
 
 _VERSION = 2
-
-
 STEPS = "steps"
-
-
 # Name, thresholds and the like, which `export` writes into the file.
 _METADATA_BYTES = 2_000
 
@@ -282,9 +277,6 @@ def _finish(stage: Stage, fitting: Fitting, goal: _Goal, steps: list[_Step], ful
     with atomic_path(stage.folder / BEST) as temporary:
         shutil.copyfile(stage.folder / STEPS / str(len(steps)) / BEST, temporary)
     history = [row for step in steps for row in step.state.history]
-    write_history(stage.folder / HISTORY, history)
-    subject = fitting.data.subject(fitting.spec.display_name)
-    plots = plot_history(stage.folder / PLOTS, history, last.best, subject)
     taught = read_as(TrainResults, full.results, full.folder)
     compression = CompressionResults(
         full=full.settings["detector"],
@@ -302,5 +294,4 @@ def _finish(stage: Stage, fitting: Fitting, goal: _Goal, steps: list[_Step], ful
             for step in steps
         ),
     )
-    results = fitting.results(last.network, history, last.best, taught.pretrained, compression)
-    return stage.finish([stage.folder / BEST], asdict(results), aside=[stage.folder / HISTORY, *plots])
+    return fitting.finish(stage, last.network, history, last.best, taught.pretrained, compression)
