@@ -10,7 +10,7 @@ from fakelens.core.errors import FakelensError
 from fakelens.core.records import ExportResults, TrainResults, Variant
 from fakelens.core.run_folder import METRICS, ROBUSTNESS, SCORES, DetectorFolder, RunFolder
 from fakelens.dataset.store import PreparedData
-from fakelens.detectors.spec import DetectorSpec
+from fakelens.detectors.spec import DetectorSpec, settings_in
 from fakelens.evaluation.metrics import EvaluateResults, SetMetrics
 from fakelens.evaluation.robustness import StepFigures
 from fakelens.evaluation.scores import Scores
@@ -132,7 +132,7 @@ class Entry:
     @property
     def settings(self) -> DetectorSettings:
         """Those it was trained with."""
-        return DetectorSettings.checked({key: self.train.settings[key] for key in DetectorSettings.model_fields})
+        return settings_in(self.train.settings)
 
     @property
     def seed(self) -> int:
