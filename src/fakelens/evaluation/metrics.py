@@ -18,8 +18,6 @@ from fakelens.evaluation.calibration import (
 from fakelens.evaluation.thresholds import Abstaining, abstaining
 
 Interval = tuple[float, float]
-
-
 # Resamples are drawn so many (resamples × images) at a time: bounds memory at about 100 MB.
 DRAWN_AT_ONCE = 4_000_000
 

@@ -30,7 +30,7 @@ from fakelens.detectors.network import LogitDetector
 from fakelens.detectors.spec import DetectorSpec
 from fakelens.evaluation import plots, robustness
 from fakelens.evaluation.calibration import calibrated, expected_calibration_error, fit_temperature, temperature_warning
-from fakelens.evaluation.metrics import CalibrationChange, EvaluateResults, SetMetrics, compute_metrics, summarise
+from fakelens.evaluation.metrics import CalibrationChange, EvaluateResults, SetMetrics, summarise
 from fakelens.evaluation.scores import Scores, score_split
 from fakelens.evaluation.thresholds import operating_points
 from fakelens.settings import EvaluationSettings
@@ -102,7 +102,8 @@ def evaluate(
         return record
     network, info = begin(stage, trained, spec, reporter)
     scorer = TorchScorer(network, info)
-    scores = _score(scorer, data, reporter)
+    splits = [data.split(name) for name in ("val", *data.test_sets)]
+    scores = Scores.joined([score_split(scorer.logits, split, scorer.input_px, reporter) for split in splits])
     scores.write(stage.folder / SCORES)
     val = scores.of("val")
     temperature = fit_temperature(val.logit, val.label)
@@ -116,15 +117,18 @@ def evaluate(
     }
     write_json(stage.folder / METRICS, {name: asdict(metrics[name]) for name in data.test_sets})
     subject = data.subject(spec.display_name)
-    outputs = [stage.folder / SCORES, stage.folder / METRICS]
-    written = _curves(stage.folder / PLOTS, judged, settings, subject)
-    written += _pictures(stage.folder / PLOTS, data, judged["test"], scores.of("test"), subject, info.seed)
-    written += _robustness(stage.folder, scorer, data, settings, temperature, info.seed, subject, reporter)
+    written = [
+        *(stage.folder / name for name in (SCORES, METRICS)),
+        *_curves(stage.folder / PLOTS, judged, settings, subject),
+        plots.plot_confusion_matrix(stage.folder / PLOTS / CONFUSION_MATRIX, metrics["test"], subject),
+        *_pictures(stage.folder / PLOTS, data, judged["test"], scores.of("test"), subject, info.seed),
+        *_robustness(stage.folder, scorer, data, settings, info.seed, subject, reporter),
+    ]
     results = _results(scores, metrics, points, temperature, settings, data)
     for warning in results.warnings:
         reporter.say(f"evaluate {spec.name}: WARNING: {warning}")
     images = [path for path in written if path.suffix == ".png"]
-    return stage.finish([*outputs, *(path for path in written if path not in images)], asdict(results), aside=images)
+    return stage.finish([path for path in written if path not in images], asdict(results), aside=images)
 
 
 def _results(
@@ -154,11 +158,6 @@ def _results(
     )
 
 
-def _score(scorer: TorchScorer, data: PreparedData, reporter: Reporter) -> Scores:
-    splits = [data.split(name) for name in ("val", *data.test_sets)]
-    return Scores.joined([score_split(scorer.logits, split, scorer.input_px, reporter) for split in splits])
-
-
 def _judged(scores: Scores, temperature: float) -> plots.Scored:
     return scores.label, calibrated(scores.logit, temperature)
 
@@ -178,7 +177,6 @@ def _pictures(
 ) -> list[Path]:
     squares = data.split("test").squares
     return [
-        plots.plot_confusion_matrix(folder / CONFUSION_MATRIX, compute_metrics(*judged), subject),
         plots.plot_samples(folder / SAMPLES, squares, *judged, subject, seed),
         plots.plot_worst_mistakes(folder / MISTAKES, squares, *judged, test.generator, subject),
     ]
@@ -189,7 +187,6 @@ def _robustness(
     scorer: TorchScorer,
     data: PreparedData,
     settings: EvaluationSettings,
-    temperature: float,
     seed: int,
     subject: str,
     reporter: Reporter,
@@ -203,7 +200,7 @@ def _robustness(
         scorer.logits, data.split("test"), scorer.input_px, settings.robustness_images, seed, reporter
     )
     scores.write(paths[0])
-    figures = robustness.summarise(scores, temperature)
+    figures = robustness.summarise(scores)
     write_json(paths[1], [asdict(step) for step in figures])
     plots.plot_robustness(paths[2], figures, subject)
     return paths
