@@ -4,10 +4,6 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from fakelens.config import read_as
 from fakelens.core.artifacts import Stage, StageRecord, load_record, sha256_json
@@ -83,10 +79,12 @@ def export(
         return record
     network, info = begin(stage, trained, spec, reporter)
     (stage.folder / f"{MIXED}.onnx").unlink(missing_ok=True)  # of an earlier export that needed it
-    gate = _Gate.load(evaluated, data, info, settings.gate)
+    squares = {split: data.record.output(f"{split}.npy") for split in _SPLITS}
+    judged = read_as(EvaluateResults, evaluated.results, evaluated.folder)
+    gate = _Gate(settings.gate, info, judged, Scores.read(evaluated.output(SCORES)), squares)
     paths = {name: stage.folder / f"{name}.onnx" for name in (FP32, DYNAMIC, STATIC)}
     with reporter.task(f"Exporting {spec.display_name}", 4) as task:
-        export_onnx(paths[FP32], network.cpu(), info.settings.input_px, gate.temperature)
+        export_onnx(paths[FP32], network.cpu(), info.settings.input_px, judged.temperature)
         gate.describe(paths[FP32], FP32)
         task.advance(1, "fp32")
         quantize_dynamic(paths[FP32], paths[DYNAMIC])
@@ -141,27 +139,10 @@ class _Gate:
     settings: GateSettings
     info: CheckpointInfo
     judged: EvaluateResults
+    scores: Scores
+    """The checkpoint's."""
     squares: Mapping[str, Path]
-    expected: Mapping[str, npt.NDArray[np.floating[Any]]]
-    labels: Mapping[str, npt.NDArray[np.int64]]
-
-    @classmethod
-    def load(
-        cls,
-        evaluated: StageRecord,
-        data: PreparedData,
-        info: CheckpointInfo,
-        settings: GateSettings,
-    ) -> "_Gate":
-        judged = read_as(EvaluateResults, evaluated.results, evaluated.folder)
-        scores = Scores.read(evaluated.output(SCORES))
-        squares = {split: data.record.output(f"{split}.npy") for split in _SPLITS}
-        expected = {split: calibrated(scores.of(split).logit, judged.temperature) for split in _SPLITS}
-        return cls(settings, info, judged, squares, expected, {split: scores.of(split).label for split in _SPLITS})
-
-    @property
-    def temperature(self) -> float:
-        return self.judged.temperature
+    """The file of each split's pictures."""
 
     def describe(self, path: Path, variant: str) -> None:
         """Put into the file what the runtime must know."""
@@ -172,10 +153,10 @@ class _Gate:
 
     def judge(self, path: Path, variant: str, split: str) -> GateResult:
         """Load the file in a process without torch and compare its probabilities with the checkpoint's."""
-        scores = isolated_scores(path, self.squares[split])
+        own, expected = isolated_scores(path, self.squares[split]), self.scores.of(split)
         return judge(
-            self.expected[split], scores.probability, self.labels[split], scores.batch_difference, self.settings,
-            exact=variant == FP32,
+            calibrated(expected.logit, self.judged.temperature), own.probability, expected.label, own.batch_difference,
+            self.settings, exact=variant == FP32,
         )  # fmt: skip
 
 
