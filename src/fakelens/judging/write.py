@@ -11,7 +11,6 @@ from fakelens.core.errors import FakelensError
 from fakelens.core.run_folder import PRECISION_RECALL, RELIABILITY, ROC, JudgementFolder, RunFolder
 from fakelens.core.scoring import LABELS
 from fakelens.core.table import Table
-from fakelens.evaluation.metrics import SetMetrics
 from fakelens.evaluation.plots import plot_precision_recall, plot_reliability, plot_roc, plot_worst_mistakes
 from fakelens.judging.folder import Squares
 from fakelens.judging.judge import COLUMNS, JudgeResults, SystemResults
@@ -36,9 +35,8 @@ def output_folder(folder: Path, output: Path | None, workdir: Path) -> Judgement
         FakelensError: when `output` holds the results of another folder, or cannot hold any. Before any work.
     """
     run, name = RunFolder(workdir), folder.resolve().name
-    places = (
-        [JudgementFolder(output)] if output else [run.judgement(name), run.judgement(f"{name}-{_place_hash(folder)}")]
-    )
+    own_name = f"{name}-{sha256_json(str(folder.resolve()))[:8]}"
+    places = [JudgementFolder(output)] if output else [run.judgement(name), run.judgement(own_name)]
     for place in places:
         if any(path.exists() and not path.is_dir() for path in (place.path, *place.path.parents)):
             raise FakelensError(
@@ -47,10 +45,6 @@ def output_folder(folder: Path, output: Path | None, workdir: Path) -> Judgement
         if not place.record.exists() or Path(read_json(place.record)["folder"]).resolve() == folder.resolve():
             return place
     raise FakelensError(f"{places[-1].path} holds the results of another folder: choose another one with --output")
-
-
-def _place_hash(folder: Path) -> str:
-    return sha256_json(str(folder.resolve()))[:8]
 
 
 def write_results(place: JudgementFolder, results: JudgeResults, scored: FolderScores) -> Path:
@@ -216,10 +210,5 @@ def _main_row(system: SystemResults) -> tuple[str, ...]:
         *(f"{value:.3f}" for value in (metrics.balanced_accuracy, metrics.precision, metrics.recall, metrics.f1)),
         with_interval(metrics, "auc"),
         f"{metrics.calibration_error:.3f}",
-        f"{_false_positive_rate(metrics):.3f}",
+        f"{metrics.false_positive_rate:.3f}",
     )
-
-
-def _false_positive_rate(metrics: SetMetrics) -> float:
-    right, wrong = metrics.confusion_matrix[0]
-    return wrong / (right + wrong)

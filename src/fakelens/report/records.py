@@ -82,12 +82,13 @@ class Entry:
         train, evaluate = load_record(folder.train_record), load_record(folder.evaluate_record)
         export = load_record(folder.export_record)
         PreparedData(RunFolder(workdir).data).must_be_of(train.inputs["data"], spec.name)
-        full = RunFolder(workdir).detector(spec.full.name).train_record if spec.full else None
-        if spec.full and full and full.exists() and train.inputs["full"] != load_record(full).digest:
-            raise FakelensError(
-                f"{spec.full.name} was trained again since {spec.name} was made of it: run `fakelens compress "
-                f"{spec.full.name}`"
-            )
+        if spec.full:
+            full = RunFolder(workdir).detector(spec.full.name).train_record
+            if full.exists() and train.inputs["full"] != load_record(full).digest:
+                raise FakelensError(
+                    f"{spec.full.name} was trained again since {spec.name} was made of it: run `fakelens compress "
+                    f"{spec.full.name}`"
+                )
         for record in (evaluate, export):
             if record.inputs["train"] != train.digest:
                 raise FakelensError(
