@@ -165,9 +165,14 @@ def check_machine(common: TrainSettings) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="fakelens-") as folder, quiet_lightning():
         logger = _logger(common.logger, Path(folder), "check", "check")
-        with _machine_errors(common):
+        try:
             L.Trainer(**_machine(common), default_root_dir=folder, logger=logger, enable_checkpointing=False,
                       enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+        except (MisconfigurationException, ValueError) as error:
+            raise FakelensError(
+                f"this machine cannot train with train.accelerator={common.accelerator}, train.devices={common.devices}"
+                f" ({str(error).splitlines()[0]}): choose what it has, or leave both out"
+            ) from error
 
 
 def _machine(common: TrainSettings) -> dict[str, Any]:
@@ -177,17 +182,6 @@ def _machine(common: TrainSettings) -> dict[str, Any]:
         "devices": common.devices or ("auto" if _on_gpu(common) else 1),
         "num_nodes": common.num_nodes,
     }
-
-
-@contextlib.contextmanager
-def _machine_errors(common: TrainSettings) -> Iterator[None]:
-    try:
-        yield
-    except (MisconfigurationException, ValueError) as error:
-        raise FakelensError(
-            f"this machine cannot train with train.accelerator={common.accelerator}, train.devices={common.devices}"
-            f" ({str(error).splitlines()[0]}): choose what it has, or leave both out"
-        ) from error
 
 
 def _logger(name: str | None, folder: Path, detector: str, version: str) -> Any:
