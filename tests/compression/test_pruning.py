@@ -7,7 +7,7 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from fakelens.compression.pruning import int8_bytes, prune_until, thinnest
+from fakelens.compression.pruning import int8_bytes, prune_until
 from fakelens.detectors.checkpoint import CheckpointInfo, build_network, load_checkpoint, save_checkpoint
 from fakelens.detectors.network import LogitDetector
 from fakelens.detectors.spec import DetectorSpec, discover, find
@@ -59,7 +59,7 @@ def test_what_is_left_can_be_trained(spec: DetectorSpec) -> None:
 @each_detector
 def test_widths_are_rounded_and_no_layer_vanishes(spec: DetectorSpec) -> None:
     network = tiny(spec)
-    thinnest(network, PX, 4)
+    prune_until(network, int8_bytes, 0, PX, 4)
     before = {name: layer for name, layer in tiny(spec).named_modules() if isinstance(layer, torch.nn.Conv2d)}
     for name, layer in network.named_modules():
         if isinstance(layer, torch.nn.Conv2d):

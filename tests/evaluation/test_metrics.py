@@ -44,11 +44,6 @@ def test_precision_without_a_hit_is_zero() -> None:
     assert (metrics.precision, metrics.recall, metrics.f1, metrics.auc) == (0, 0, 0, 1)
 
 
-def test_auc_needs_no_threshold() -> None:
-    metrics = computed([0, 0, 1, 1], [0.91, 0.92, 0.93, 0.94])
-    assert (metrics.auc, metrics.accuracy) == (1.0, 0.5)
-
-
 @settings(deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8)), min_size=2, max_size=30))
 def test_against_counting(pairs: list[tuple[int, int]]) -> None:

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -67,7 +65,7 @@ def by_hand() -> RobustnessScores:
 
 
 def test_figures_by_hand() -> None:
-    stored, blurred = summarise(by_hand(), temperature=1.0)
+    stored, blurred = summarise(by_hand())
     # Undegraded: photographs −2, −1, 1 and fakes −1, 3, 2; of nine pairs 7 are in order and one is a tie.
     assert (stored.family, stored.label, stored.severity, stored.num_images) == ("none", "as stored", 0, 6)
     assert stored.auc == stored.one_class_auc == pytest.approx(7.5 / 9)
@@ -86,24 +84,14 @@ def test_figures_by_hand() -> None:
     assert blurred.one_class_auc == pytest.approx(6 / 9)
 
 
-def test_temperature_and_threshold_move_verdicts_alone() -> None:
-    cold, warm = (summarise(by_hand(), temperature, 0.8)[1] for temperature in (1.0, 2.0))
-    # A probability of 0.8 is a logit of 1.386: at temperature 2 one of 2.77.
-    assert cold.recall == warm.recall == pytest.approx(1 / 3)
-    assert cold.false_positive_rate == pytest.approx(2 / 3)
-    assert warm.false_positive_rate == 0
-    assert cold.flips == pytest.approx(3 / 6)
-    assert (cold.auc, cold.one_class_auc) == (warm.auc, warm.one_class_auc)
-
-
 def test_the_threshold_itself_is_fake() -> None:
     scores = table((Step("none", "as stored", 0, ()), [0, 0]), labels=[0, 1])
-    (stored,) = summarise(scores, temperature=1.0)
+    (stored,) = summarise(scores)
     assert (stored.recall, stored.false_positive_rate, stored.auc) == (1, 1, 0.5)
 
 
 def test_figures_are_ready_for_json() -> None:
-    figures = summarise(by_hand(), temperature=1.3)
+    figures = summarise(by_hand())
     plain = json.loads(json.dumps([asdict(step) for step in figures], allow_nan=False))
     assert tuple(StepFigures(**step) for step in plain) == figures
 
@@ -112,7 +100,7 @@ def test_other_pictures_cannot_be_compared() -> None:
     scores = by_hand()
     scores.index[-1] += 1
     with pytest.raises(AssertionError, match="the undegraded pictures"):
-        summarise(scores, 1.0)
+        summarise(scores)
 
 
 @pytest.mark.usefixtures("two_steps")
@@ -122,7 +110,7 @@ def test_a_detector_that_takes_blur_for_fake_is_caught() -> None:
         return redness(images) + np.where(steps < 0.05, 100, 0)
 
     data = split([0, 1] * 8)
-    stored, blurred, _ = summarise(sweep(smoothness, data, 48, 16, seed=0), temperature=1.0)
+    stored, blurred, _ = summarise(sweep(smoothness, data, 48, 16, seed=0))
     assert (stored.auc, stored.one_class_auc, stored.false_positive_rate) == (1, 1, 0)
     # Both classes rise alike, so that AUC on blurred pictures alone sees nothing.
     assert (blurred.auc, blurred.recall) == (1, 1)
@@ -132,7 +120,7 @@ def test_a_detector_that_takes_blur_for_fake_is_caught() -> None:
 
 @pytest.mark.usefixtures("two_steps")
 def test_a_detector_that_blur_does_not_move_is_not() -> None:
-    stored, blurred, _ = summarise(sweep(redness, split([0, 1] * 8), 48, 16, seed=0), temperature=1.0)
+    stored, blurred, _ = summarise(sweep(redness, split([0, 1] * 8), 48, 16, seed=0))
     for figures in (stored, blurred):
         assert (figures.auc, figures.one_class_auc, figures.flips, figures.false_positive_rate) == (1, 1, 0, 0)
 
@@ -246,7 +234,7 @@ def test_only_the_chosen_squares_are_read() -> None:
 
 
 def test_every_step_is_swept_in_order_and_drawn(tmp_path: Path) -> None:
-    figures = summarise(sweep(redness, split([0, 1]), 48, 2, seed=0), temperature=1.0)
+    figures = summarise(sweep(redness, split([0, 1]), 48, 2, seed=0))
     expected = [("none", "as stored", 0), *((step.family, step.label, step.severity) for step in STEPS)]
     assert [(step.family, step.label, step.severity) for step in figures] == expected
     path = plot_robustness(tmp_path / "plots" / "robustness.png", figures, "A detector")
@@ -263,16 +251,5 @@ def test_round_trip(tmp_path: Path) -> None:
         assert column.tolist() == getattr(read, name).tolist(), name
         assert column.dtype.kind == getattr(read, name).dtype.kind, name
     assert read.logit.dtype == np.float32
-    assert summarise(read, 1.5) == summarise(scores, 1.5)
+    assert summarise(read) == summarise(scores)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["robustness.parquet"]
-
-
-def test_a_missing_file_names_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"cannot read .*robustness\.parquet .*run `fakelens evaluate`"):
-        RobustnessScores.read(tmp_path / "robustness.parquet")
-
-
-def test_another_table_names_the_remedy(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"logit": [1.0]}), tmp_path / "robustness.parquet")
-    with pytest.raises(ValueError, match=r"cannot read .*robustness\.parquet .*run `fakelens evaluate`"):
-        RobustnessScores.read(tmp_path / "robustness.parquet")

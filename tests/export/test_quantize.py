@@ -128,10 +128,3 @@ def test_scores_from_a_process_without_torch(tmp_path: Path) -> None:
     assert found.probability.shape == (7,)
     assert found.batch_difference < 1e-6
     assert np.ptp(found.probability) > 0
-
-
-def test_a_file_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
-    (tmp_path / "broken.onnx").write_bytes(b"no model")
-    np.save(tmp_path / "squares.npy", np.zeros((1, 256, 256, 3), dtype=np.uint8))
-    with pytest.raises(ValueError, match=r"broken\.onnx does not work"):
-        isolated_scores(tmp_path / "broken.onnx", tmp_path / "squares.npy")

@@ -166,6 +166,7 @@ def test_an_interrupted_training_of_other_settings_is_kept(data_only: Path) -> N
     assert any("max_epochs 3 → 1" in line and "kept in" in line for line in listening.said)
     (kept,) = folder.glob("earlier/*/last.ckpt")
     assert kept.read_bytes() == before
+    assert len(read_history(folder / "history.csv")) == 1
 
 
 def test_nothing_of_a_finished_training_is_left_but_what_it_promises(data_only: Path) -> None:

@@ -101,13 +101,6 @@ def test_a_killed_run_goes_on_and_ends_the_same(
         np.testing.assert_array_equal(value.numpy(), theirs[name].numpy())
 
 
-def test_other_settings_start_anew(data_only: Path) -> None:
-    with pytest.raises(Killed):
-        train_spec(data_only, reporter=KillAfter(3))
-    record = train_spec(data_only, max_epochs=1)
-    assert record.results["num_epochs"] == 1
-
-
 def test_the_average_of_the_weights_is_what_is_saved(data_only: Path) -> None:
     """With a decay near 1 the average stays with the first step's weights, however far training goes."""
     last, slow = (_parameters_after(data_only, decay) for decay in (0.0, 0.9999))

@@ -64,10 +64,5 @@ def prune_until(
         pruner.step()
 
 
-def thinnest(network: nn.Module, input_px: int, round_to: int) -> None:
-    """Remove as many channels as `prune_until` ever does, in place."""
-    prune_until(network, int8_bytes, 0, input_px, round_to)
-
-
 def _layers(network: nn.Module) -> list[nn.Conv2d | nn.Linear]:
     return [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]

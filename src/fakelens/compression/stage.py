@@ -4,39 +4,34 @@ import copy
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from fakelens.compression.pruning import int8_bytes, prune_until, thinnest
+from fakelens.compression.pruning import int8_bytes, prune_until
 from fakelens.config import read_as
 from fakelens.core.artifacts import Stage, StageRecord, atomic_path, load_record, sha256_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.core.records import CompressionResults, CompressionStep, EpochRow, TrainResults
-from fakelens.core.run_folder import BEST, HISTORY, PLOTS, RunFolder
+from fakelens.core.run_folder import BEST, RunFolder
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.checkpoint import load_checkpoint
 from fakelens.detectors.network import LogitDetector
-from fakelens.detectors.spec import DetectorSpec
+from fakelens.detectors.spec import DetectorSpec, settings_in
 from fakelens.export.onnx import export_onnx
 from fakelens.export.quantize import Candidate, quantize_static
 from fakelens.settings import CompressSettings, DetectorSettings, TrainSettings
 from fakelens.training.callbacks import Progressed, forget_progress, read_progress
 from fakelens.training.fit import Fitting, check_machine, quiet_lightning
-from fakelens.training.history import plot_history, write_history
 from fakelens.training.phases import Phase
 from fakelens.training.stage import OTHER_STAGES, decisive
 
 _VERSION = 2
-
-
 STEPS = "steps"
-
-
 # Name, thresholds and the like, which `export` writes into the file.
 _METADATA_BYTES = 2_000
 
@@ -56,7 +51,7 @@ def compress_stage(
             "same --workdir)"
         )
     full = load_record(trained)
-    taught = _training_settings(DetectorSettings.checked(_of(full)), spec, settings, own, common)
+    taught = _training_settings(settings_in(full.settings), spec, settings, own, common)
     return Stage(
         "train",
         workdir / spec.compact.name,
@@ -107,7 +102,7 @@ def compress(
     trained = load_record(RunFolder(workdir).detector(spec.name).train_record)
     full, info = load_checkpoint(trained.output(BEST))
     data.must_be_of(info.data_digest, spec.name)
-    taught = DetectorSettings.checked(_of(stage))
+    taught = settings_in(stage.settings)
     goal = _Goal.of(full, taught.input_px, spec, settings)
     data.verify()
     if stage.folder.is_dir():
@@ -130,10 +125,6 @@ def compress(
     record = _finish(stage, fitting, goal, steps, trained)
     shutil.rmtree(stage.folder / STEPS)
     return record
-
-
-def _of(record: Stage | StageRecord) -> dict[str, Any]:
-    return {key: record.settings[key] for key in DetectorSettings.model_fields}
 
 
 def _training_settings(
@@ -181,7 +172,7 @@ class _Goal:
             raise FakelensError(f"say how large the INT8 file of {spec.name} may be: --target-mb MB")
         target = round(settings.target_mb * 1e6)
         thin = copy.deepcopy(full)
-        thinnest(thin, input_px, settings.round_to)
+        prune_until(thin, int8_bytes, 0, input_px, settings.round_to)
         least = _measured_bytes(thin, input_px, spec.float_ops)
         graph_bytes = least - int8_bytes(thin)
         largest = graph_bytes + int8_bytes(full)
@@ -282,9 +273,6 @@ def _finish(stage: Stage, fitting: Fitting, goal: _Goal, steps: list[_Step], ful
     with atomic_path(stage.folder / BEST) as temporary:
         shutil.copyfile(stage.folder / STEPS / str(len(steps)) / BEST, temporary)
     history = [row for step in steps for row in step.state.history]
-    write_history(stage.folder / HISTORY, history)
-    subject = fitting.data.subject(fitting.spec.display_name)
-    plots = plot_history(stage.folder / PLOTS, history, last.best, subject)
     taught = read_as(TrainResults, full.results, full.folder)
     compression = CompressionResults(
         full=full.settings["detector"],
@@ -302,5 +290,4 @@ def _finish(stage: Stage, fitting: Fitting, goal: _Goal, steps: list[_Step], ful
             for step in steps
         ),
     )
-    results = fitting.results(last.network, history, last.best, taught.pretrained, compression)
-    return stage.finish([stage.folder / BEST], asdict(results), aside=[stage.folder / HISTORY, *plots])
+    return fitting.finish(stage, last.network, history, last.best, taught.pretrained, compression)

@@ -50,7 +50,7 @@ def save_checkpoint(path: Path, network: LogitDetector, info: CheckpointInfo) ->
     """Write the weights and `info` atomically."""
     from safetensors.torch import save_file
 
-    plain = {**info.__dict__, "settings": info.settings.model_dump(mode="json")}
+    plain = {**vars(info), "settings": info.settings.model_dump(mode="json")}
     # Contiguous copies: channels-last tensors and shared storage are not what safetensors stores.
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
     with atomic_path(path) as temporary:
@@ -85,9 +85,9 @@ def load_checkpoint(path: Path) -> tuple[LogitDetector, CheckpointInfo]:
 class TorchScorer:
     """A checkpoint that scores images: logits, which calibration needs."""
 
-    def __init__(self, network: LogitDetector, info: CheckpointInfo, device: str | None = None) -> None:
-        self.name, self.input_px = info.detector, info.settings.input_px
-        self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    def __init__(self, network: LogitDetector, info: CheckpointInfo) -> None:
+        self.input_px = info.settings.input_px
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._network = network.to(self._device).eval()
 
     def logits(self, images_nchw: ImageF32) -> ImageF32:

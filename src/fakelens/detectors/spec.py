@@ -113,3 +113,8 @@ def find(name: str) -> DetectorSpec:
     if name not in detectors:
         raise FakelensError(f"unknown detector {name!r}: there are {', '.join(detectors)}")
     return detectors[name]
+
+
+def settings_in(plain: Mapping[str, Any]) -> DetectorSettings:
+    """The detector's own among the settings that a record of training holds."""
+    return DetectorSettings.checked({name: plain[name] for name in DetectorSettings.model_fields})

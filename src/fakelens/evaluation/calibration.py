@@ -80,11 +80,9 @@ def reliability(
     )
 
 
-def expected_calibration_error(
-    probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.int64], num_bins: int = 15
-) -> float:
+def expected_calibration_error(probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -> float:
     """Mean distance between stated probability and observed share of fakes (Guo et al. 2017), weighted by images."""
-    bins = reliability(probabilities, labels, num_bins)
+    bins = reliability(probabilities, labels)
     return sum(b.num_images * abs(b.mean_probability - b.share_fake) for b in bins) / len(labels)
 
 

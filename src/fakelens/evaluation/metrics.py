@@ -18,8 +18,6 @@ from fakelens.evaluation.calibration import (
 from fakelens.evaluation.thresholds import Abstaining, abstaining
 
 Interval = tuple[float, float]
-
-
 # Resamples are drawn so many (resamples × images) at a time: bounds memory at about 100 MB.
 DRAWN_AT_ONCE = 4_000_000
 
@@ -166,6 +164,12 @@ class SetMetrics(Metrics):
     operating_points: tuple[PointFigures, ...]
     groups: tuple[GroupFigures, ...]
     """Per generator and per source of photographs, the worst first."""
+
+    @property
+    def false_positive_rate(self) -> float:
+        """Share of the photographs that are called fake at 0.5."""
+        right, wrong = self.confusion_matrix[0]
+        return wrong / (right + wrong)
 
 
 @dataclass(frozen=True)

@@ -192,11 +192,7 @@ def plot_risk_coverage(path: Path, sets: Mapping[str, Scored], band: float, subj
 
 
 _CELL_IN = (1.1, 0.6)
-
-
 _LABEL_CHARACTERS = 15
-
-
 # Of this relative luminance black and white have the same contrast, 4.6 to 1 (WCAG 2.1).
 _MIDDLE_LUMINANCE = 0.179
 

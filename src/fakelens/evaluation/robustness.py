@@ -15,7 +15,6 @@ from fakelens.core.imaging import ImageF32, ImageU8
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.scoring import FAKE, REAL
 from fakelens.dataset.store import SplitData
-from fakelens.evaluation.calibration import calibrated
 from fakelens.evaluation.degradations import STEPS, Step, degrade
 from fakelens.evaluation.scores import BATCH, ScoreTable, score_batches
 
@@ -88,13 +87,10 @@ def sweep(
     return RobustnessScores.joined(parts)
 
 
-def summarise(scores: RobustnessScores, temperature: float, threshold: float = 0.5) -> tuple[StepFigures, ...]:
-    """The figures of every step in order, the undegraded pictures' first.
-
-    `threshold` is the probability, after division of the logits by `temperature`, from which a picture is called fake.
-    """
+def summarise(scores: RobustnessScores) -> tuple[StepFigures, ...]:
+    """The figures of every step in order, the undegraded pictures' first; verdicts are at 0.5."""
     stored = scores.of(0)
-    return tuple(_figures(scores.of(step), stored, temperature, threshold) for step in np.unique(scores.step).tolist())
+    return tuple(_figures(scores.of(step), stored) for step in np.unique(scores.step).tolist())
 
 
 def _choice(labels: npt.NDArray[np.int64], num_images: int, seed: int) -> npt.NDArray[np.int64]:
@@ -139,12 +135,13 @@ def _table(
     )
 
 
-def _figures(degraded: RobustnessScores, stored: RobustnessScores, temperature: float, threshold: float) -> StepFigures:
+def _figures(degraded: RobustnessScores, stored: RobustnessScores) -> StepFigures:
     from sklearn.metrics import roc_auc_score
 
     assert np.array_equal(degraded.index, stored.index), "a step must have the undegraded pictures, in their order"
     fake = stored.label == FAKE
-    said, said_before = (calibrated(scores.logit, temperature) >= threshold for scores in (degraded, stored))
+    # A logit of 0 is a probability of 0.5 at any temperature.
+    said, said_before = (scores.logit >= 0 for scores in (degraded, stored))
     recall, alarms = float(said[fake].mean()), float(said[~fake].mean())
     return StepFigures(
         family=str(degraded.family[0]),

@@ -1,5 +1,6 @@
 """Two detectors on the same pictures: labels and both's probabilities in, how sure their difference is out. Pure."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,15 +36,20 @@ def compare(labels: npt.NDArray[np.int64], first: Probabilities, second: Probabi
     only_first, only_second = int(np.sum(right & ~other)), int(np.sum(other & ~right))
     discordant = only_first + only_second
     exact: Any = binomtest(only_first, discordant).pvalue if discordant else 1.0
-    aucs, covariance = delong(labels, np.stack([first, second]))
-    difference = float(aucs[0] - aucs[1])
-    deviation = float(np.sqrt(max(0.0, covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])))
-    p = 2 * norm.sf(abs(difference) / deviation) if deviation > 0 else float(difference == 0)
-    half = float(norm.ppf(0.975)) * deviation
+    difference, error = auc_difference(labels, first, second)
+    p = 2 * norm.sf(abs(difference) / error) if error > 0 else float(difference == 0)
+    half = float(norm.ppf(0.975)) * error
     return Comparison(
         len(labels), only_first, only_second, (only_first - only_second) / len(labels), float(exact),
         difference, (difference - half, difference + half), float(p),
     )  # fmt: skip
+
+
+def auc_difference(labels: npt.NDArray[np.int64], first: Probabilities, second: Probabilities) -> tuple[float, float]:
+    """AUC of the first minus that of the second, on the same (N,) pictures, and DeLong's standard error of it."""
+    (one, other), covariance = delong(labels, np.stack([first, second]))
+    variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
+    return float(one - other), math.sqrt(max(0.0, variance))
 
 
 def delong(

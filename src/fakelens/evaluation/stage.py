@@ -25,16 +25,44 @@ from fakelens.core.run_folder import (
 )
 from fakelens.core.scoring import OperatingPoint, point_at
 from fakelens.dataset.store import PreparedData
-from fakelens.detectors.checkpoint import TorchScorer, load_checkpoint
+from fakelens.detectors.checkpoint import CheckpointInfo, TorchScorer, load_checkpoint
+from fakelens.detectors.network import LogitDetector
 from fakelens.detectors.spec import DetectorSpec
 from fakelens.evaluation import plots, robustness
 from fakelens.evaluation.calibration import calibrated, expected_calibration_error, fit_temperature, temperature_warning
-from fakelens.evaluation.metrics import CalibrationChange, EvaluateResults, SetMetrics, compute_metrics, summarise
+from fakelens.evaluation.metrics import CalibrationChange, EvaluateResults, SetMetrics, summarise
 from fakelens.evaluation.scores import Scores, score_split
 from fakelens.evaluation.thresholds import operating_points
 from fakelens.settings import EvaluationSettings
 
 _VERSION = 5
+
+
+def trained_on(workdir: Path, spec: DetectorSpec) -> tuple[StageRecord, PreparedData]:
+    """A detector's record of training and the working folder's data, which must be what it was trained on.
+
+    Raises:
+        OtherDataError: when they are not.
+        FakelensError: when one is missing or damaged.
+    """
+    trained = load_record(RunFolder(workdir).detector(spec.name).train_record)
+    data = PreparedData(RunFolder(workdir).data)
+    data.must_be_of(trained.inputs["data"], spec.name)
+    return trained, data
+
+
+def begin(
+    stage: Stage, trained: StageRecord, spec: DetectorSpec, reporter: Reporter
+) -> tuple[LogitDetector, CheckpointInfo]:
+    """Begin a stage of a trained detector; returns its checkpoint.
+
+    A damaged checkpoint is refused first, so that an earlier result stays as it was.
+    """
+    checkpoint = load_checkpoint(trained.output(BEST))
+    if changes := stage.changes():
+        reporter.say(f"{stage.name} {spec.name}: again, because of {', '.join(changes)}")
+    stage.begin()
+    return checkpoint
 
 
 def evaluate_stage(
@@ -68,20 +96,14 @@ def evaluate(
     Raises:
         ValueError: when the detector or its data are missing or damaged.
     """
-    trained, data = (
-        load_record(RunFolder(workdir).detector(spec.name).train_record),
-        PreparedData(RunFolder(workdir).data),
-    )
-    data.must_be_of(trained.inputs["data"], spec.name)
+    trained, data = trained_on(workdir, spec)
     stage = evaluate_stage(workdir, spec, settings, trained, data)
     if not force and (record := stage.finished()):
         return record
-    network, info = load_checkpoint(trained.output(BEST))
-    if changes := stage.changes():
-        reporter.say(f"evaluate {spec.name}: again, because of {', '.join(changes)}")
-    stage.begin()
+    network, info = begin(stage, trained, spec, reporter)
     scorer = TorchScorer(network, info)
-    scores = _score(scorer, data, reporter)
+    splits = [data.split(name) for name in ("val", *data.test_sets)]
+    scores = Scores.joined([score_split(scorer.logits, split, scorer.input_px, reporter) for split in splits])
     scores.write(stage.folder / SCORES)
     val = scores.of("val")
     temperature = fit_temperature(val.logit, val.label)
@@ -95,15 +117,18 @@ def evaluate(
     }
     write_json(stage.folder / METRICS, {name: asdict(metrics[name]) for name in data.test_sets})
     subject = data.subject(spec.display_name)
-    outputs = [stage.folder / SCORES, stage.folder / METRICS]
-    written = _curves(stage.folder / PLOTS, judged, settings, subject)
-    written += _pictures(stage.folder / PLOTS, data, judged["test"], scores.of("test"), subject, info.seed)
-    written += _robustness(stage.folder, scorer, data, settings, temperature, info.seed, subject, reporter)
+    written = [
+        *(stage.folder / name for name in (SCORES, METRICS)),
+        *_curves(stage.folder / PLOTS, judged, settings, subject),
+        plots.plot_confusion_matrix(stage.folder / PLOTS / CONFUSION_MATRIX, metrics["test"], subject),
+        *_pictures(stage.folder / PLOTS, data, judged["test"], scores.of("test"), subject, info.seed),
+        *_robustness(stage.folder, scorer, data, settings, info.seed, subject, reporter),
+    ]
     results = _results(scores, metrics, points, temperature, settings, data)
     for warning in results.warnings:
         reporter.say(f"evaluate {spec.name}: WARNING: {warning}")
     images = [path for path in written if path.suffix == ".png"]
-    return stage.finish([*outputs, *(path for path in written if path not in images)], asdict(results), aside=images)
+    return stage.finish([path for path in written if path not in images], asdict(results), aside=images)
 
 
 def _results(
@@ -133,11 +158,6 @@ def _results(
     )
 
 
-def _score(scorer: TorchScorer, data: PreparedData, reporter: Reporter) -> Scores:
-    splits = [data.split(name) for name in ("val", *data.test_sets)]
-    return Scores.joined([score_split(scorer.logits, split, scorer.input_px, reporter) for split in splits])
-
-
 def _judged(scores: Scores, temperature: float) -> plots.Scored:
     return scores.label, calibrated(scores.logit, temperature)
 
@@ -157,7 +177,6 @@ def _pictures(
 ) -> list[Path]:
     squares = data.split("test").squares
     return [
-        plots.plot_confusion_matrix(folder / CONFUSION_MATRIX, compute_metrics(*judged), subject),
         plots.plot_samples(folder / SAMPLES, squares, *judged, subject, seed),
         plots.plot_worst_mistakes(folder / MISTAKES, squares, *judged, test.generator, subject),
     ]
@@ -168,7 +187,6 @@ def _robustness(
     scorer: TorchScorer,
     data: PreparedData,
     settings: EvaluationSettings,
-    temperature: float,
     seed: int,
     subject: str,
     reporter: Reporter,
@@ -182,7 +200,7 @@ def _robustness(
         scorer.logits, data.split("test"), scorer.input_px, settings.robustness_images, seed, reporter
     )
     scores.write(paths[0])
-    figures = robustness.summarise(scores, temperature)
+    figures = robustness.summarise(scores)
     write_json(paths[1], [asdict(step) for step in figures])
     plots.plot_robustness(paths[2], figures, subject)
     return paths

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -201,9 +201,9 @@ def run_benchmark(files: Sequence[Exported], effort: Effort, *, reporter: Report
         rates = {batch: rates[i] for batch, rates in speed.items() if i in rates}
         one = Measured(runner.detector, runner.name, latencies, rates)
         if file := runner.exported:
-            one = Measured(
-                runner.detector, runner.name, latencies, rates, file.path.name, file.path.stat().st_size,
-                file.accuracy, costs[file].load_ms, costs[file].peak_mb, stages[file],
+            one = replace(
+                one, file=file.path.name, size_bytes=file.path.stat().st_size, accuracy=file.accuracy,
+                load_ms=costs[file].load_ms, peak_mb=costs[file].peak_mb, end_to_end=stages[file],
             )  # fmt: skip
         measured.append(one)
     words = f"self-made JPEG, 4000×3000 px, {len(jpeg) / 1e6:.2f} MB, seed 0"
@@ -293,11 +293,8 @@ def _in_turns(
 ) -> dict[int, list[float]]:
     """Milliseconds of every run. A turn is one run that fills the caches again and some that are timed."""
     times: dict[int, list[float]] = {i: [] for i in runs}
-    until_s = time.monotonic() + limit_s
     with reporter.task(title, rounds * len(runs)) as task:
-        for number in range(rounds):
-            if number and time.monotonic() > until_s:
-                break
+        for _ in _rounds(rounds, limit_s):
             for i, run in runs.items():
                 run()
                 times[i] += [_timed_ms(run) for _ in range(_RUNS_A_TURN)]
@@ -305,14 +302,20 @@ def _in_turns(
     return times
 
 
+def _rounds(num: int, limit_s: float) -> Iterator[int]:
+    """The numbers of at most `num` rounds, at least one; none begins after `limit_s`."""
+    until_s = time.monotonic() + limit_s
+    for number in range(num):
+        if number and time.monotonic() > until_s:
+            return
+        yield number
+
+
 def _end_to_end(files: Sequence[Exported], jpeg: bytes, effort: Effort, reporter: Reporter) -> dict[Exported, EndToEnd]:
     detectors = {file: OnnxDetector(file.path, num_threads=1) for file in files}
     times: dict[Exported, list[dict[str, float]]] = {file: [] for file in files}
-    until_s = time.monotonic() + effort.limit_s * _SHARES["image"]
     with reporter.task("Timing a 12-megapixel picture", effort.rounds * len(files)) as task:
-        for number in range(effort.rounds):
-            if number and time.monotonic() > until_s:
-                break
+        for _ in _rounds(effort.rounds, effort.limit_s * _SHARES["image"]):
             for file, detector in detectors.items():
                 times[file].append(_stages_ms(detector, jpeg))
                 task.advance()

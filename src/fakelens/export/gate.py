@@ -20,12 +20,10 @@ import numpy.typing as npt
 
 from fakelens.core.records import GateResult
 from fakelens.evaluation.metrics import compute_metrics
-from fakelens.evaluation.significance import delong
+from fakelens.evaluation.significance import auc_difference
 from fakelens.settings import GateSettings
 
 _LEVEL = 0.05
-
-
 _Z = 1.644854  # the normal quantile of 1 - _LEVEL
 
 
@@ -77,7 +75,8 @@ def _shown_losses(
             f"accuracy_drop {(lost - gained) / num:.4g} is above {settings.max_accuracy_drop:g} ({lost} of {num} "
             f"verdicts lost, {gained} gained; Tango's paired test, one-sided 5 %)"
         )
-    if (drop := _shown_auc_drop(labels, expected, actual, settings.max_auc_drop)) is not None:
+    drop, error = auc_difference(labels, expected, actual)
+    if drop - settings.max_auc_drop > _Z * error:
         reasons.append(f"auc_drop {drop:.4g} is above {settings.max_auc_drop:g} (paired DeLong test, one-sided 5 %)")
     if disagreement_is_shown(changed, num, settings.min_agreement):
         reasons.append(
@@ -112,13 +111,3 @@ def disagreement_is_shown(changed: int, num: int, min_agreement: float) -> bool:
     from scipy.stats import binom
 
     return changed > 0 and bool(binom.sf(changed - 1, num, 1 - min_agreement) < _LEVEL)
-
-
-def _shown_auc_drop(
-    labels: npt.NDArray[np.int64], expected: npt.NDArray[np.floating], actual: npt.NDArray[np.floating], limit: float
-) -> float | None:
-    """The AUC lost, if a loss above `limit` is shown by DeLong's paired test; else None."""
-    (before, now), covariance = delong(labels, np.stack([expected, actual]))
-    drop = float(before - now)
-    deviation = math.sqrt(max(0.0, covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]))
-    return drop if drop - limit > _Z * deviation else None

@@ -6,8 +6,9 @@ up for by the weights not yet rounded, weighed by the inputs' second moments (GP
 2210.17323), and what shift of the mean is left goes into the bias (Nagel et al. 2019, arXiv 1906.04721).
 """
 
+import copy
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,8 +51,6 @@ def rounded(model: Any, images_nchw: ImageF32, weight_bits: int) -> tuple[Any, d
     Returns:
         The model, and for every weight that was rounded the step of each output channel.
     """
-    import copy
-
     result = copy.deepcopy(model)
     uses = Counter(name for node in result.graph.node for name in node.input)
     weights = {tensor.name: tensor for tensor in result.graph.initializer}
@@ -130,18 +129,14 @@ def _moments(
     return moments
 
 
-def _feature_maps(model: Any, names: list[str], images_nchw: ImageF32) -> Any:
+def _feature_maps(model: Any, names: list[str], images_nchw: ImageF32) -> Iterator[dict[str, Floats]]:
     """Batch by batch, the named tensors of the float model."""
-    import copy
-
     from onnx import helper
 
     shown, given = copy.deepcopy(model), model.graph.input[0].name
-    for name in names:
-        if name != given:
-            shown.graph.output.append(helper.make_empty_tensor_value_info(name))
-    session = measuring_session(shown.SerializeToString())
     wanted = [name for name in names if name != given]
+    shown.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in wanted)
+    session = measuring_session(shown.SerializeToString())
     for start in range(0, len(images_nchw), _BATCH):
         images = images_nchw[start : start + _BATCH]
         yield {**dict(zip(wanted, session.run(wanted, {given: images}), strict=True)), given: images}

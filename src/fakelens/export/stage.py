@@ -4,23 +4,20 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from fakelens.config import read_as
 from fakelens.core.artifacts import Stage, StageRecord, load_record, sha256_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.core.records import ExportResults, GateResult, Variant
-from fakelens.core.run_folder import BEST, SCORES, RunFolder
+from fakelens.core.run_folder import SCORES, RunFolder
 from fakelens.dataset.store import PreparedData
-from fakelens.detectors.checkpoint import CheckpointInfo, load_checkpoint
+from fakelens.detectors.checkpoint import CheckpointInfo
 from fakelens.detectors.spec import DetectorSpec
 from fakelens.evaluation.calibration import calibrated
 from fakelens.evaluation.metrics import EvaluateResults
 from fakelens.evaluation.scores import Scores
+from fakelens.evaluation.stage import begin, trained_on
 from fakelens.export.benchmark import median_latencies_ms
 from fakelens.export.gate import judge
 from fakelens.export.isolated import isolated_scores
@@ -31,11 +28,7 @@ from fakelens.runtime.detector import OnnxDetector
 from fakelens.settings import ExportSettings, GateSettings
 
 _VERSION = 5
-
-
 FP32, DYNAMIC, STATIC, MIXED = "fp32", "int8-dynamic", "int8-static", "int8-mixed"
-
-
 _SPLITS = ("val", "test")
 
 
@@ -75,11 +68,7 @@ def export(
     Raises:
         ValueError: when an input is missing, or the fp32 file itself does not agree with the checkpoint.
     """
-    trained, data = (
-        load_record(RunFolder(workdir).detector(spec.name).train_record),
-        PreparedData(RunFolder(workdir).data),
-    )
-    data.must_be_of(trained.inputs["data"], spec.name)
+    trained, data = trained_on(workdir, spec)
     evaluated = load_record(RunFolder(workdir).detector(spec.name).evaluate_record)
     if evaluated.inputs["train"] != trained.digest:
         raise FakelensError(
@@ -88,15 +77,14 @@ def export(
     stage = export_stage(workdir, spec, settings, trained, evaluated)
     if not force and (record := stage.finished()):
         return record
-    network, info = load_checkpoint(trained.output(BEST))
-    if changes := stage.changes():
-        reporter.say(f"export {spec.name}: again, because of {', '.join(changes)}")
-    stage.begin()
+    network, info = begin(stage, trained, spec, reporter)
     (stage.folder / f"{MIXED}.onnx").unlink(missing_ok=True)  # of an earlier export that needed it
-    gate = _Gate.load(evaluated, data, info, settings.gate)
+    squares = {split: data.record.output(f"{split}.npy") for split in _SPLITS}
+    judged = read_as(EvaluateResults, evaluated.results, evaluated.folder)
+    gate = _Gate(settings.gate, info, judged, Scores.read(evaluated.output(SCORES)), squares)
     paths = {name: stage.folder / f"{name}.onnx" for name in (FP32, DYNAMIC, STATIC)}
     with reporter.task(f"Exporting {spec.display_name}", 4) as task:
-        export_onnx(paths[FP32], network.cpu(), info.settings.input_px, gate.temperature)
+        export_onnx(paths[FP32], network.cpu(), info.settings.input_px, judged.temperature)
         gate.describe(paths[FP32], FP32)
         task.advance(1, "fp32")
         quantize_dynamic(paths[FP32], paths[DYNAMIC])
@@ -151,27 +139,10 @@ class _Gate:
     settings: GateSettings
     info: CheckpointInfo
     judged: EvaluateResults
+    scores: Scores
+    """The checkpoint's."""
     squares: Mapping[str, Path]
-    expected: Mapping[str, npt.NDArray[np.floating[Any]]]
-    labels: Mapping[str, npt.NDArray[np.int64]]
-
-    @classmethod
-    def load(
-        cls,
-        evaluated: StageRecord,
-        data: PreparedData,
-        info: CheckpointInfo,
-        settings: GateSettings,
-    ) -> "_Gate":
-        judged = read_as(EvaluateResults, evaluated.results, evaluated.folder)
-        scores = Scores.read(evaluated.output(SCORES))
-        squares = {split: data.record.output(f"{split}.npy") for split in _SPLITS}
-        expected = {split: calibrated(scores.of(split).logit, judged.temperature) for split in _SPLITS}
-        return cls(settings, info, judged, squares, expected, {split: scores.of(split).label for split in _SPLITS})
-
-    @property
-    def temperature(self) -> float:
-        return self.judged.temperature
+    """The file of each split's pictures."""
 
     def describe(self, path: Path, variant: str) -> None:
         """Put into the file what the runtime must know."""
@@ -182,10 +153,10 @@ class _Gate:
 
     def judge(self, path: Path, variant: str, split: str) -> GateResult:
         """Load the file in a process without torch and compare its probabilities with the checkpoint's."""
-        scores = isolated_scores(path, self.squares[split])
+        own, expected = isolated_scores(path, self.squares[split]), self.scores.of(split)
         return judge(
-            self.expected[split], scores.probability, self.labels[split], scores.batch_difference, self.settings,
-            exact=variant == FP32,
+            calibrated(expected.logit, self.judged.temperature), own.probability, expected.label, own.batch_difference,
+            self.settings, exact=variant == FP32,
         )  # fmt: skip
 
 

@@ -98,7 +98,7 @@ def _complete(
 
 def _probabilities(kind: str, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     if kind == "logit":
-        return calibrated(values, 1.0).astype(np.float64)
+        return calibrated(values, 1.0)
     return np.clip(values / (100 if kind == "percent" else 1), 0, 1)
 
 

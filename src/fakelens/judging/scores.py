@@ -12,11 +12,10 @@ from fakelens.core.imaging import STORED_PX, Container, ImageRefused
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.scoring import LABELS, OperatingPoint
 from fakelens.dataset.duplicates import doubles
+from fakelens.evaluation.scores import BATCH
 from fakelens.judging.folder import DecodedPicture, ExcludedPicture, LabelledFolder
 from fakelens.judging.foreign import ForeignScores
 from fakelens.judging.systems import DEFAULT_POINTS, Model
-
-_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,10 @@ def score_folder(
     positions = np.array(list(decoded), dtype=np.int64)
     pictures = folder.only(positions)
     _check_labels(pictures, undecodable)
-    systems = [_of_model(model, np.concatenate(own)) for model, own in zip(models, scores, strict=True)]
+    systems = [
+        SystemScores(model.name, str(model.path), model.temperature, model.points, np.concatenate(own))
+        for model, own in zip(models, scores, strict=True)
+    ]
     systems += [SystemScores(f.name, str(f.path), None, DEFAULT_POINTS, f.probabilities[positions]) for f in foreign]
     containers = tuple(picture.container for picture in decoded.values())
     hashes = np.array([picture.phashes for picture in decoded.values()], dtype=np.uint64)
@@ -128,7 +130,7 @@ def _batches(
                 batch[index] = folder.picture(index, sides_px)
             except ImageRefused as refusal:
                 undecodable.append(ExcludedPicture(folder.keys[index], str(refusal)))
-            if len(batch) == _BATCH:
+            if len(batch) == BATCH:
                 yield batch
                 batch = {}
             task.advance()
@@ -144,7 +146,3 @@ def _check_labels(pictures: LabelledFolder, excluded: Sequence[ExcludedPicture])
                 f"no picture of {pictures.root / name} can be judged ({first.image}: {first.reason}): "
                 "both labels are needed, add pictures that can be decoded and lie under one label"
             )
-
-
-def _of_model(model: Model, probabilities: npt.NDArray[np.float64]) -> SystemScores:
-    return SystemScores(model.name, str(model.path), model.temperature, model.points, probabilities)

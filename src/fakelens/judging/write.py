@@ -11,7 +11,6 @@ from fakelens.core.errors import FakelensError
 from fakelens.core.run_folder import PRECISION_RECALL, RELIABILITY, ROC, JudgementFolder, RunFolder
 from fakelens.core.scoring import LABELS, label_of
 from fakelens.core.table import Table
-from fakelens.evaluation.metrics import SetMetrics
 from fakelens.evaluation.plots import plot_precision_recall, plot_reliability, plot_roc, plot_worst_mistakes
 from fakelens.judging.folder import Squares
 from fakelens.judging.judge import COLUMNS, JudgeResults, SystemResults
@@ -36,9 +35,8 @@ def output_folder(folder: Path, output: Path | None, workdir: Path) -> Judgement
         FakelensError: when `output` holds the results of another folder, or cannot hold any. Before any work.
     """
     run, name = RunFolder(workdir), folder.resolve().name
-    places = (
-        [JudgementFolder(output)] if output else [run.judgement(name), run.judgement(f"{name}-{_place_hash(folder)}")]
-    )
+    own_name = f"{name}-{sha256_json(str(folder.resolve()))[:8]}"
+    places = [JudgementFolder(output)] if output else [run.judgement(name), run.judgement(own_name)]
     for place in places:
         if _is_judged(place.path.resolve(), folder.resolve(), anywhere=output is not None):
             raise FakelensError(
@@ -60,10 +58,6 @@ def _is_judged(place: Path, folder: Path, *, anywhere: bool) -> bool:
         return False
     below = place.relative_to(folder).parts
     return anywhere or not below or label_of(below[0]) is not None
-
-
-def _place_hash(folder: Path) -> str:
-    return sha256_json(str(folder.resolve()))[:8]
 
 
 def write_results(place: JudgementFolder, results: JudgeResults, scored: FolderScores) -> Path:
@@ -229,10 +223,5 @@ def _main_row(system: SystemResults) -> tuple[str, ...]:
         *(f"{value:.3f}" for value in (metrics.balanced_accuracy, metrics.precision, metrics.recall, metrics.f1)),
         with_interval(metrics, "auc"),
         f"{metrics.calibration_error:.3f}",
-        f"{_false_positive_rate(metrics):.3f}",
+        f"{metrics.false_positive_rate:.3f}",
     )
-
-
-def _false_positive_rate(metrics: SetMetrics) -> float:
-    right, wrong = metrics.confusion_matrix[0]
-    return wrong / (right + wrong)

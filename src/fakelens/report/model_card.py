@@ -32,10 +32,7 @@ moderation queues, teaching, research.
 **Not for:** accusing anybody, deciding automatically against a person, proving that a photograph is genuine, finding
 edited regions, faces swapped in videos, or pictures that a person drew."""
 
-
 _NUM_WORST = 3
-
-
 _LIMITS = (
     "It sees the central square of a picture, shrunk to {input_px} px: what is outside, and finer detail, is lost.",
     "Generators that appeared after its training data were collected may go unnoticed: see the unseen ones below.",
@@ -96,12 +93,10 @@ def point_gist(entry: Entry) -> tuple[str, ...]:
 
 
 def _set_sentence(name: str, block: SetMetrics) -> str:
-    matrix = block.confusion_matrix
-    false_alarms = matrix[0][1] / sum(matrix[0])
     return (
         f"On {block.num_images:,} {_SET_WORDS.get(name, f'pictures of the set {name}')}: accuracy "
         f"{with_interval(block, 'accuracy')}, AUC {with_interval(block, 'auc')}; it finds {block.recall:.0%} of the "
-        f"AI-generated pictures and calls {false_alarms:.0%} of the photographs AI-generated."
+        f"AI-generated pictures and calls {block.false_positive_rate:.0%} of the photographs AI-generated."
     )
 
 

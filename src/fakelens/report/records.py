@@ -10,7 +10,7 @@ from fakelens.core.errors import FakelensError
 from fakelens.core.records import ExportResults, TrainResults, Variant
 from fakelens.core.run_folder import METRICS, ROBUSTNESS, SCORES, DetectorFolder, RunFolder
 from fakelens.dataset.store import PreparedData
-from fakelens.detectors.spec import DetectorSpec
+from fakelens.detectors.spec import DetectorSpec, settings_in
 from fakelens.evaluation.metrics import EvaluateResults, SetMetrics
 from fakelens.evaluation.robustness import StepFigures
 from fakelens.evaluation.scores import Scores
@@ -84,12 +84,13 @@ class Entry:
         train, evaluate = load_record(folder.train_record), load_record(folder.evaluate_record)
         export = load_record(folder.export_record)
         PreparedData(RunFolder(workdir).data).must_be_of(train.inputs["data"], spec.name)
-        full = RunFolder(workdir).detector(spec.full.name).train_record if spec.full else None
-        if spec.full and full and full.exists() and train.inputs["full"] != load_record(full).digest:
-            raise FakelensError(
-                f"{spec.full.name} was trained again since {spec.name} was made of it: run `fakelens compress "
-                f"{spec.full.name}`"
-            )
+        if spec.full:
+            full = RunFolder(workdir).detector(spec.full.name).train_record
+            if full.exists() and train.inputs["full"] != load_record(full).digest:
+                raise FakelensError(
+                    f"{spec.full.name} was trained again since {spec.name} was made of it: run `fakelens compress "
+                    f"{spec.full.name}`"
+                )
         for record in (evaluate, export):
             if record.inputs["train"] != train.digest:
                 raise FakelensError(
@@ -134,7 +135,7 @@ class Entry:
     @property
     def settings(self) -> DetectorSettings:
         """Those it was trained with."""
-        return DetectorSettings.checked({key: self.train.settings[key] for key in DetectorSettings.model_fields})
+        return settings_in(self.train.settings)
 
     @property
     def seed(self) -> int:

@@ -49,22 +49,22 @@ from fakelens.report.tables import (
 )
 
 _TRAINING_PLOTS = {
-    f"{PLOTS}/{LOSS}": "Loss by epoch",
-    f"{PLOTS}/{ACCURACY}": "Accuracy by epoch",
-    f"{PLOTS}/{LEARNING_RATE}": "Learning rate by epoch",
+    LOSS: "Loss by epoch",
+    ACCURACY: "Accuracy by epoch",
+    LEARNING_RATE: "Learning rate by epoch",
 }
 _TEST_PLOTS = {
-    f"evaluation/{PLOTS}/{CONFUSION_MATRIX}": "Confusion matrix, test split",
-    f"evaluation/{PLOTS}/{ROC}": "ROC curve",
-    f"evaluation/{PLOTS}/{PRECISION_RECALL}": "Precision–recall curve",
-    f"evaluation/{PLOTS}/{RELIABILITY}": "Reliability diagram",
-    f"evaluation/{PLOTS}/{RISK_COVERAGE}": "Risk–coverage curve",
+    CONFUSION_MATRIX: "Confusion matrix, test split",
+    ROC: "ROC curve",
+    PRECISION_RECALL: "Precision–recall curve",
+    RELIABILITY: "Reliability diagram",
+    RISK_COVERAGE: "Risk–coverage curve",
 }
 _PICTURES = {
-    f"evaluation/{PLOTS}/{SAMPLES}": "Sample predictions, test split",
-    f"evaluation/{PLOTS}/{MISTAKES}": "Worst mistakes, test split",
+    SAMPLES: "Sample predictions, test split",
+    MISTAKES: "Worst mistakes, test split",
 }
-_ROBUSTNESS = {f"evaluation/{PLOTS}/{ROBUSTNESS_PLOT}": "Robustness: what degradations cost"}
+_ROBUSTNESS = {ROBUSTNESS_PLOT: "Robustness: what degradations cost"}
 _FULL_WIDTH = {Path(name).stem for name in (*_PICTURES, *_ROBUSTNESS)}
 _DEMO = (
     "This is a demonstration on synthetic pictures made by fakelens itself. Its figures say that the pipeline works; "
@@ -266,23 +266,18 @@ def _one(table: Table) -> str:
 
 def _images(entry: Entry, names: dict[str, str]) -> str:
     return "\n".join(
-        f"![{entry.spec.display_name}: {words}]({PLOTS}/{entry.spec.name}/{Path(name).name})"
-        for name, words in names.items()
+        f"![{entry.spec.display_name}: {words}]({PLOTS}/{entry.spec.name}/{name})" for name, words in names.items()
     )
 
 
 def _copy_plots(folder: Path, entries: Sequence[Entry]) -> None:
+    """Copy the detectors' plots, each compared with the hash that its stage wrote."""
     for entry in entries:
-        names = [*_TRAINING_PLOTS, *_TEST_PLOTS, *_PICTURES, *(_ROBUSTNESS if entry.robustness else ())]
-        for name in names:
-            with atomic_path(folder / PLOTS / entry.spec.name / Path(name).name) as temporary:
-                shutil.copyfile(_checked_plot(entry, name), temporary)
-
-
-def _checked_plot(entry: Entry, name: str) -> Path:
-    """The plot's path, compared with the hash that its stage wrote."""
-    record, own = (entry.evaluate, name.removeprefix("evaluation/")) if "/plots/" in name else (entry.train, name)
-    return record.output(own)
+        evaluated = [*_TEST_PLOTS, *_PICTURES, *(_ROBUSTNESS if entry.robustness else ())]
+        for record, names in ((entry.train, _TRAINING_PLOTS), (entry.evaluate, evaluated)):
+            for name in names:
+                with atomic_path(folder / PLOTS / entry.spec.name / name) as temporary:
+                    shutil.copyfile(record.output(f"{PLOTS}/{name}"), temporary)
 
 
 def _page(markdown: str, folder: Path) -> str:

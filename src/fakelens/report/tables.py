@@ -22,17 +22,12 @@ _RATE_WORDS = {
     "f1": "F1",
     "auc": "AUC",
 }
-_RATES = tuple(_RATE_WORDS)
 # What scores without looking at content, beside which every figure must be read.
 _NULLS: dict[Evidence, str] = {
     "container": "Files' metadata alone (no pixels)",
     "pixels": "Pixel statistics alone (no content)",
 }
-
-
 _GROUP_WORDS = {"real": "photographs from", "fake": "fakes by"}
-
-
 # Small groups' shares are mostly chance.
 _SMALLEST_GROUP = 5
 
@@ -91,9 +86,9 @@ def _higher(blocks: Sequence[Metrics], rate: str) -> list[tuple[str, float]]:
 
 def sets_table(entries: Sequence[Entry]) -> Table:
     """Every detector on every test set, with 95 % intervals."""
-    head = ("Detector", "Set", "Pictures", *(_RATE_WORDS[rate] for rate in _RATES))
+    head = ("Detector", "Set", "Pictures", *_RATE_WORDS.values())
     rows = [
-        (e.spec.display_name, name, str(block.num_images), *(with_interval(block, rate) for rate in _RATES))
+        (e.spec.display_name, name, str(block.num_images), *(with_interval(block, rate) for rate in _RATE_WORDS))
         for e in entries
         for name, block in e.sets.items()
     ]
@@ -143,12 +138,9 @@ def point_cells(point: PointFigures) -> tuple[str, ...]:
     """One operating point, and what it does on a set."""
     rates = (point.false_positive_rate, point.recall, point.abstaining.coverage, point.abstaining.risk)
     thresholds = (f"{threshold:.3f}" for threshold in (point.threshold_real, point.threshold_fake))
-    return point_words(point.false_positive_rate_on_validation), *thresholds, *(f"{rate:.1%}" for rate in rates)
-
-
-def point_words(rate: float | None) -> str:
-    """Why a threshold stands where it stands."""
-    return "around 0.5" if rate is None else f"at most {100 * rate:g} % of validation photographs above it"
+    chosen = point.false_positive_rate_on_validation
+    why = "around 0.5" if chosen is None else f"at most {100 * chosen:g} % of validation photographs above it"
+    return why, *thresholds, *(f"{rate:.1%}" for rate in rates)
 
 
 def groups_table(entries: Sequence[Entry], weakest: int | None = None) -> Table:
@@ -161,12 +153,11 @@ def groups_table(entries: Sequence[Entry], weakest: int | None = None) -> Table:
                 groups = [group for group in block.groups if group.label == label]
                 if weakest is not None:
                     groups = [group for group in groups if group.num_images >= _SMALLEST_GROUP][:weakest]
-                rows += [(e.spec.display_name, name, *_group_cells(group, word)) for group in groups]
+                rows += [
+                    (e.spec.display_name, name, f"{_GROUP_WORDS[word]} {g.name}", str(g.num_images), share_words(g))
+                    for g in groups
+                ]
     return Table(head, tuple(rows))
-
-
-def _group_cells(group: GroupFigures, label: str) -> tuple[str, ...]:
-    return f"{_GROUP_WORDS[label]} {group.name}", str(group.num_images), share_words(group)
 
 
 def share_words(group: GroupFigures) -> str:

@@ -115,8 +115,7 @@ class EpochKeeper(Checkpoint):
         pl_module: L.LightningModule,  # noqa: ARG002
         checkpoint: dict[str, Any],
     ) -> None:
-        plain = asdict(self.state)
-        checkpoint["fakelens"] = {**plain, "history": [asdict(row) for row in self.state.history]}
+        checkpoint["fakelens"] = asdict(self.state)
 
     def _row(self, trainer: L.Trainer) -> EpochRow:
         measured = {name: float(value) for name, value in trainer.callback_metrics.items()}

@@ -5,7 +5,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from fakelens.core.artifacts import Stage, StageRecord
 from fakelens.core.errors import FakelensError
 from fakelens.core.machine import available_cpus, keep_freed_memory
 from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.core.records import CompressionResults, EpochRow, TrainResults
-from fakelens.core.run_folder import LAST, LOGS
+from fakelens.core.run_folder import BEST, HISTORY, LAST, LOGS, PLOTS
 from fakelens.dataset.loader import EpochSampler, PlainImages, TrainingImages, make_loader
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.checkpoint import CheckpointInfo
@@ -26,6 +27,7 @@ from fakelens.detectors.network import LogitDetector
 from fakelens.detectors.spec import DetectorSpec
 from fakelens.settings import TrainSettings
 from fakelens.training.callbacks import EarlyStop, EpochKeeper, ProgressCallback, Progressed
+from fakelens.training.history import plot_history, write_history
 from fakelens.training.module import DetectorModule
 from fakelens.training.phases import Phase
 
@@ -127,16 +129,22 @@ class Fitting:
             ),
         )
 
-    def results(
+    def finish(
         self,
+        stage: Stage,
         network: LogitDetector,
         history: Sequence[EpochRow],
         best: EpochRow,
         pretrained: str | None,
         compression: CompressionResults | None = None,
-    ) -> TrainResults:
-        """What the record of the training says."""
-        return TrainResults(
+    ) -> StageRecord:
+        """Write what a finished training leaves beside `best.safetensors`: history, plots and, last, the record.
+
+        `network` is what that file holds, and `best` the epoch it is of.
+        """
+        write_history(self.folder / HISTORY, history)
+        plots = plot_history(self.folder / PLOTS, history, best, self.data.subject(self.spec.display_name))
+        results = TrainResults(
             num_parameters=sum(parameter.numel() for parameter in network.parameters()),
             num_epochs=len(history),
             best=best,
@@ -146,6 +154,7 @@ class Fitting:
             pretrained=pretrained,
             compression=compression,
         )
+        return stage.finish([self.folder / BEST], asdict(results), aside=[self.folder / HISTORY, *plots])
 
 
 def check_machine(common: TrainSettings) -> None:
@@ -156,9 +165,14 @@ def check_machine(common: TrainSettings) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="fakelens-") as folder, quiet_lightning():
         logger = _logger(common.logger, Path(folder), "check", "check")
-        with _machine_errors(common):
+        try:
             L.Trainer(**_machine(common), default_root_dir=folder, logger=logger, enable_checkpointing=False,
                       enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+        except (MisconfigurationException, ValueError) as error:
+            raise FakelensError(
+                f"this machine cannot train with train.accelerator={common.accelerator}, train.devices={common.devices}"
+                f" ({str(error).splitlines()[0]}): choose what it has, or leave both out"
+            ) from error
 
 
 def _machine(common: TrainSettings) -> dict[str, Any]:
@@ -168,17 +182,6 @@ def _machine(common: TrainSettings) -> dict[str, Any]:
         "devices": common.devices or ("auto" if _on_gpu(common) else 1),
         "num_nodes": common.num_nodes,
     }
-
-
-@contextlib.contextmanager
-def _machine_errors(common: TrainSettings) -> Iterator[None]:
-    try:
-        yield
-    except (MisconfigurationException, ValueError) as error:
-        raise FakelensError(
-            f"this machine cannot train with train.accelerator={common.accelerator}, train.devices={common.devices}"
-            f" ({str(error).splitlines()[0]}): choose what it has, or leave both out"
-        ) from error
 
 
 def _logger(name: str | None, folder: Path, detector: str, version: str) -> Any:

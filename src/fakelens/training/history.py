@@ -30,11 +30,11 @@ def read_history(path: Path) -> list[EpochRow]:
 
 def plot_history(folder: Path, history: Sequence[EpochRow], kept: EpochRow, subject: str) -> list[Path]:
     """Write `loss.png`, `accuracy.png` and `learning_rate.png`, each with a line at the epoch that was `kept`."""
-    both = {"training": "train_{}", "validation": "val_{}"}
-    pairs = {name: {label: column.format(name) for label, column in both.items()} for name in ("loss", "accuracy")}
+    loss = {"training": "train_loss", "validation": "val_loss"}
+    accuracy = {"training": "train_accuracy", "validation": "val_accuracy"}
     return [
-        _plot(folder / LOSS, history, kept, "Loss", "binary cross-entropy", pairs["loss"], subject),
-        _plot(folder / ACCURACY, history, kept, "Accuracy", "at 0.5", pairs["accuracy"], subject),
+        _plot(folder / LOSS, history, kept, "Loss", "binary cross-entropy", loss, subject),
+        _plot(folder / ACCURACY, history, kept, "Accuracy", "at 0.5", accuracy, subject),
         _plot(folder / LEARNING_RATE, history, kept, "Learning rate", "logarithmic", {"": "learning_rate"}, subject),
     ]
 

@@ -21,8 +21,6 @@ from fakelens.settings import DetectorSettings
 from fakelens.training.phases import Phase, freeze, learning_rate_factor, set_modes
 
 Batch = tuple[torch.Tensor, torch.Tensor]
-
-
 METRICS = ("accuracy", "precision", "recall", "f1", "auc")
 
 

@@ -1,7 +1,6 @@
 """The train stage: prepared data and one detector in; best and last checkpoint, history, plots and a record out."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,7 @@ import torch
 from fakelens.core.artifacts import Stage, StageRecord, load_record, sha256_file
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter, Task
-from fakelens.core.records import EpochRow
-from fakelens.core.run_folder import BEST, HISTORY, MODEL_CARD, PLOTS, DetectorFolder, RunFolder
+from fakelens.core.run_folder import BEST, MODEL_CARD, DetectorFolder, RunFolder
 from fakelens.core.stopping import is_follower
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.checkpoint import CheckpointInfo, build_network, load_checkpoint
@@ -20,25 +18,18 @@ from fakelens.detectors.spec import DetectorSpec
 from fakelens.settings import DetectorSettings, TrainSettings
 from fakelens.training.callbacks import Progressed, forget_previous, forget_progress, read_progress
 from fakelens.training.fit import Fitting, check_machine, quiet_lightning
-from fakelens.training.history import plot_history, write_history
 from fakelens.training.phases import Phase, plan_phases
 
 _VERSION = 4
-
-
 # Settings that the detector's own (`DetectorSettings`) and the seed already hold.
 _STATED_BY_DETECTOR = ("seed", "pretrained", "input_px")
+OTHER_STAGES = ("evaluation", "onnx", MODEL_CARD)
+"""What later stages write into a detector's folder."""
 
 
 def decisive(common: TrainSettings) -> dict[str, Any]:
     """The common settings that make another training, as plain values."""
     return {name: value for name, value in common.decisive().items() if name not in _STATED_BY_DETECTOR}
-
-
-OTHER_STAGES = ("evaluation", "onnx", MODEL_CARD)
-
-
-"""What later stages write into a detector's folder."""
 
 
 def train_stage(
@@ -111,17 +102,8 @@ def train(
     assert state.best is not None
     if is_follower():
         raise SystemExit(0)  # only the first process goes on past training
-    return _finish(stage, fitting, state.history, state.best, spec.weights if settings.pretrained else None)
-
-
-def _finish(
-    stage: Stage, fitting: Fitting, history: Sequence[EpochRow], best: EpochRow, pretrained: str | None
-) -> StageRecord:
-    plots = plot_history(stage.folder / PLOTS, history, best, fitting.data.subject(fitting.spec.display_name))
     network, _ = load_checkpoint(stage.folder / BEST)
-    results = fitting.results(network, history, best, pretrained)
-    write_history(stage.folder / HISTORY, history)
-    record = stage.finish([stage.folder / BEST], asdict(results), aside=[stage.folder / HISTORY, *plots])
+    record = fitting.finish(stage, network, state.history, state.best, spec.weights if settings.pretrained else None)
     forget_previous(stage.folder)
     return record
 
