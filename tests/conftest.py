@@ -1,5 +1,6 @@
 """One small finished run that many tests look at, and never change; a hub of models, and its client made to use it."""
 
+import os
 import shutil
 import time
 import types
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 import fakelens  # noqa: F401  first: it keeps onnxruntime, which some tests import by themselves, from reporting its use
 from model_hub import OTHERS, TOKEN, ModelHub
@@ -19,8 +21,14 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from fakelens.detectors.spec import discover
     from fakelens.recipes import RECIPES
 
-    workdir = tmp_path_factory.mktemp("smoke")
-    pipeline.run(workdir, RECIPES["smoke"], list(discover().values()))
+    own = tmp_path_factory.getbasetemp()
+    # Two processes of pytest-xdist share what the first one makes.
+    workdir = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "smoke"
+    finished = workdir.with_suffix(".finished")
+    with FileLock(f"{workdir}.lock"):
+        if not finished.exists():
+            pipeline.run(workdir, RECIPES["smoke"], list(discover().values()))
+            finished.touch()
     return workdir
 
 

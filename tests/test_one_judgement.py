@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import functools
 import io
 import json
 import sys
@@ -28,6 +29,7 @@ XMP = b'<x:xmpmeta><a DigitalSourceType="x/digitalsourcetype/trainedAlgorithmicM
 SCENE = Image.fromarray(noise(40, 50)).resize((400, 320), Image.Resampling.BICUBIC)
 
 
+@functools.cache
 def odd_files() -> dict[str, bytes]:
     """Thirty files as people have them: every format and mode, heavy compression, marks, damage, no picture at all."""
     exif = Image.Exif()
