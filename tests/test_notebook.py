@@ -9,6 +9,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from fakelens.detectors.spec import discover
+
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 NOTEBOOK = NOTEBOOKS / "openfake_pipeline.ipynb"
 
@@ -73,7 +75,12 @@ def test_what_is_installed(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-def test_the_notebook_runs_and_leaves_its_own_folder_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_notebook_runs_and_leaves_its_own_folder_alone(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(finished_run, tmp_path / "runs" / "smoke"))
+    for done in (next(iter(discover())), "data", "bundle", "report"):  # the others are found finished
+        shutil.rmtree(run / done)
     (tmp_path / "src" / "fakelens").mkdir(parents=True)  # what a clone is known by
     own = Path(shutil.copytree(NOTEBOOKS, tmp_path / "notebooks"))
     before = sorted(own.rglob("*"))
