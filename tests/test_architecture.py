@@ -5,6 +5,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,14 @@ def test_imports_follow_the_table(path: Path) -> None:
         return  # pipeline, recipes and cli may import everything
     ours = {name.split(".")[1] for name in imported_modules(path) if name.startswith("fakelens.")}
     assert ours & ALL <= MAY_IMPORT[package] | {package}
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    names = {".".join(("fakelens", *path.relative_to(SOURCE).with_suffix("").parts)): path for path in FILES}
+    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    # The API's names are loaded when they are first used.
+    graph = {name: imported_modules(path) & names.keys() - {"fakelens"} for name, path in names.items()}
+    assert list(TopologicalSorter(graph | {"fakelens": set()}).static_order())
 
 
 @pytest.mark.parametrize("path", FILES, ids=FILE_IDS)

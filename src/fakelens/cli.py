@@ -322,7 +322,8 @@ def predict(
     ] = None,
 ) -> None:
     """Judge pictures; a bad file is reported and the rest goes on (exit status 1)."""
-    from fakelens.runtime.folder import check_outputs, judge_files, picture_files, write_outputs
+    from fakelens.runtime.answers import check_outputs, write_outputs
+    from fakelens.runtime.folder import judge_files, picture_files
     from fakelens.runtime.judgement import Answer, Refusal
     from fakelens.sharing import open_bundle
 

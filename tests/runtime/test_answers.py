@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from fakelens.runtime.folder import answers_csv as as_csv
-from fakelens.runtime.folder import answers_json as as_json
+from fakelens.runtime.answers import answers_csv as as_csv
+from fakelens.runtime.answers import answers_json as as_json
 from fakelens.runtime.judgement import Refusal
 
 

@@ -187,8 +187,12 @@ def test_a_class_without_pictures_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_listed_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = os.scandir
+
     def denied(path: str) -> object:
-        raise PermissionError(13, "Permission denied", str(path))
+        if Path(path).name == "real":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
 
     monkeypatch.setattr(os, "scandir", denied)
     with pytest.raises(ValueError, match=r"cannot list .*real: Permission denied"):

@@ -202,8 +202,10 @@ def started(workdir: Path, *settings: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "fakelens", "train", SPEC.name, "--recipe", "smoke", "--workdir", str(workdir)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([*command, *sets], stderr=subprocess.PIPE, text=True, env=environment)
-    deadline = time.monotonic() + 150
-    while not (workdir / SPEC.name / "last.ckpt").exists():
+    deadline, checkpoint = time.monotonic() + 150, workdir / SPEC.name / "last.ckpt"
+    written = set[int]()
+    while len(written) < 2:  # at the second one the first epoch has been said
+        written |= {checkpoint.stat().st_mtime_ns} if checkpoint.exists() else set()
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.1)

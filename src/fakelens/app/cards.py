@@ -10,8 +10,8 @@ from PIL import Image
 from fakelens.app import heatmap, view, wording
 from fakelens.core.scoring import capital
 from fakelens.core.table import harmless
+from fakelens.runtime.answers import answers_csv, answers_json
 from fakelens.runtime.bundle import Bundle, BundledModel
-from fakelens.runtime.folder import answers_csv, answers_json
 from fakelens.runtime.judgement import Answer, Assessment, Judgement, Picture, Refusal
 
 Pictures = dict[str, Picture | Refusal]

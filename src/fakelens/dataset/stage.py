@@ -33,7 +33,8 @@ from fakelens.dataset.examine import Picture
 from fakelens.dataset.splits import SPLITS, split_sizes
 from fakelens.dataset.store import ManifestRow, PrepareResults, TestSetResults, columns_of, write_arrays, write_manifest
 from fakelens.settings import DataSettings
-from fakelens.sources.base import Block, Row, Source, open_source
+from fakelens.sources import open_source
+from fakelens.sources.base import Block, Row, Source
 
 _VERSION = 4
 

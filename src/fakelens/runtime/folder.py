@@ -1,29 +1,20 @@
 """Files, folders and globs in; one judgement for each picture out, whatever state it is in."""
 
 import glob
-import json
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from fakelens.core.artifacts import write_bytes
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import ImageRefused
 from fakelens.core.machine import available_cpus
-from fakelens.core.outputs import check_folder, check_table
 from fakelens.core.picture_folder import Listing, left_out_words, nothing_words, pictures_in
 from fakelens.core.scoring import Threshold
-from fakelens.core.table import csv_bytes
-from fakelens.runtime.audit_record import write_audit_records
 from fakelens.runtime.detector import OnnxDetector
 from fakelens.runtime.inputs import PictureInput, file_bytes, name_of
-from fakelens.runtime.judgement import COLUMNS, Answer, Judgement, Refusal, judge
-
-if TYPE_CHECKING:
-    from fakelens.runtime.bundle import Bundle
+from fakelens.runtime.judgement import Answer, Refusal, judge
 
 # Files that are begun or waiting for each worker: a slow picture at the head must not leave the others idle.
 FILES_AHEAD = 8
@@ -100,41 +91,3 @@ def _judge(detector: OnnxDetector, picture: PictureInput, threshold: Threshold |
     except ImageRefused as refusal:
         return Refusal(name, detector.name, str(refusal))
     return judge(data, detector, threshold, name=name)
-
-
-def check_outputs(csv: Path | None, report: Path | None) -> None:
-    """Refuse a table or a folder of audit records that cannot be written, before any work is done for it.
-
-    Raises:
-        FakelensError: naming the place and the remedy.
-    """
-    if report:
-        check_folder(report, "--report")
-    if csv:
-        check_table(csv, "--csv", answers_csv(()))
-
-
-def write_outputs(answers: Sequence[Answer], bundle: "Bundle", csv: Path | None, report: Path | None) -> None:
-    """Write the table, and the audit record of each verdict, where they are asked for."""
-    if report:
-        write_audit_records(report, [one for one in answers if isinstance(one, Judgement)], bundle)
-    if csv:
-        write_bytes(csv.resolve(), answers_csv(answers))  # a link stays one
-
-
-def answers_csv(answers: Iterable[Answer]) -> bytes:
-    """A CSV file of all answers; a refused file is a row with its reason."""
-    rows = (answer.as_dict() for answer in answers)
-    return csv_bytes(
-        COLUMNS,
-        (
-            list((row | {"cautions": " ".join(row["cautions"]), "marks": "; ".join(row["marks"])}).values())
-            for row in rows
-        ),
-    )
-
-
-def answers_json(answers: Iterable[Answer]) -> bytes:
-    """A JSON array of all answers."""
-    rows = [answer.as_dict() for answer in answers]
-    return json.dumps(rows, ensure_ascii=False, indent=1).encode(errors="backslashreplace")

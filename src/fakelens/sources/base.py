@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter
-from fakelens.settings import SourceSettings
 
 
 class Row(NamedTuple):
@@ -91,28 +89,3 @@ def in_blocks(rows: Sequence[tuple[int, str]], size: int) -> Iterator[tuple[int,
     for first in range(0, len(rows), size):
         piece = rows[first : first + size]
         yield first, tuple(Row(position, label, generator) for position, (label, generator) in enumerate(piece))
-
-
-SOURCES = ("openfake", "folder", "synthetic")
-
-
-def open_source(settings: SourceSettings) -> Source:
-    """The source that `settings.source` names.
-
-    Raises:
-        ValueError: for an unknown name.
-    """
-    match settings.source:
-        case "openfake":
-            from fakelens.sources.openfake import OpenFakeSource
-
-            return OpenFakeSource(settings)
-        case "folder":
-            from fakelens.sources.folder import FolderSource
-
-            return FolderSource(settings)
-        case "synthetic":
-            from fakelens.sources.synthetic import SyntheticSource
-
-            return SyntheticSource(settings)
-    raise FakelensError(f"unknown source {settings.source!r}: data.source is one of {', '.join(SOURCES)}")
