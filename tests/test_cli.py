@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -161,6 +162,17 @@ def test_verdicts_are_not_lost_with_the_file_that_could_not_be_written(
         assert "Judged by" in result.stdout
         assert "Traceback" not in result.stderr
         assert not (tmp_path / "out.csv").exists()
+
+
+def test_places_that_cannot_be_are_refused_before_the_work(finished_run: Path, pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
+    for places, words in (
+        (("--csv", "same", "--report", "same"), "name two places"),
+        (("--csv", "loop.csv"), "check the path|Too many levels"),
+    ):
+        result = fakelens("predict", pictures / "a.jpg", "--bundle", finished_run / "bundle", *places, cwd=tmp_path)
+        assert (result.returncode, result.stdout) == (1, "")
+        assert re.search(words, result.stderr)
 
 
 @pytest.mark.parametrize("words", [("predict", ""), ("run", "--recipe", ""), ("predict", "a.jpg", "--report=")])

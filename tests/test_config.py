@@ -154,6 +154,8 @@ def test_load_yaml_fills_in_defaults(tmp_path: Path) -> None:
         (b"name: gr\xf6\xdfe", "is not encoded as UTF-8"),
         (b"", "must hold settings"),
         (b"data:\n  seed: 5\ndata:\n  num_images: 140\n", r"(?s)'data' stands here a second time.*line 3"),
+        (b"data:\n  seed: 2026-13-45\n", "is not YAML: month must be"),
+        (b"[" * 100_000, "is not YAML"),
         (b"data:\n  seed: 5\n  seed: 6\n", r"(?s)'seed' stands here a second time.*line 3"),
         ("name: x\n".encode("utf-32"), "it is UTF-32.*save it as UTF-8"),
         (b"- a\n- b\n", "must hold settings"),

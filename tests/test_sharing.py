@@ -209,9 +209,10 @@ def test_without_a_network_the_copy_is_taken_where_one_asks_for_it(
     from huggingface_hub import constants
 
     address = fakelens.push(NAME, bundle)
-    fakelens.open_bundle(address)
+    fakelens.open_bundle(f"hf://{NAME}")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert fakelens.open_bundle(address).models
+    for place in (address, f"hf://{NAME}", f"hf://{NAME}@main/"):
+        assert fakelens.open_bundle(place).models
     with pytest.raises(FakelensError, match=r"not in the cache.*HF_HUB_OFFLINE"):
         fakelens.open_bundle("hf://us/other")
 

@@ -84,7 +84,7 @@ def load_yaml(path: Path, cls: type[SettingsT], **defaults: Any) -> SettingsT:
         raise FakelensError(f"cannot read the recipe {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise FakelensError(f"{path} is not encoded as UTF-8 ({error.reason}): save it as UTF-8") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of dates such as 2026-13-45, and of depth
         raise FakelensError(f"{path} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise FakelensError(
@@ -136,7 +136,7 @@ def _parsed(text: str, override: str) -> Any:
     yaml = _yaml()
     try:
         return yaml.load(text, _strict_loader())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise FakelensError(f"the value in {override!r} is not YAML: {error}") from error
 
 

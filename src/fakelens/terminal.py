@@ -128,6 +128,8 @@ def status_of(error: Exception) -> int:
         words: str | None = f"{error.name} is not installed: pip install 'fakelens[train,app]'"
     elif isinstance(error, FakelensError):
         words = str(error)
+    elif isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # by pathlib, before Python 3.13
+        words = f"{error}: the links lead in a circle, check the path"
     else:
         words = in_one_line(error) if isinstance(error, OSError | MemoryError) else None
     if words is not None:

@@ -125,14 +125,15 @@ def test_the_budgets_answers_are_json_too(url: str) -> None:
     assert ask(f"{url}/api/verdict", bytes(40 * 2**20))[0] == 413
 
 
-def test_a_body_beyond_its_announced_length_is_refused(url: str) -> None:
+@pytest.mark.parametrize(("num_pieces", "piece"), [(20, bytes(2**20)), (1, b"abcdef")])
+def test_a_body_beyond_its_announced_length_is_refused_at_once(url: str, num_pieces: int, piece: bytes) -> None:
     host, port = url.removeprefix("http://").split("/")[0].split(":")
     head = f"POST /{BASE}/api/verdict HTTP/1.1\r\nHost: here\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
     with socket.create_connection((host, int(port)), 30) as connection:
         connection.sendall(head.encode())
-        for _ in range(20):
-            connection.sendall(b"100000\r\n" + bytes(2**20) + b"\r\n")
-        connection.sendall(b"0\r\n\r\n")
+        for _ in range(num_pieces - 1):
+            connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
+        connection.sendall(b"%x\r\n%s\r\n0\r\n\r\n" % (len(piece), piece))
         assert connection.recv(100).startswith(b"HTTP/1.1 400")
 
 

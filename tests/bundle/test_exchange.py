@@ -140,6 +140,23 @@ def test_what_somebody_put_or_changed_anywhere_is_kept_and_named(own: Path, tmp_
     assert (own / "README.md.old").read_text() == "changed by me"
 
 
+def test_only_what_killed_writers_left_beside_is_removed(own: Path) -> None:
+    for name in (".bundle.mine.old", ".bundle.mine.tmp", ".bundle.123.tmp"):
+        (own.parent / name).mkdir()
+    write(own)
+    assert {path.name for path in own.parent.glob(".bundle.*")} == {".bundle.mine.old", ".bundle.mine.tmp"}
+
+
+def test_a_changed_record_is_kept_beside_too(own: Path) -> None:
+    text = (own / "bundle.json").read_text().replace("summary", "Summary", 1)
+    for content in (text, "[" * 200_000):
+        (own / "bundle.json").write_text(content)
+        write(own, heard := Listening())
+        assert any("bundle.json had been changed" in words for words in heard.said)
+        assert Bundle.open(own).models
+    assert (own / "bundle.json.old").read_text() == text
+
+
 def test_a_damaged_record_costs_nobody_anything(own: Path) -> None:
     (own / "bundle.json").write_text("{")
     write(own)

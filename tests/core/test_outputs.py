@@ -51,6 +51,12 @@ def test_a_link_counts_as_what_it_leads_to(tmp_path: Path) -> None:
         check_table(tmp_path / "nowhere.csv", "--csv", HEAD)
 
 
+def test_a_link_that_leads_nowhere_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "records").symlink_to("no")
+    with pytest.raises(ValueError, match="a link that leads nowhere"):
+        check_folder(tmp_path / "records", "--report")
+
+
 def test_names_are_taken_up_to_what_the_file_system_takes(tmp_path: Path) -> None:
     check_table(tmp_path / ("x" * 251 + ".csv"), "--csv", HEAD)
     write_bytes(tmp_path / ("x" * 251 + ".csv"), HEAD)

@@ -102,7 +102,8 @@ class UploadBudget:
             except TimeoutError:
                 await _answer(scope, "The upload took too long.", 408)(scope, receive, send)
         if body.left < 0:
-            await drain(receive)
+            if not body.has_ended:
+                await drain(receive)
             await _answer(scope, _TOO_LONG, 400)(scope, receive, send)
 
     def _refusal(self, scope: Scope, session: str, num_bytes: int) -> Response | None:
@@ -160,11 +161,12 @@ class _Announced:
 
     def __init__(self, receive: Receive, num_bytes: int) -> None:
         self._receive = receive
-        self.left = num_bytes
+        self.left, self.has_ended = num_bytes, False
 
     async def __call__(self) -> Message:
         message = await self._receive()
         self.left -= len(message.get("body", b""))
+        self.has_ended = not message.get("more_body")
         return message if self.left >= 0 else {"type": "http.disconnect"}
 
 

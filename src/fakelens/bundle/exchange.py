@@ -36,6 +36,8 @@ def recover(folder: Path) -> None:
     """Put back a bundle that a killed exchange took away, and remove what killed writers left beside it."""
     name = glob.escape(folder.name)
     leftovers = [path for end in ("old", "tmp") for path in folder.parent.glob(f".{name}.*.{end}")]
+    # A user's own may be called `.bundle.mine.old`.
+    leftovers = [path for path in leftovers if path.with_suffix("").suffix[1:].isdecimal()]
     for path in leftovers:
         if not folder.exists() and path.suffix == ".old" and (path / BUNDLE_RECORD).is_file():
             path.rename(folder)

@@ -13,7 +13,15 @@ from string import Template
 from fakelens.app import wording
 from fakelens.app.limits import ENDPOINT, HEALTH
 from fakelens.bundle.exchange import exchange, fresh_folder, recover
-from fakelens.core.artifacts import is_unchanged, read_json, sha256_file, write_bytes, write_sealed, write_text
+from fakelens.core.artifacts import (
+    is_sealed,
+    is_unchanged,
+    read_json,
+    sha256_file,
+    write_bytes,
+    write_sealed,
+    write_text,
+)
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import heif_is_read
 from fakelens.core.progress import SILENT, Reporter
@@ -182,7 +190,7 @@ def _keep_others(old: Path, fresh: Path, own: Mapping[str, str], folder: str = "
     for path in sorted((old / folder).iterdir()):
         name = path.relative_to(old).as_posix()
         is_folder = path.is_dir() and not path.is_symlink()
-        if name == BUNDLE_RECORD or path.name == "__pycache__":
+        if path.name == "__pycache__" or (name == BUNDLE_RECORD and _is_as_written(path)):
             continue
         if is_folder and ((fresh / name).is_dir() or any(file.startswith(f"{name}/") for file in own)):
             yield from _keep_others(old, fresh, own, name)
@@ -200,6 +208,13 @@ def _keep_others(old: Path, fresh: Path, own: Mapping[str, str], folder: str = "
 
 def _is_known(path: Path, own: str | None, fresh: Path) -> bool:
     return (own is not None and is_unchanged(path, own)) or (fresh.is_file() and is_unchanged(path, sha256_file(fresh)))
+
+
+def _is_as_written(record: Path) -> bool:
+    try:
+        return not record.is_symlink() and is_sealed(record, read_json(record))
+    except (FakelensError, AttributeError, TypeError):
+        return False
 
 
 def _names_beside(name: str) -> Iterator[str]:

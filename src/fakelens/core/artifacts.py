@@ -89,7 +89,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise FakelensError(f"{path} is missing: run the stage that writes it") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FakelensError(f"{path} is not readable JSON ({error}): run its stage again with --force") from error
 
 

@@ -37,6 +37,8 @@ def check_folder(path: Path, option: str) -> None:
     Raises:
         FakelensError: naming the option, the fault and the remedy.
     """
+    if path.is_symlink() and not path.exists():
+        raise FakelensError(f"{option} {path} cannot be made: it is a link that leads nowhere")
     nearest = path
     while not nearest.exists() and nearest != nearest.parent:
         nearest = nearest.parent

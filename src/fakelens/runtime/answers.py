@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fakelens.core.artifacts import write_bytes
+from fakelens.core.errors import FakelensError
 from fakelens.core.outputs import check_folder, check_table
 from fakelens.core.table import csv_bytes
 from fakelens.runtime.audit_record import write_audit_records
@@ -20,6 +21,8 @@ def check_outputs(csv: Path | None, report: Path | None) -> None:
     """
     if report:
         check_folder(report, "--report")
+    if csv and report and csv.resolve() == report.resolve():
+        raise FakelensError(f"--csv and --report are both {csv}: one is a file, the other a folder, name two places")
     if csv:
         check_table(csv, "--csv", answers_csv(()))
 

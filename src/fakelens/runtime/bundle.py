@@ -105,7 +105,7 @@ class Bundle:
             if not is_sealed(path, content):
                 raise FakelensError("it is not as it was written, or an earlier version wrote it")
             return cls(folder, info, num_threads)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BundleDamaged(f"{path} cannot be used ({error}): {_REMEDY}") from error
 
     @property

@@ -40,7 +40,7 @@ class HubAddress:
         Raises:
             FakelensError: when it is not an address.
         """
-        match = re.fullmatch(rf"(?:{SCHEME})?({_NAME})(?:@(.+))?", text)
+        match = re.fullmatch(rf"(?:{SCHEME})?({_NAME})(?:@(.+?))?/*", text, re.ASCII)
         if match is None:
             raise FakelensError(f"{text!r} is no repository of the hub: write {SCHEME}ORG/NAME or …/NAME@REVISION")
         return cls(match[1], match[2] or _MAIN)
@@ -61,8 +61,11 @@ def download(address: HubAddress) -> Path:
         # Asked for here: the client itself would silently take an older copy where the hub does not answer.
         offline = constants.HF_HUB_OFFLINE
         info = None if offline else with_retries(lambda: HfApi().model_info(name, revision=address.revision))
+        # By the revision's own name, which the cache then knows where the hub is away.
+        record = _fetch(name, BUNDLE_RECORD, address.revision)
         commit = info.sha if info else address.revision
-        record = _fetch(name, BUNDLE_RECORD, commit)
+        if info and record.parent.name != commit:
+            record = _fetch(name, BUNDLE_RECORD, commit)
         with ThreadPoolExecutor(_THREADS) as pool:
             # What is not there is for the comparison of hashes to name: some files may be removed.
             list(pool.map(lambda file: _fetch_if_there(name, file, commit), _names(record)))
@@ -103,7 +106,10 @@ def _names(record: Path) -> list[str]:
     try:
         return [str(name) for name in read_json(record)["files"]]
     except (ValueError, TypeError, KeyError) as error:
-        raise FakelensError(f"{record} does not list its files ({error}): push the bundle again") from error
+        raise FakelensError(
+            f"{record} does not list its files ({type(error).__name__}): remove {record.parent}, where the copy may be "
+            "damaged, or push the bundle again"
+        ) from error
 
 
 def upload(address: HubAddress, files: Mapping[str, Path], *, private: bool) -> HubAddress:
