@@ -61,7 +61,7 @@ def test_help_lists_every_stage() -> None:
         (["config", "--set", "data.num_images"], 1, "KEY=VALUE"),
         (["config", "--set", "data.num_images=many"], 1, "data.num_images"),
         (["train", "resnet"], 1, "unknown detector 'resnet'"),
-        (["predict", "x.jpg", "--bundle", "nowhere"], 1, "nowhere is not a bundle"),
+        (["predict", "x.jpg", "--bundle", "nowhere"], 1, "nowhere does not exist: name the folder of a bundle"),
         (["prepare", "--recipe", "smoke", "--set", "data.num_images=7"], 1, "num_images"),
         (["prepare", "--recipe", "smoke", "--set", "data.source=folder"], 1, "data.path"),
         (
@@ -223,6 +223,16 @@ def test_judge_as_json_with_a_bad_picture(tmp_path: Path) -> None:
     assert "left out fake/broken.png: not a JPEG, PNG, WebP, AVIF" in result.stderr
     assert result.stdout == (tmp_path / "out" / "against.json").read_text()
     assert [system["name"] for system in json.loads(result.stdout)["systems"]] == list(DETECTORS)
+
+
+def test_judge_writes_beside_the_bundle_that_it_takes(tmp_path: Path) -> None:
+    flat_folder(tmp_path / "mine")
+    (tmp_path / "runs" / "x").mkdir(parents=True)
+    make_bundle(tmp_path / "runs" / "x" / "bundle")
+    result = fakelens("judge", "mine", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["x"]
+    assert (tmp_path / "runs" / "x" / "against" / "mine" / "against.md").is_file()
 
 
 def test_judge_judges_the_detector_that_is_named(tmp_path: Path) -> None:

@@ -98,6 +98,7 @@ def desk(finished_run: Path, tmp_path: Path) -> Path:
     workdir = Path(shutil.copytree(finished_run, tmp_path / "runs" / "openfake"))
     recipe = (workdir / "recipe.yaml").read_text()
     (workdir / "recipe.yaml").write_text(recipe.replace("name: smoke", "name: openfake"))
+    (tmp_path / "runs" / "demo").symlink_to("openfake")
     (tmp_path / "downloads").mkdir()
     for number, place in enumerate(("holiday.jpg", "downloads/a.jpg", "downloads/b.jpg")):
         (tmp_path / place).write_bytes(structured(number, "JPEG"))

@@ -182,7 +182,7 @@ def test_the_card_is_in_the_bundle_and_its_gist_in_the_app(finished_run: Path) -
         for part in ("Use", "Model", "Data", "Figures", "Thresholds", "Weakest", "Robustness", "Limits", "Training"):
             assert f"\n## {part}" in card
         metrics = read_json(finished_run / model["name"] / "evaluation" / "metrics.json")["test"]
-        assert f"{metrics['auc']:.3f} ({metrics['intervals']['auc'][0]:.3f}" in card
+        assert f"{metrics['accuracy']:.3f} ({metrics['intervals']['accuracy'][0]:.3f}" in card
         assert "demonstration" in card
 
 

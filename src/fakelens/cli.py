@@ -246,6 +246,8 @@ def judge(
     from fakelens import pipeline
 
     models = model or pipeline.models_to_judge(workdir_, detector, others=bool(scores), own=workdir is not None)
+    if not (workdir or model or detector or scores):
+        workdir_ = models[0].parent  # beside the bundle that is judged with
     with TerminalReporter() as reporter:
         judgements = pipeline.judge(
             workdir_, chosen, folders, models, scores or [], output, set_name=set_name, reporter=reporter

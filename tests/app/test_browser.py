@@ -261,6 +261,14 @@ def test_the_verdict_is_above_the_fold(
     assert image.evaluate("image => image.naturalWidth") >= 800  # the file itself, not the detector's square
 
 
+def test_what_has_just_come_is_looked_at(visit: Callable[..., Any], give: Callable[..., None]) -> None:
+    page = visit()
+    give(page, ("white.png", flat_picture(255)))
+    heading(page, "likely AI-generated").wait_for()
+    give(page, ("black.png", flat_picture(0)))
+    heading(page, "likely a photograph").wait_for()
+
+
 def test_a_row_of_the_table_opens_its_picture(visit: Callable[..., Any], give: Callable[..., None]) -> None:
     page = visit()
     give(page, ("white.png", flat_picture(255)), ("black.png", flat_picture(0)))

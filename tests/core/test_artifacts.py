@@ -62,6 +62,21 @@ def test_json_refuses_nan(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("record", "command"),
+    [
+        ("data/prepare.json", "fakelens prepare"),
+        ("some_net/train.json", "fakelens train some_net"),
+        ("some_net_compact/train.json", "fakelens compress some_net"),
+        ("some_net_compact/evaluation/evaluate.json", "fakelens evaluate some_net_compact"),
+        ("some_net/onnx/export.json", "fakelens export some_net"),
+    ],
+)
+def test_a_missing_record_names_the_command_that_writes_it(record: str, command: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"{record} is missing: run `{command}` with the same --workdir"):
+        artifacts.load_record(tmp_path / record)
+
+
 def test_unreadable_json_names_file_and_remedy(tmp_path: Path) -> None:
     path = tmp_path / "train.json"
     with pytest.raises(ValueError, match=r"train\.json is missing: run the stage"):

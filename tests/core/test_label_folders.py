@@ -114,6 +114,12 @@ def test_mapped_folders_are_read_and_others_said(tmp_path: Path) -> None:
         labelled_pictures(tmp_path, {"cat": "real", "dogs": "fake"})
 
 
+def test_one_of_the_two_folders_itself_is_told_so(tmp_path: Path) -> None:
+    fill(tmp_path, "real/a.jpg", "fake/a.jpg")
+    with pytest.raises(ValueError, match=f"name the folder above it: {tmp_path}$"):
+        LabelledFolder.open(tmp_path / "real")
+
+
 def test_a_judged_folder_heeds_the_names_it_has_and_no_others(tmp_path: Path) -> None:
     fill(tmp_path, "cats/a.jpg", "dogs/x/a.jpg")
     judged = LabelledFolder.open(tmp_path, {"cats": "real", "dogs": "fake", "of_the_training": "fake"})

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakelens.core.records import Metrics
-from fakelens.evaluation.metrics import compute_metrics
+from fakelens.evaluation.metrics import compute_metrics, summarise
+from fakelens.report.tables import with_interval
 
 
 def computed(labels: list[int], probabilities: list[float]) -> Metrics:
@@ -37,6 +38,15 @@ def test_perfect_and_perfectly_wrong() -> None:
     wrong = computed([0, 1], [0.8, 0.2])
     assert (wrong.accuracy, wrong.precision, wrong.recall, wrong.f1, wrong.auc) == (0, 0, 0, 0, 0)
     assert wrong.confusion_matrix == ((0, 1), (1, 0))
+
+
+def test_a_set_without_an_error_is_no_certainty() -> None:
+    labels, probabilities = np.repeat([0, 1], 90), np.repeat([0.1, 0.9], 90)
+    block = summarise(labels, probabilities, ["a"] * 180, (), seed=0, num_resamples=200)
+    assert block.intervals["accuracy"] == pytest.approx((0.9791, 1.0), abs=1e-4)  # Wilson's, by hand: n / (n + z²)
+    assert block.intervals["recall"] == pytest.approx((0.9591, 1.0), abs=1e-4)
+    assert with_interval(block, "accuracy") == "1.000 (0.979–1.000)"
+    assert with_interval(block, "auc") == "1.000"  # no resample differs, which says nothing of other pictures
 
 
 def test_precision_without_a_hit_is_zero() -> None:

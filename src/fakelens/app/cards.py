@@ -18,6 +18,7 @@ Pictures = dict[str, Picture | Refusal]
 Assessments = dict[tuple[str, str], Assessment]
 """By model and picture."""
 _THUMBNAIL_PX = 96
+_SHOWN = "shown"  # key of the pictures of the last run
 _CLOSER = "closer"  # key of the picture that is looked at
 
 
@@ -136,6 +137,9 @@ def forget(pictures: Pictures) -> None:
 def choose_picture(pictures: Mapping[str, Picture | Refusal]) -> str:
     """The id of the picture to look at more closely, the same in every tab."""
     keys = list(pictures)
+    if new := [key for key in keys if key not in st.session_state.get(_SHOWN, ())]:
+        st.session_state[_CLOSER] = new[0]  # what has just come is what the visitor waits for
+    st.session_state[_SHOWN] = keys
     if len(keys) == 1:
         return keys[0]
     names = {key: f"{number}. {pictures[key].name}" for number, key in enumerate(keys, start=1)}

@@ -16,6 +16,7 @@ from typing import Any
 
 from fakelens.core.errors import DamagedFileError, FakelensError
 from fakelens.core.progress import SILENT, Reporter
+from fakelens.core.run_folder import command_for
 
 _SEAL = "record_sha256"
 _EARLIER = "earlier"
@@ -326,6 +327,8 @@ def load_record(path: Path) -> StageRecord:
     Raises:
         FakelensError: naming the file and the remedy when it is missing, damaged or of another make.
     """
+    if not path.exists():
+        raise FakelensError(f"{path} is missing: run `{command_for(path)}` with the same --workdir")
     plain = read_json(path)
     try:
         whole = is_sealed(path, plain)

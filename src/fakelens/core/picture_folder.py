@@ -114,6 +114,8 @@ def _labels_of(root: Path, names: Sequence[str], label_values: Mapping[str, str]
         return stated
     lacks = f"has no folder {missing[0]}/" if missing else "has folders that may be neither"
     remedy = "Rename them, or say which is which with --set 'data.label_values={NAME: real, NAME: fake}'"
+    if label_of(root.resolve().name) is not None:
+        remedy = f"If it is one of the two itself, name the folder above it: {root.parent}"
     if inner := [name for name in names if {label_of(each) for each in _folders_in(root / name)} >= {REAL, FAKE}]:
         remedy = f"Name one of its folders that do: {', '.join(str(root / name) for name in inner[:_MAX_KINDS])}"
     raise FakelensError(

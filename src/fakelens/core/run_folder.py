@@ -23,6 +23,8 @@ SAMPLES, MISTAKES, TRADEOFF = "samples.png", "mistakes.png", "tradeoff.png"
 BENCHMARK_RECORD, BENCHMARK_PLOT = "benchmark.json", "benchmark.png"
 REPORT_PAGE, REPORT_TEXT = "index.html", "report.md"
 PARTS = ".parts"
+# Ends the name of a detector that `compress` makes.
+COMPACT = "_compact"
 # Where working folders lie that nobody names.
 RUNS = Path("runs")
 """Of the data while it is being collected."""
@@ -169,6 +171,17 @@ class RunFolder:
     def detector(self, name: str) -> DetectorFolder:
         """The folder of one detector."""
         return DetectorFolder(self.path / name)
+
+
+def command_for(record: Path) -> str:
+    """The command that writes a stage's record, by where it lies."""
+    stage, folder = record.stem, record.parent
+    if stage == "prepare":
+        return "fakelens prepare"
+    detector = (folder if stage == "train" else folder.parent).name
+    if stage == "train" and detector.endswith(COMPACT):
+        return f"fakelens compress {detector.removesuffix(COMPACT)}"
+    return f"fakelens {stage} {detector}"
 
 
 def newest_bundle(option: str = "--bundle") -> Path:

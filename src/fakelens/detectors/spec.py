@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import fakelens.detectors
 from fakelens.core.errors import FakelensError
+from fakelens.core.run_folder import COMPACT
 from fakelens.settings import DetectorSettings
 
 if TYPE_CHECKING:
     from torch import nn
 
-COMPACT_SUFFIX = "_compact"
+
 IMAGENET: Mapping[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 """Mean and standard deviation of ImageNet's training pictures, as settings."""
 PLAN_OF_PRETRAINED: Mapping[str, Any] = {
@@ -80,7 +81,7 @@ class DetectorSpec:
         """The detector that `fakelens compress` makes of this one: the same network with fewer channels."""
         return replace(
             self,
-            name=f"{self.name}{COMPACT_SUFFIX}",
+            name=f"{self.name}{COMPACT}",
             display_name=f"{self.display_name} (compact)",
             summary=f"{self.summary}, compressed by removing channels",
             runs_by_default=False,
@@ -107,7 +108,7 @@ def find(name: str) -> DetectorSpec:
         ValueError: naming those that exist.
     """
     detectors = discover()
-    full = name.removesuffix(COMPACT_SUFFIX)
+    full = name.removesuffix(COMPACT)
     if full != name and full in detectors:
         return detectors[full].compact
     if name not in detectors:

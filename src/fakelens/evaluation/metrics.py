@@ -156,7 +156,7 @@ class SetMetrics(Metrics):
     """All figures of one set: a block of `metrics.json`."""
 
     intervals: dict[str, Interval]
-    """95 % bootstrap intervals of the metrics."""
+    """95 % intervals of the metrics: Wilson's of accuracy and recall, bootstrap of the others."""
     calibration_error: float
     calibration_error_by_chance: tuple[float, float]
     """Mean and 95 % quantile of what a perfectly calibrated detector would show on as many pictures."""
@@ -210,9 +210,16 @@ def summarise(
     Raises:
         ValueError: when one label is missing.
     """
+    metrics = compute_metrics(labels, probabilities)
+    (right_real, _), (missed, found) = metrics.confusion_matrix
+    # Of shares Wilson's: a bootstrap of a set without an error would be of no width.
+    shares = {
+        "accuracy": wilson_interval(right_real + found, metrics.num_images),
+        "recall": wilson_interval(found, missed + found),
+    }
     return SetMetrics(
-        **vars(compute_metrics(labels, probabilities)),
-        intervals=bootstrap_intervals(labels, probabilities, seed, num_resamples),
+        **vars(metrics),
+        intervals=bootstrap_intervals(labels, probabilities, seed, num_resamples) | shares,
         calibration_error=expected_calibration_error(probabilities, labels),
         calibration_error_by_chance=calibration_error_by_chance(probabilities, seed),
         reliability=reliability(probabilities, labels),

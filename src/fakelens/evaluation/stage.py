@@ -35,7 +35,7 @@ from fakelens.evaluation.scores import Scores, score_split
 from fakelens.evaluation.thresholds import operating_points
 from fakelens.settings import EvaluationSettings
 
-_VERSION = 5
+_VERSION = 6
 
 
 def trained_on(workdir: Path, spec: DetectorSpec) -> tuple[StageRecord, PreparedData]:

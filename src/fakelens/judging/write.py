@@ -109,8 +109,9 @@ def _markdown(results: JudgeResults, plots: Sequence[str]) -> str:
         f"# {Path(results.folder).resolve().name}, judged by {', '.join(system.name for system in results.systems)}",
         *(f"> **WARNING: {warning}**" for warning in results.warnings),
         f"{results.num_images} pictures of `{results.folder}`, {results.num_fake} of them fake. Verdicts are at a "
-        "probability of 0.5 unless said otherwise. 95 % intervals: bootstrap within each label (percentiles), "
-        "Wilson for shares of groups. Expected calibration error: mean distance between probability and observed "
+        "probability of 0.5 unless said otherwise. 95 % intervals: Wilson of accuracy, recall and shares of groups, "
+        "bootstrap within each label (percentiles) of the others, none where no resample differs. Expected "
+        "calibration error: mean distance between probability and observed "
         "share of fakes.",
         "\n".join(f"- {words}" for words in (*map(_about, results.systems), *results.notes)),
         "## Figures", main_table(results).markdown(), results.null_words,

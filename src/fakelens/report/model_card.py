@@ -53,7 +53,8 @@ def model_card(entry: Entry, data: PreparedData) -> str:
         f"## Use\n\n{_USE}",
         f"## Model\n\n{_model_table(entry).markdown()}",
         f"## Data\n\n{data_table(data).markdown()}",
-        f"## Figures\n\nVerdicts at 0.5; in brackets 95 % bootstrap intervals.\n\n{_one(sets_table([entry]))}",
+        "## Figures\n\nVerdicts at 0.5; in brackets 95 % intervals: Wilson's of accuracy, bootstrap of AUC, none where "
+        f"it is 1.\n\n{_one(sets_table([entry]))}",
         f"## Thresholds\n\nChosen on validation photographs alone.\n\n{_one(thresholds_table([entry]))}",
         f"## Weakest generators and sources\n\n{_one(groups_table([entry], weakest=5))}",
         f"## Robustness\n\n{_robustness(entry)}",

@@ -111,9 +111,9 @@ def calibration_table(entries: Sequence[Entry]) -> Table:
 
 
 def with_interval(block: SetMetrics, rate: str) -> str:
-    """A figure with its 95 % interval: `0.957 (0.941–0.971)`."""
+    """A figure with its 95 % interval: `0.957 (0.941–0.971)`; alone where no resample differs: no certainty."""
     low, high = block.intervals[rate]
-    return f"{getattr(block, rate):.3f} ({low:.3f}–{high:.3f})"
+    return f"{getattr(block, rate):.3f}" + (f" ({low:.3f}–{high:.3f})" if low < high else "")
 
 
 def thresholds_table(entries: Sequence[Entry]) -> Table:

@@ -97,6 +97,8 @@ class Bundle:
 
         """
         path = folder / BUNDLE_RECORD
+        if not folder.exists():
+            raise FakelensError(f"{folder} does not exist: name the folder of a bundle, which `fakelens bundle` writes")
         if not path.is_file():
             raise FakelensError(f"{folder} is not a bundle, it has no {BUNDLE_RECORD}: {_REMEDY}")
         try:
