@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,6 +14,7 @@ from PIL import Image
 
 import fakelens
 from fakelens import ImageRefused, Judgement, Refusal, pipeline
+from fakelens.core.errors import DamagedFileError
 from onnx_models import encoded, flat_picture, make_bundle, noise
 from picture_files import png_promising
 
@@ -170,3 +172,65 @@ def test_a_share_of_false_alarms_that_cannot_be_shown_is_warned_of(
     monkeypatch.setattr(bundle, "operating_point", lambda *_: replace(point, num_photographs=20))
     with pytest.warns(UserWarning, match="1 % false alarms cannot be shown on 20 validation photographs"):
         bundle.judge(WHITE, max_fpr=0.01)
+
+
+def test_errors_come_through_a_pool_of_processes(tmp_path: Path) -> None:
+    errors = [
+        ImageRefused("unreadable", "it is cut"),
+        DamagedFileError(tmp_path / "x", "is not ours", "make it again"),
+        fakelens.BundleDamaged("a file is missing"),
+    ]
+    for error in errors:
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again)) == (type(error), str(error))
+    assert pickle.loads(pickle.dumps(errors[0])).reason == "unreadable"
+
+
+def test_a_bundle_is_found_after_the_process_has_gone_elsewhere(
+    bundle: fakelens.Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bundle.folder.parent)
+    opened = fakelens.open_bundle(bundle.folder.name)
+    monkeypatch.chdir(tmp_path)
+    assert opened.judge(WHITE) == bundle.judge(WHITE)
+
+
+def test_any_number_of_pictures_in_any_form_of_bytes(bundle: fakelens.Bundle) -> None:
+    whole, view, wrong = bundle.judge(iter([bytearray(WHITE), memoryview(WHITE), "a\0b"]))
+    assert whole == view == bundle.judge(WHITE)
+    assert isinstance(wrong, Refusal)
+    assert "no file can have this path" in wrong.error
+    with pytest.raises(TypeError, match="or a list of these, not int"):
+        bundle.judge(7)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("order", [">", "<"])
+def test_sixteen_bits_in_either_order_are_the_file_they_come_from(
+    bundle: fakelens.Bundle, order: str, tmp_path: Path
+) -> None:
+    rows, columns = np.mgrid[0:96, 0:96]
+    pixels = ((rows + columns) * 300).astype(np.uint16)
+    mode = {">": "I;16B", "<": "I;16"}[order]
+    image = Image.frombytes(mode, (96, 96), pixels.astype(f"{order}u2").tobytes())
+    image.save(tmp_path / "grey.tif")
+    whole = bundle.judge(tmp_path / "grey.tif")
+    with Image.open(tmp_path / "grey.tif") as opened:
+        assert opened.mode == mode
+        assert bundle.judge(opened).probability == pytest.approx(whole.probability, abs=1e-6)
+
+
+def test_stages_take_names_and_refuse_none(tmp_path: Path) -> None:
+    recipe = fakelens.load_recipe("smoke")
+    for stage in (pipeline.train, pipeline.compress, pipeline.evaluate, pipeline.export):
+        with pytest.raises(fakelens.FakelensError, match="unknown detector 'mobilenet'"):
+            stage(str(tmp_path / "run"), recipe, "mobilenet")
+    for several in (pipeline.run, pipeline.bundle, pipeline.report):
+        with pytest.raises(fakelens.FakelensError, match="unknown detector 'mobilenet'"):
+            several(str(tmp_path / "run"), recipe, ["mobilenet"])
+        with pytest.raises(fakelens.FakelensError, match="give a list of names"):
+            several(str(tmp_path / "run"), recipe, [])
+    with pytest.raises(fakelens.FakelensError, match="nothing to judge with"):
+        pipeline.judge(str(tmp_path / "run"), recipe, [str(tmp_path)])
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "own.yaml").write_text("name: own\n")
+    assert fakelens.load_recipe(tmp_path / "own.yaml").name == "own"

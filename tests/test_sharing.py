@@ -88,6 +88,14 @@ def test_who_may_not_push_is_told_so(
     assert (NAME in hub.models) == exists
 
 
+def test_a_revision_may_stand_in_the_name(hub: ModelHub, bundle: Path) -> None:
+    fakelens.push(f"{NAME}@v1", bundle)
+    assert fakelens.open_bundle(f"hf://{NAME}@v1").models
+    assert list(hub.models) == [NAME]
+    with pytest.raises(FakelensError, match="name it once"):
+        fakelens.push(f"{NAME}@v1", bundle, revision="v2")
+
+
 @pytest.mark.parametrize(
     ("place", "words"),
     [
@@ -96,7 +104,7 @@ def test_who_may_not_push_is_told_so(
         ("hf://nothing", "write hf://ORG/NAME"),
         ("hf://us/detectors@", "write hf://ORG/NAME"),
         ("hf://us/empty", "it has no bundle.json: `fakelens push` brings one"),
-        ("hf://us/..", r"reading hf://us/\.\.@main failed \(HFValidationError"),
+        ("hf://us/..", r"the hub takes no repository of the name us/\.\.: "),
     ],
 )
 def test_what_is_not_there_is_named(hub: ModelHub, bundle: Path, place: str, words: str) -> None:

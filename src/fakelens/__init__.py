@@ -15,29 +15,38 @@ if TYPE_CHECKING:
     from fakelens import pipeline
     from fakelens.core.errors import FakelensError
     from fakelens.core.imaging import ImageRefused
-    from fakelens.recipes import load_recipe
-    from fakelens.runtime.bundle import Bundle
-    from fakelens.runtime.judgement import Judgement, Refusal
+    from fakelens.core.scoring import Verdict
+    from fakelens.recipes import Recipe, load_recipe
+    from fakelens.runtime.bundle import Bundle, BundleDamaged
+    from fakelens.runtime.judgement import Answer, Judgement, Refusal
     from fakelens.sharing import open_bundle, push
 
 __version__ = "0.2.0"
 __all__ = [
+    "Answer",
     "Bundle",
+    "BundleDamaged",
     "FakelensError",
     "ImageRefused",
     "Judgement",
+    "Recipe",
     "Refusal",
+    "Verdict",
     "load_recipe",
     "open_bundle",
     "pipeline",
     "push",
 ]
 _MODULES = {
+    "Answer": "runtime.judgement",
     "Bundle": "runtime.bundle",
+    "BundleDamaged": "runtime.bundle",
     "FakelensError": "core.errors",
     "ImageRefused": "core.imaging",
     "Judgement": "runtime.judgement",
+    "Recipe": "recipes",
     "Refusal": "runtime.judgement",
+    "Verdict": "core.scoring",
     "load_recipe": "recipes",
     "open_bundle": "sharing",
     "push": "sharing",

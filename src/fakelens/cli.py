@@ -204,7 +204,7 @@ def evaluate(
     force: ForceOption = False,
     against: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Judge one trained detector on the held-out test split."""
+    """Judge one trained detector on the held-out test split and the further test sets."""
     if against is not None:
         raise typer.BadParameter(f"--against is a command of its own now: `fakelens judge {against}`")
     if detector is None:
@@ -240,14 +240,13 @@ def judge(
     """Judge any systems on folders of labelled pictures, side by side (default: every detector of a bundle)."""
     if detector and model:
         raise typer.BadParameter("name what to judge with --detector or with --model, not both")
-    if (output or set_name) and len(folders) > 1:
-        raise typer.BadParameter("--output and --set-name are for one folder: judge one FOLDER at a time")
     chosen, workdir_ = _setup(recipe, set_, workdir)
     from fakelens import pipeline
 
     models = model or pipeline.models_to_judge(workdir_, detector, others=bool(scores), own=workdir is not None)
-    if not (workdir or model or detector or scores):
-        workdir_ = models[0].parent  # beside the bundle that is judged with
+    beside = RunFolder(models[0].parent) if len(models) == 1 and not (workdir or detector) else None
+    if beside and beside.bundle == models[0] and (beside.recipe.is_file() or not model):
+        workdir_ = models[0].parent  # the run of the bundle that is judged with
     with TerminalReporter() as reporter:
         judgements = pipeline.judge(
             workdir_, chosen, folders, models, scores or [], output, set_name=set_name, reporter=reporter
@@ -383,7 +382,7 @@ def push(
     repository: Annotated[str, typer.Argument(metavar="ORG/NAME", help="Made where there is none.")],
     bundle: Annotated[Path | None, typer.Option(help="Deployment folder (default: the newest runs/*/bundle).")] = None,
     private: Annotated[bool, typer.Option("--private", help="Make it private, or insist that it is.")] = False,
-    revision: Annotated[str, typer.Option(help="Branch, made where there is none.")] = "main",
+    revision: Annotated[str | None, typer.Option(help="Branch, made where there is none (default: main).")] = None,
 ) -> None:
     """Bring a bundle and its model cards to the Hugging Face hub."""
     from fakelens import sharing

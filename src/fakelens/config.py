@@ -28,7 +28,7 @@ class Settings(BaseModel):
         """Build from plain values.
 
         Raises:
-            ValueError: one line per problem; an unknown key names the nearest known one.
+            FakelensError: one line per problem; an unknown key names the nearest known one.
         """
         try:
             return cls.model_validate(values)
@@ -60,7 +60,7 @@ def with_overrides(settings: SettingsT, overrides: Sequence[str]) -> SettingsT:
     """Apply `a.b=value` overrides (values are YAML) and validate the whole again.
 
     Raises:
-        ValueError: for a malformed override, an unknown key or a value of the wrong kind.
+        FakelensError: for a malformed override, an unknown key or a value of the wrong kind.
     """
     values = settings.model_dump(mode="json")
     for override in overrides:
@@ -75,7 +75,7 @@ def load_yaml(path: Path, cls: type[SettingsT], **defaults: Any) -> SettingsT:
     """Read one settings file; `defaults` stand where it says nothing.
 
     Raises:
-        ValueError: when the file is missing, is not YAML, or does not fit `cls`.
+        FakelensError: when the file is missing, is not YAML, or does not fit `cls`.
     """
     yaml = _yaml()
     try:

@@ -11,7 +11,7 @@ from fakelens.core.artifacts import atomic_path
 RIGHT, WRONG = "#0072B2", "#D55E00"
 _COLOURS = (RIGHT, WRONG, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _QUIET = "0.45"
-_CHARACTERS_PER_INCH = 15.0  # of the note beneath a figure
+_CHARACTERS_PER_INCH = 15.0  # of the note beneath a figure, at 8.5 points
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, Any]:
@@ -28,9 +28,9 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> 
         "grid.alpha": 0.25,
         "axes.edgecolor": _QUIET,
         "axes.titlesize": 10,
-        "axes.labelsize": 9.5,
-        "xtick.labelsize": 8.5,
-        "ytick.labelsize": 8.5,
+        "axes.labelsize": 10,
+        "xtick.labelsize": 9,
+        "ytick.labelsize": 9,
     }
     with rc_context(style):
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -47,10 +47,11 @@ def save_figure(path: Path, figure: Any, title: str, subject: str, reading: str)
         subject: whose figures these are: a detector, a data set.
         reading: one sentence on how to read it.
     """
-    width = int(figure.get_figwidth() * _CHARACTERS_PER_INCH)
+    size = max(9.5, figure.get_figwidth())  # a wide figure is shown smaller
+    width = int(figure.get_figwidth() * _CHARACTERS_PER_INCH * 8.5 / size)
     note = "\n".join(fill(line, width) for line in (subject, reading))
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
-    figure.supxlabel(note, x=0.01, ha="left", fontsize=8.5, color=_QUIET)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=size + 3, fontweight="bold")
+    figure.supxlabel(note, x=0.01, ha="left", fontsize=size, color=_QUIET)
     with atomic_path(path) as temporary, warnings.catch_warnings():
         # A folder may be named in a script that the font lacks: the plot then shows boxes, the tables the name.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)

@@ -20,7 +20,7 @@ from fakelens.core.records import ExportResults, Metrics, TrainResults
 from fakelens.core.run_folder import RunFolder, newest_bundle
 from fakelens.core.stopping import is_follower
 from fakelens.detectors.spec import DetectorSpec, find
-from fakelens.recipes import Recipe, load_recipe, save_recipe, shipped, shown, training_settings
+from fakelens.recipes import Recipe, load_recipe, named_detectors, save_recipe, shipped, shown, training_settings
 
 if TYPE_CHECKING:
     from fakelens.dataset.store import PreparedData, PrepareResults
@@ -28,11 +28,22 @@ if TYPE_CHECKING:
 
 __all__ = ["bundle", "compress", "evaluate", "export", "judge", "prepare", "report", "run", "train"]
 
+Place = str | Path
+"""A path."""
+Detector = DetectorSpec | str
+"""A detector, or its name."""
+
+
+def _chosen(detectors: Sequence[Detector] | None, recipe: Recipe) -> list[DetectorSpec]:
+    if detectors is not None and (isinstance(detectors, str) or not detectors):
+        raise FakelensError(f"detectors is {detectors!r}: give a list of names, or nothing for the recipe's own")
+    return named_detectors(None, recipe) if detectors is None else [find(detector) for detector in detectors]
+
 
 def run(
-    workdir: Path,
+    workdir: Place,
     recipe: Recipe,
-    detectors: Sequence[DetectorSpec],
+    detectors: Sequence[Detector] | None = None,
     *,
     force: bool = False,
     reporter: Reporter = SILENT,
@@ -40,13 +51,15 @@ def run(
     """Prepare, then train, evaluate and export each detector, then bundle and report; returns the report's page.
 
     A detector that is too large to ship is compressed, and the compact one evaluated and exported as well. A stage that
-    is complete and whose inputs are unchanged is left as it is; `force` does all of them again.
+    is complete and whose inputs are unchanged is left as it is; `force` does all of them again. Without `detectors` it
+    takes the recipe's own.
     """
     if any(int(os.environ.get(name) or 1) > 1 for name in ("WORLD_SIZE", "SLURM_NTASKS")):
         raise FakelensError(
             "`fakelens run` was started in several processes: train each detector in them first (`fakelens train "
             "DETECTOR` in the place of `fakelens run`), then run `fakelens run` in one, which goes on from there"
         )
+    workdir, detectors = Path(workdir), _chosen(detectors, recipe)
     rows = {spec: shown([spec], recipe) for spec in detectors}
     # Data, bundle and report are of all; each detector is trained, and each row evaluated and exported.
     num_compressed = sum(row.full is not None for own in rows.values() for row in own)
@@ -161,11 +174,12 @@ def _check_data(workdir: Path, recipe: Recipe) -> None:
         )
 
 
-def prepare(workdir: Path, recipe: Recipe, *, force: bool = False, reporter: Reporter = SILENT) -> "PrepareResults":
+def prepare(workdir: Place, recipe: Recipe, *, force: bool = False, reporter: Reporter = SILENT) -> "PrepareResults":
     """Write `data/`."""
     from fakelens.dataset.stage import prepare
     from fakelens.dataset.store import PrepareResults
 
+    workdir = Path(workdir)
     with _working(workdir, recipe, reporter):
         record = prepare(workdir, recipe.data, force=force, reporter=reporter)
     results, folder = read_as(PrepareResults, record.results, record.folder), RunFolder(workdir).data
@@ -178,11 +192,12 @@ def prepare(workdir: Path, recipe: Recipe, *, force: bool = False, reporter: Rep
 
 
 def train(
-    workdir: Path, recipe: Recipe, spec: DetectorSpec, *, force: bool = False, reporter: Reporter = SILENT
+    workdir: Place, recipe: Recipe, detector: Detector, *, force: bool = False, reporter: Reporter = SILENT
 ) -> TrainResults:
     """Write `DETECTOR/best.safetensors` and what belongs to it."""
     from fakelens.training.stage import train
 
+    workdir, spec = Path(workdir), find(detector)
     if spec.full:
         raise FakelensError(f"{spec.name} is not trained on its own: `fakelens compress {spec.full.name}` makes it")
 
@@ -192,18 +207,20 @@ def train(
     results = read_as(TrainResults, record.results, record.folder)
     start = f"from {results.pretrained}" if results.pretrained else "from scratch"
     reporter.say(
-        f"train {spec.name}: {results.num_parameters:,} parameters, {start}, {results.num_epochs} epochs, "
-        f"best validation AUC {results.best.val_auc:.3f} in epoch {results.best.epoch + 1} ({record.duration})"
+        f"train {spec.name}: {results.num_parameters:,} parameters, {start}, "
+        f"{results.num_epochs} epoch{'s' * (results.num_epochs != 1)}, best validation AUC {results.best.val_auc:.3f} "
+        f"in epoch {results.best.epoch + 1} ({record.duration})"
     )
     return results
 
 
 def compress(
-    workdir: Path, recipe: Recipe, spec: DetectorSpec, *, force: bool = False, reporter: Reporter = SILENT
+    workdir: Place, recipe: Recipe, detector: Detector, *, force: bool = False, reporter: Reporter = SILENT
 ) -> TrainResults:
     """Write `DETECTOR_compact/best.safetensors` and what belongs to it."""
     from fakelens.compression.stage import compress
 
+    workdir, spec = Path(workdir), find(detector)
     if spec.full:
         raise FakelensError(f"{spec.name} is compact already: compress {spec.full.name}, with another --target-mb")
     settings = recipe.compress.model_copy(update={"target_mb": recipe.compress.target_mb or spec.compact_mb})
@@ -222,11 +239,12 @@ def compress(
 
 
 def evaluate(
-    workdir: Path, recipe: Recipe, spec: DetectorSpec, *, force: bool = False, reporter: Reporter = SILENT
+    workdir: Place, recipe: Recipe, detector: Detector, *, force: bool = False, reporter: Reporter = SILENT
 ) -> dict[str, Metrics]:
     """Write `DETECTOR/evaluation/`."""
     from fakelens.evaluation.stage import evaluate
 
+    workdir, spec = Path(workdir), find(detector)
     with _working(workdir, recipe, reporter, data=True):
         record = evaluate(workdir, spec, recipe.evaluate, force=force, reporter=reporter)
     path = RunFolder(workdir).detector(spec.name).metrics
@@ -240,11 +258,12 @@ def evaluate(
 
 
 def export(
-    workdir: Path, recipe: Recipe, spec: DetectorSpec, *, force: bool = False, reporter: Reporter = SILENT
+    workdir: Place, recipe: Recipe, detector: Detector, *, force: bool = False, reporter: Reporter = SILENT
 ) -> ExportResults:
     """Write `DETECTOR/onnx/`."""
     from fakelens.export.stage import export
 
+    workdir, spec = Path(workdir), find(detector)
     with _working(workdir, recipe, reporter, data=True):
         record = export(workdir, spec, recipe.export, force=force, reporter=reporter)
     results = read_as(ExportResults, record.results, record.folder)
@@ -256,13 +275,16 @@ def export(
     return results
 
 
-def bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, reporter: Reporter = SILENT) -> Path:
+def bundle(
+    workdir: Place, recipe: Recipe, detectors: Sequence[Detector] | None = None, *, reporter: Reporter = SILENT
+) -> Path:
     """Write `bundle/`, the deployment folder, out of the shipped ONNX files.
 
     The compact detector stands in for one that is too large.
     """
+    workdir, specs = Path(workdir), _chosen(detectors, recipe)
     with _working(workdir, recipe, reporter, data=True):
-        return _bundle(workdir, recipe, detectors, reporter)
+        return _bundle(workdir, recipe, specs, reporter)
 
 
 def _bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], reporter: Reporter) -> Path:
@@ -276,7 +298,7 @@ def _bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], re
     entries = []
     # The most accurate on validation comes first: it judges where nobody chooses a detector.
     loaded = [Entry.load(workdir, spec) for spec in shipped(detectors, recipe)]
-    loaded.sort(key=lambda entry: -entry.shipped.val.metrics.accuracy)
+    loaded.sort(key=Entry.rank, reverse=True)
     for detector in loaded:
         card, ships = model_card(detector, data), detector.shipped
         write_text(detector.folder.model_card, card)
@@ -315,14 +337,16 @@ def float_that_ships(workdir: Path, recipe: Recipe, detectors: Sequence[Detector
     return lines
 
 
-def report(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, reporter: Reporter = SILENT) -> Path:
+def report(
+    workdir: Place, recipe: Recipe, detectors: Sequence[Detector] | None = None, *, reporter: Reporter = SILENT
+) -> Path:
     """Write `report/index.html` and `report/report.md`."""
     from fakelens.config import to_commented_yaml
     from fakelens.judging.named_sets import judge_named_sets
     from fakelens.report.report import write_report
 
+    workdir, rows = Path(workdir), shown(_chosen(detectors, recipe), recipe)
     with _working(workdir, recipe, reporter, data=True):
-        rows = shown(detectors, recipe)
         judge_named_sets(workdir, rows, settings=recipe.evaluate, seed=recipe.data.seed, reporter=reporter)
         page = write_report(workdir, rows, _other_settings(workdir, recipe, rows) + to_commented_yaml(recipe))
     reporter.say(f"report: {page}")
@@ -330,12 +354,12 @@ def report(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], *, 
 
 
 def judge(
-    workdir: Path,
+    workdir: Place,
     recipe: Recipe,
-    folders: Sequence[Path],
-    models: Sequence[Path],
-    scores: Sequence[Path],
-    output: Path | None = None,
+    folders: Sequence[Place],
+    models: Sequence[Place] = (),
+    scores: Sequence[Place] = (),
+    output: Place | None = None,
     *,
     set_name: str | None = None,
     reporter: Reporter = SILENT,
@@ -349,8 +373,13 @@ def judge(
     from fakelens.judging.named_sets import check_set_name, keep_set
     from fakelens.judging.write import output_folder, write_results
 
-    places = [output_folder(folder, output, workdir) for folder in folders]
-    for place in places:
+    if (output or set_name) and len(folders) > 1:
+        raise FakelensError("--output and --set-name are for one folder: judge one FOLDER at a time")
+    if not (models or scores):
+        raise FakelensError("nothing to judge with: name models, or files of scores")
+    workdir, output = Path(workdir), None if output is None else Path(output)
+    places = {Path(folder): output_folder(Path(folder), output, workdir) for folder in folders}
+    for place in places.values():
         check_folder(place.path, "--output" if output else "--workdir")
     judgements = []
     if set_name:
@@ -358,20 +387,20 @@ def judge(
     if output is None:
         workdir.mkdir(parents=True, exist_ok=True)
     with contextlib.nullcontext() if output else hold(workdir):
-        for folder, place in zip(folders, places, strict=True):
+        for folder, place in places.items():
             results, scored = judge_folder(
-                folder, models, scores, workdir=workdir, settings=recipe.evaluate, seed=recipe.data.seed,
-                label_values=recipe.data.label_values, reporter=reporter,
+                folder, [*map(Path, models)], [*map(Path, scores)], workdir=workdir, settings=recipe.evaluate,
+                seed=recipe.data.seed, label_values=recipe.data.label_values, reporter=reporter,
             )  # fmt: skip
             judgements.append((results, write_results(place, results, scored)))
     if set_name:
-        record = keep_set(workdir, set_name, folders[0], recipe.data.label_values)
+        record = keep_set(workdir, set_name, Path(folders[0]), recipe.data.label_values)
         reporter.say(f"kept as {set_name} for the report: {record}")
     return judgements
 
 
 def models_to_judge(workdir: Path, detector: str | None, *, others: bool, own: bool) -> list[Path]:
-    """What `judge` takes when no model is named: the detector's checkpoint, a bundle, or `others` alone.
+    """The models that `judge` takes when none is named: the detector's checkpoint, a bundle, or `others` alone.
 
     A working folder that was named (`own`) means its own bundle, and never that of another run.
     """

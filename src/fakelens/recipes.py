@@ -112,12 +112,13 @@ def plan() -> Recipe:
     )
 
 
-def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """A named recipe or a YAML file, with `a.b=c` overrides applied.
 
     Raises:
-        ValueError: for an unknown name, an unreadable file, or settings that do not fit.
+        FakelensError: for an unknown name, an unreadable file, or settings that do not fit.
     """
+    name_or_path = str(name_or_path)
     if name_or_path in RECIPES:
         recipe = RECIPES[name_or_path]
     elif name_or_path == "plan":

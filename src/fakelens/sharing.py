@@ -57,25 +57,26 @@ def bundle_folder(place: str | Path) -> Path:
     return folder
 
 
-def push(repository: str, place: str | Path, *, private: bool = False, revision: str = "main") -> str:
+def push(repository: str, place: str | Path, *, private: bool = False, revision: str | None = None) -> str:
     """Bring a bundle with its model cards to the repository ORG/NAME of the hub; returns the address of the commit.
 
     Args:
         repository: made where there is none.
         place: the bundle's folder; its files are compared with their hashes first.
         private: make it a private one, or insist that it is.
-        revision: a branch, made where there is none.
+        revision: a branch, made where there is none; by default main, or what `ORG/NAME@REVISION` says.
 
     Raises:
         FakelensError: when the bundle is damaged or the hub does not take it, naming the remedy.
     """
     _refuse_address(repository)
     hub, folder = _hub(), Path(place)
+    address = hub.HubAddress.parse(repository, revision)
     bundle = Bundle.open(folder)
     bundle.check_files()
     files = {name: folder / name for name in (BUNDLE_RECORD, *bundle.info.files) if name != _NOT_PUSHED}
     present = {name: path for name, path in files.items() if name not in EDITABLE or path.is_file()}
-    return str(hub.upload(hub.HubAddress.parse(f"{repository}@{revision}"), present, private=private))
+    return str(hub.upload(address, present, private=private))
 
 
 def _refuse_address(place: str) -> None:

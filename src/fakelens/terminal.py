@@ -44,6 +44,7 @@ class TerminalReporter:
             console=self._console,
             transient=True,
             disable=not self._console.is_terminal,
+            speed_estimate_period=300,  # an estimate of half a minute jumps with each validation
         )
 
         self._quiet_s = quiet_s
@@ -119,7 +120,7 @@ def escape_what_cannot_be_printed() -> None:
 
 
 def status_of(error: Exception) -> int:
-    """Say what a user can mend; returns the exit status.
+    """Print an error that a user can mend; returns the exit status.
 
     Raises:
         Exception: what is none of that, a bug.
@@ -149,7 +150,7 @@ def json_line(row: Mapping[str, Any]) -> str:
 
 
 def own_command() -> str:
-    """How this program was started, so that a printed command can be pasted."""
+    """The command that started this program, so that a printed command can be pasted."""
     started = Path(sys.argv[0])
     if started.name == "fakelens" and str(started.parent) not in os.environ.get("PATH", "").split(os.pathsep):
         return os.path.relpath(started)
@@ -173,6 +174,10 @@ def print_verdicts(detector: str, threshold: "Threshold", answers: Sequence["Ans
     from fakelens.core.scoring import percent, probability_words
     from fakelens.runtime.judgement import Judgement
 
+    if not any(isinstance(each, Judgement) for each in answers):
+        for each in answers:
+            print(f"error: {each.name} was not judged: {each.remarks[0]}", file=sys.stderr)
+        return
     rows = [
         (each.name, each.words, probability_words(each.probability), " ".join(each.remarks))
         if isinstance(each, Judgement)
@@ -202,5 +207,5 @@ def print_judgement(results: "JudgeResults", page: Path, *, as_json: bool) -> No
     for title, table in shown.items():
         print(f"\n{title}" if title else title)
         print_table(table.head, table.rows)
-        print(results.null_words)
+    print(results.null_words)
     print(f"\nEverything: {page}")

@@ -180,7 +180,7 @@ def test_thirty_at_once_are_a_table_and_one_card(app: AppTest) -> None:
     table = app.dataframe[0].value
     assert len(table) == limits.MAX_PICTURES == 30
     assert list(table["Verdict"]).count(ALL_FAKE[:-1]) == 29
-    assert [f"{table[label][0]:.3f}" for label in LABELS] == ["0.997"] * 3
+    assert [f"{table[label][0]:.1f}" for label in LABELS] == ["99.7"] * 3
     assert "cannot be decoded" in table["Remarks"][7]
     assert table["Picture"][0].startswith("data:image/jpeg;base64,")
     assert [button.label for button in app.get("download_button")] == ["Download as CSV", "Download as JSON"]

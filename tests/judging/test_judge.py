@@ -86,11 +86,10 @@ def test_figures_by_hand(folder: Path, model: Path) -> None:
 
 def test_tables_say_the_same(folder: Path, model: Path) -> None:
     found, _ = judged(folder, [model])
-    head, (row, null) = (main_table(found).head, main_table(found).rows)
+    head, (row,) = (main_table(found).head, main_table(found).rows)  # too few pictures for a null
     cells = dict(zip(head, row, strict=True))
     assert cells["Accuracy (95 %)"].startswith("0.750 (")
     assert (cells["n"], cells["Precision"], cells["False-positive rate"]) == ("8", "0.750", "0.250")
-    assert null[0] == "metadata alone"
     assert [row[:3] for row in groups_table(found, at_most=2).rows] == [
         ("real", "unknown", "1"),
         ("fake", "unknown", "1"),
@@ -99,8 +98,8 @@ def test_tables_say_the_same(folder: Path, model: Path) -> None:
         "at most 5 % of validation photographs above it",
         "0.400",
         "0.980",
-        "0.0%",
-        "50.0%",
+        "0.0 %",
+        "50.0 %",
     )
     assert not pairs_table(found).rows
 

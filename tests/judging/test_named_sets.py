@@ -87,6 +87,18 @@ def test_names_that_no_set_can_have(name: str, tmp_path: Path) -> None:
         check_set_name(tmp_path, name)
 
 
+def test_a_set_is_kept_in_a_run_alone(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"is no run whose report would show it, name one \(--workdir\)"):
+        check_set_name(tmp_path, "reports")
+
+
+def test_pictures_that_cannot_be_judged_are_named(folder: Path, spec: DetectorSpec, tmp_path: Path) -> None:
+    (folder / "fake" / "broken.jpg").write_bytes(b"no picture")
+    keep_set(tmp_path / "run", "reports", folder, {})
+    (words,) = judged(tmp_path / "run", spec).left_out
+    assert words.startswith("fake/broken.jpg: ")
+
+
 def test_a_damaged_record_is_named(folder: Path, tmp_path: Path) -> None:
     record = keep_set(tmp_path, "reports", folder, {})
     record.write_text('{"name": "reports"}')

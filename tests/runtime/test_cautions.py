@@ -45,7 +45,7 @@ def test_ordinary_pictures_get_none() -> None:
         (encoded(scene(), "JPEG", quality=20), "very heavily (JPEG quality about 20)", True),
         (encoded(scene(), "JPEG", quality=40), "heavily compressed (JPEG quality about 40)", False),
         (encoded(scene().resize((40, 40)).resize((900, 900))), "hardly any fine detail", True),
-        (encoded(scene().resize((900, 300))), "only the central 33%", False),
+        (encoded(scene().resize((900, 300))), "only the central 33 %", False),
         (flat_picture(255, grain=0), "of one colour", True),
         (encoded(Image.new("RGBA", (300, 300), (200, 0, 0, 0))), "what is transparent counts as white", True),
         *((several(codec), "Only the first page or frame", False) for codec in ("TIFF", "PNG", "WEBP", "AVIF")),

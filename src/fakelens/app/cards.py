@@ -1,4 +1,4 @@
-"""What a tab draws: the verdicts of all detectors on one picture, or one detector's with its reasons and figures."""
+"""Contents of the tabs: the verdicts of all detectors on one picture, or one detector's with reasons and figures."""
 
 import base64
 import io
@@ -42,7 +42,7 @@ def show_overview(bundle: Bundle, pictures: Pictures, choice: str) -> None:
 
 
 def show_together(models: Sequence[BundledModel], picture: Picture | Refusal, answers: Sequence[Answer]) -> None:
-    """One picture: what all detectors say together, the picture, and each of them in a line."""
+    """One picture with its combined verdict, and a line for each detector."""
     judgements = [answer for answer in answers if isinstance(answer, Judgement)]
     if isinstance(picture, Refusal) or not judgements:
         st.text(picture.name)
@@ -107,7 +107,7 @@ def show_card(model: BundledModel, picture: Picture | Refusal, assessment: Asses
 def assess_all(
     bundle: Bundle, models: Sequence[BundledModel], pictures: Mapping[str, Picture | Refusal]
 ) -> Assessments:
-    """What the models say of the pictures; none is asked twice while its picture stays."""
+    """Assessments of the pictures by the models; none is made twice while its picture stays."""
     known: Assessments = st.session_state.setdefault("assessments", {})
     wanted = [
         (model, key, picture)
@@ -128,7 +128,7 @@ def assess_all(
 
 
 def forget(pictures: Pictures) -> None:
-    """Let go what was said about pictures that are no longer there."""
+    """Drop the assessments of pictures that are no longer there."""
     known: Assessments = st.session_state.setdefault("assessments", {})
     for stale in [key for key in known if key[1] not in pictures]:
         del known[stale]
@@ -150,7 +150,7 @@ def show_table(models: Sequence[BundledModel], pictures: Pictures, answers: Mapp
     """All pictures under all detectors: a table to sort, whose rows open, and files to keep."""
     table = [_table_row(models, pictures[key], answers[key]) for key in pictures]
     probability = st.column_config.ProgressColumn(
-        help="Probability that it is AI-generated", format="percent", min_value=0, max_value=1
+        help="Probability that it is AI-generated", format="%.1f %%", min_value=0, max_value=100
     )
 
     def open_row() -> None:
@@ -188,10 +188,10 @@ def _table_row(
     remarks = dict.fromkeys(words for answer in answers for words in answer.remarks)
     return {
         "Picture": thumbnail_url(picture),
-        "File": harmless(picture.name),  # the table has a download of its own
         "Verdict": view.combined([one.verdict for one in judgements]) if judgements else "not judged",
+        "File": harmless(picture.name),  # the table has a download of its own
         **{
-            model.display_name: answer.probability if isinstance(answer, Judgement) else None
+            model.display_name: 100 * answer.probability if isinstance(answer, Judgement) else None
             for model, answer in zip(models, answers, strict=True)
         },
         "Remarks": " ".join(remarks),
@@ -199,7 +199,7 @@ def _table_row(
 
 
 def show_refusal(shown: Answer) -> None:
-    """Why a file has no verdict."""
+    """The reason why a file has no verdict."""
     words = f"This file cannot be judged: {' '.join(shown.remarks)}."
     st.error(wording.as_text(words), icon=":material/broken_image:")
 
@@ -218,7 +218,7 @@ def show_cautions(judgements: Sequence[Judgement]) -> None:
 
 
 def thumbnail_url(picture: Picture | Refusal) -> str | None:
-    """A small picture inside the table itself."""
+    """A small picture as a data URL, for a table's cell."""
     if not isinstance(picture, Picture):
         return None
     with Image.open(io.BytesIO(picture.preview)) as image:

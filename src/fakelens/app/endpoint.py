@@ -97,13 +97,13 @@ async def _unknown(request: Request) -> JSONResponse:
 
 
 def _below(path: str) -> str:
-    """Where it is served: like the page, below the path that `server.baseUrlPath` names."""
+    """A route below the path that `server.baseUrlPath` names, as the page is."""
     base = str(st.get_option("server.baseUrlPath") or "").strip("/")
     return f"/{base}{path}" if base else path
 
 
 def routes() -> list[Route]:
-    """What is served beside the page."""
+    """Routes that are served beside the page."""
     endpoints = {ENDPOINT: Verdict, HEALTH: Health}
     own = [Route(_below(f"{path}{end}"), endpoint) for path, endpoint in endpoints.items() for end in ("", "/")]
     methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -112,7 +112,7 @@ def routes() -> list[Route]:
 
 
 def other_body(data: bytes) -> str | None:
-    """What was sent in place of an image's bytes."""
+    """The name of what was sent in place of an image's bytes."""
     start = data[:_BEGINNING].removeprefix(codecs.BOM_UTF8)
     return next((kind for kind, form in _OTHER_BODIES.items() if re.match(form, start, re.IGNORECASE)), None)
 
@@ -155,7 +155,7 @@ def open_own() -> Bundle:
     """The bundle that this file is a part of, or else the one that FAKELENS_BUNDLE names; opened once a process.
 
     Raises:
-        ValueError: when there is none, or one whose files are not those that it describes.
+        FakelensError: when there is none, or one whose files are not those that it describes.
     """
     own = Path(__file__).resolve().parents[2]
     if (own / BUNDLE_RECORD).is_file():
@@ -170,7 +170,7 @@ def open_checked(folder: Path) -> Bundle:
 
     Raises:
         BundleDamaged: naming the files that are missing or changed.
-        ValueError: when it is not a bundle.
+        FakelensError: when it is not a bundle.
     """
     with _OPENING:
         return _opened(folder)

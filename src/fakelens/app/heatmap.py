@@ -1,4 +1,4 @@
-"""A picture and a detector's heat-map in; the picture with the map laid over it out. NumPy and Pillow alone."""
+"""Heat-map overlay: a picture and a detector's map in; the picture with the map over it out. NumPy and Pillow alone."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""What the app takes in, per file, and why.
+"""Limits of an upload, each with its reason.
 
 Memory is what a stranger can take from a small machine, and pixels are what takes it: how many are allowed depends on
 what a format's decoder holds at once. A JPEG is shrunk while it is decoded, unless it is progressive, which keeps all

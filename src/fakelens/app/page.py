@@ -19,6 +19,8 @@ from fakelens.runtime.judgement import Picture
 
 OVERVIEW = "Overview"
 _EXAMPLES = "examples/"
+# Streamlit leaves 96 px empty above the title: on a telephone the verdict would begin lower by as much.
+_LESS_ROOM_ABOVE = "<style>[data-testid=stMainBlockContainer] { padding-top: 2.5rem }</style>"
 
 
 class Arrival(NamedTuple):
@@ -32,6 +34,7 @@ class Arrival(NamedTuple):
 def main() -> None:
     """Draw the page once."""
     st.set_page_config(page_title="fakelens", page_icon="🔎", layout="centered")
+    st.html(_LESS_ROOM_ABOVE)
     st.title("fakelens", anchor=False)
     # The verdict stands first, whatever has to run before it.
     verdict_place, entry_place, settings_place = st.container(), st.container(), st.container()
@@ -160,7 +163,7 @@ def show_tabs(bundle: Bundle, pictures: Pictures, choice: str) -> None:
 
 
 def show_limits(bundle: Bundle) -> None:
-    """What a reader must know whatever the verdict."""
+    """Limits that a reader must know, whatever the verdict."""
     st.subheader("What a verdict cannot tell", anchor=False)
     st.markdown("\n".join(f"- {sentence}" for sentence in wording.CANNOT_TELL))
     st.caption(wording.NOTHING_STORED)

@@ -154,7 +154,7 @@ class UploadBudget:
 
 
 class _Announced:
-    """A request's messages, which end as if its client had left once it sends more than it announced.
+    """Messages of a request; they end as if its client had left once it sends more than it announced.
 
     Servers need not hold it to that: beside Transfer-Encoding, Content-Length says nothing (RFC 9112, 6.3).
     """
@@ -195,7 +195,7 @@ _PENDING_REASONS: dict[str, str] = {}
 
 
 def _announce(session: str, words: str) -> None:
-    """Have the session's page run and say it, even if nothing was taken in that would make it run."""
+    """Make the session's page run and show the refusal, although no upload was accepted that would make it run."""
     server = runtime.get_instance()
     if session not in _PENDING_REASONS and server.is_active_session(session):
         _PENDING_REASONS[session] = words
@@ -237,7 +237,7 @@ MAX_BYTES = 32 * 2**20  # about 120 pictures
 
 
 class Desk:
-    """Keeps no picture alive: a visitor's session does, and a session ends. It empties the oldest when it gets full."""
+    """Bounded memory for the decoded pictures of all sessions: the oldest go first; sessions alone keep them."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self.max_bytes = max_bytes

@@ -1,4 +1,4 @@
-"""Judging within the app's limits, one picture at a time in the process; and what the page shows of it.
+"""Judging within the app's limits, one picture at a time in the process; and the page's words and bars for the results.
 
 Knows nothing of Streamlit. The steps are those of `runtime.judgement`.
 """
@@ -113,7 +113,7 @@ def row_html(detector: str, shown: Judgement) -> str:
         f'{probability_words(shown.probability)}" style="height:.55rem;border-radius:.3rem;overflow:hidden;'
         f'background:rgba(128,128,128,.2)"><div style="height:100%;width:{100 * shown.probability:.2f}%;'
         f'background:{_COLOURS[shown.verdict]}"></div></div>'
-        f'<div style="font-size:.85rem">{probability_words(shown.probability)} AI-generated</div></div>'
+        f'<div style="font-size:.85rem">Probability of AI: {probability_words(shown.probability)}</div></div>'
     )
 
 

@@ -96,7 +96,7 @@ def write_bundle(
     file of its own that somebody has changed is kept beside the fresh one, and `reporter` says so.
 
     Raises:
-        ValueError: with the remedy, when Streamlit is missing, a model not ours, or `folder` no bundle.
+        FakelensError: with the remedy, when Streamlit is missing, a model not ours, or `folder` no bundle.
 
     """
     folder = folder.resolve()  # a link stays one

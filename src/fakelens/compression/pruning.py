@@ -16,7 +16,7 @@ _BYTES_PER_CHANNEL = 17
 
 
 def int8_bytes(network: nn.Module) -> int:
-    """What the static INT8 file holds of the network's weights, in bytes; the graph itself comes on top."""
+    """Bytes of the network's weights in a static INT8 file, without the graph itself."""
     return sum(layer.weight.numel() + _BYTES_PER_CHANNEL * len(layer.weight) for layer in _layers(network))
 
 

@@ -42,7 +42,7 @@ def compress_stage(
     """The stage's folder, key and record, which is the compact detector's record of training.
 
     Raises:
-        ValueError: when the full detector is not trained.
+        FakelensError: when the full detector is not trained.
     """
     trained = RunFolder(workdir).detector(spec.name).train_record
     if not trained.exists():
@@ -92,7 +92,7 @@ def compress(
         reporter: is told.
 
     Raises:
-        ValueError: when NAME is not trained, its INT8 file fits already, or cannot be made to fit.
+        FakelensError: when NAME is not trained, its INT8 file fits already, or cannot be made to fit.
     """
     data = PreparedData(RunFolder(workdir).data)
     stage = compress_stage(workdir, spec, settings, own, common)
@@ -134,7 +134,7 @@ def _training_settings(
     own: Mapping[str, Any],
     common: TrainSettings,
 ) -> DetectorSettings:
-    """Those of the full detector, whose weights it has, but for what training after pruning asks."""
+    """The full detector's settings, changed where training after pruning asks for it."""
     epochs = min(settings.epochs, common.max_epochs or settings.epochs)
     changed = {
         "pretrained": False,
@@ -163,10 +163,10 @@ class _Goal:
 
     @classmethod
     def of(cls, full: LogitDetector, input_px: int, spec: DetectorSpec, settings: CompressSettings) -> "_Goal":
-        """Measure the file of the thinnest network that can be had.
+        """Measure the file of the thinnest network that is possible.
 
         Raises:
-            ValueError: when there is no target, the full detector's file fits it, or no file can.
+            FakelensError: when there is no target, the full detector's file fits it, or no file can.
         """
         if settings.target_mb is None:
             raise FakelensError(f"say how large the INT8 file of {spec.name} may be: --target-mb MB")
@@ -213,7 +213,7 @@ def _measured_bytes(network: LogitDetector, input_px: int, float_ops: tuple[str,
 
 @dataclass(frozen=True)
 class _Step:
-    """What one step left."""
+    """The outcome of one step."""
 
     network: LogitDetector
     state: Progressed

@@ -1,1 +1,1 @@
-"""What every other package stands on, and the bundle takes along: the standard library, numpy and Pillow."""
+"""Foundations of all other packages, copied into every bundle: the standard library, NumPy and Pillow alone."""

@@ -84,7 +84,7 @@ def read_json(path: Path) -> Any:
     """Read one JSON file.
 
     Raises:
-        ValueError: naming the file when it is missing or not JSON.
+        FakelensError: naming the file when it is missing or not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))

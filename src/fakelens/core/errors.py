@@ -1,4 +1,4 @@
-"""What a user can mend: errors whose text names the remedy; the command line prints them as one line, without a trace.
+"""Errors that a user can mend: the text names the remedy, and the command line prints it as one line without a trace.
 
 Everything else that is raised is a bug and keeps its trace.
 """
@@ -15,7 +15,11 @@ class DamagedFileError(FakelensError):
     """A file is not what its stage wrote, or cannot be read."""
 
     def __init__(self, path: Path, fault: str, remedy: str) -> None:
-        super().__init__(f"{path} {fault}: {remedy}")
+        super().__init__(path, fault, remedy)  # what pickle makes it anew from
+
+    def __str__(self) -> str:
+        path, fault, remedy = self.args
+        return f"{path} {fault}: {remedy}"
 
 
 class OtherDataError(FakelensError):

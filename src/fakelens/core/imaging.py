@@ -61,8 +61,11 @@ class ImageRefused(FakelensError):  # noqa: N818  a refusal is an answer, not a 
     """A picture that cannot be judged: `reason` is for counting, the message for a person."""
 
     def __init__(self, reason: RefusalReason, message: str) -> None:
-        super().__init__(message)
+        super().__init__(reason, message)  # what pickle makes it anew from
         self.reason: RefusalReason = reason
+
+    def __str__(self) -> str:
+        return str(self.args[1])
 
 
 @dataclass(frozen=True)

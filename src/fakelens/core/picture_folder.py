@@ -1,4 +1,4 @@
-"""A folder in; the pictures below it, and how many other files were left out of each kind, out. The one listing of all.
+"""Listing of a folder: the pictures below it, and how many files of each other kind were left out.
 
 In a labelled folder pictures lie in `real/` and `fake/`, or in folders whose names say the same, and the next folder
 names what made them.

@@ -1,4 +1,4 @@
-"""How a long piece of work reports: stages speak to a Reporter, and only the command line draws it."""
+"""Progress of long work: stages speak to a Reporter, and only the command line draws it."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,7 +14,7 @@ class Task(Protocol):
 
 
 class Reporter(Protocol):
-    """Where a stage reports its progress."""
+    """The receiver of a stage's progress."""
 
     def say(self, text: str) -> None:
         """One line worth keeping."""

@@ -1,4 +1,4 @@
-"""What training and export write into their records, and later stages read back."""
+"""Typed records of training, compression and export, which later stages read back."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +70,7 @@ class Variant(GateResult, ExportedFile):
 
 @dataclass(frozen=True)
 class ExportResults:
-    """What export found, and which file ships."""
+    """The outcome of an export, and which file ships."""
 
     ships: str
     why: str
@@ -121,7 +121,7 @@ class CompressionStep:
 
 @dataclass(frozen=True)
 class CompressionResults:
-    """What a compact detector was made of, and how."""
+    """The origin of a compact detector, and the steps that made it."""
 
     full: str
     full_parameters: int
@@ -134,7 +134,7 @@ class CompressionResults:
 
 @dataclass(frozen=True)
 class TrainResults:
-    """What a training ended with."""
+    """The outcome of a training."""
 
     num_parameters: int
     num_epochs: int

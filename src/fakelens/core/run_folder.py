@@ -1,4 +1,4 @@
-"""Every path of a run, once: what stands where in a working folder.
+"""Every path of a working folder, in one place.
 
 WORKDIR/recipe.yaml  .lock  data/  DETECTOR/{train.json,best.safetensors,…,evaluation/,onnx/}  bundle/  report/
 """
@@ -32,7 +32,7 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True)
 class DetectorFolder:
-    """What the stages write about one detector."""
+    """The folder that the stages write about one detector."""
 
     path: Path
 

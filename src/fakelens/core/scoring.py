@@ -45,7 +45,7 @@ def label_of(value: object, label_values: Mapping[str, str] = MappingProxyType({
 
 
 class Verdict(StrEnum):
-    """What is said about one picture."""
+    """The three verdicts on a picture."""
 
     FAKE = "fake"
     REAL = "real"
@@ -109,7 +109,7 @@ def points_of(plain: Iterable[Mapping[str, Any]]) -> tuple[OperatingPoint, ...]:
     """Operating points out of their JSON form.
 
     Raises:
-        ValueError: when it does not fit.
+        FakelensError: when it does not fit.
     """
     try:
         return tuple(
@@ -124,7 +124,7 @@ def point_at(points: Sequence[OperatingPoint], rate: float | None) -> OperatingP
     """The point for this false-positive rate, None being the thresholds around 0.5.
 
     Raises:
-        ValueError: naming the rates that there are.
+        FakelensError: naming the rates that there are.
     """
     for point in points:
         if point.false_positive_rate == rate:
@@ -138,9 +138,9 @@ def capital(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def percent(share: float) -> str:
-    """A share of one to at most three digits: `40 %`, `97.5 %`."""
-    return f"{100 * share:.3g} %"
+def percent(share: float, decimals: int | None = None) -> str:
+    """A share of one: `40 %`, `97.5 %`; to three digits unless the number of decimals is given."""
+    return f"{100 * share:.3g} %" if decimals is None else f"{100 * share:.{decimals}f} %"
 
 
 def probability_words(probability: float) -> str:

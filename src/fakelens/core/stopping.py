@@ -14,7 +14,7 @@ _LAUNCHERS = {"TORCHELASTIC_RUN_ID", "SLURM_PROCID"}
 
 
 class Stopped(BaseException):
-    """Someone ended this process. No KeyboardInterrupt, of which Lightning makes a plain failure."""
+    """The end that a signal asked for. Not a KeyboardInterrupt, which Lightning would turn into a plain failure."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)

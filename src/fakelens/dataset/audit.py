@@ -1,4 +1,4 @@
-"""What tells fakes from photographs without any content: the original files, or what preparation leaves of them.
+"""Audit of label leaks: how well fakes are told from photographs without content, before and after preparation.
 
 A detector learns such a shortcut before it learns anything else (Grommelt et al. 2024, arXiv 2403.17608).
 """

@@ -34,7 +34,7 @@ class Compression:
 
 @dataclass(frozen=True)
 class Variation:
-    """What happens to one picture, in the order of the fields."""
+    """Variation of one picture: its operations in the order of the fields."""
 
     top: int
     left: int

@@ -21,7 +21,7 @@ Hashes = npt.NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class Usable:
-    """The examined pictures that may be taken, and what became of the others."""
+    """The examined pictures that may be taken, and why the others may not."""
 
     pictures: tuple[Picture, ...]
     """In the order of the source's ranks."""

@@ -29,7 +29,7 @@ from fakelens.sources.base import Block, Row
 
 @dataclass(frozen=True)
 class Picture:
-    """What became of one image."""
+    """The outcome of examining one image."""
 
     part: str
     """The part that it was examined in."""
@@ -154,7 +154,7 @@ def run_here(works: Sequence[Work], num_workers: int | None, blocks_in_flight: i
         blocks_in_flight: downloads at a time, and as many that wait on disk to be decoded: bounds memory and disk.
 
     Raises:
-        ValueError: when a block cannot be read, or a process died of one.
+        FakelensError: when a block cannot be read, or a process died of one.
     """
     if not works:
         return

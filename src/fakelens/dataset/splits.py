@@ -24,7 +24,7 @@ def split_sizes(num_images: int) -> tuple[int, int, int]:
     """70 / 15 / 15 %, each an even number so that exactly half can be fake.
 
     Raises:
-        ValueError: when `num_images` is odd or too small to give each split both labels.
+        FakelensError: when `num_images` is odd or too small to give each split both labels.
     """
     held_out = 2 * round(num_images * 0.15 / 2)
     if num_images % 2 or num_images < SMALLEST:

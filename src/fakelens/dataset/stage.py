@@ -61,7 +61,7 @@ def prepare(workdir: Path, settings: DataSettings, *, force: bool = False, repor
     Killed at any moment, a second call goes on from the parts that are whole, and ends with the same bytes.
 
     Raises:
-        ValueError: when the source cannot give the number asked for (says how many it has), cannot be read, or the
+        FakelensError: when the source cannot give the number asked for (says how many it has), cannot be read, or the
             disk is full.
     """
     stage = prepare_stage(workdir, settings)
@@ -125,10 +125,10 @@ def _file_state(path: Path) -> str:
 
 
 def _eligible(blocks: Sequence[Block], settings: DataSettings) -> list[Block]:
-    """What the settings leave to choose from.
+    """The blocks that the settings allow.
 
     Raises:
-        ValueError: when a generator to include or to hold out is not among the source's.
+        FakelensError: when a generator to include or to hold out is not among the source's.
     """
     names = {row.generator for block in blocks for row in block.rows if row.label == FAKE}
     for key in ("include_generators", "held_out_generators"):

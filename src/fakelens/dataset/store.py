@@ -61,7 +61,7 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     """Read the table.
 
     Raises:
-        ValueError: when it is missing or of another make.
+        FakelensError: when it is missing or of another make.
     """
     import pyarrow.parquet as pq
 
@@ -133,7 +133,7 @@ class TestSetResults:
 
 @dataclass(frozen=True)
 class PrepareResults:
-    """What prepare chose, from where, and what it found."""
+    """The outcome of prepare: the images by split and source, and the audits."""
 
     source: str
     description: str
@@ -164,7 +164,7 @@ class PrepareResults:
 
 
 class PreparedData:
-    """What `prepare` wrote into a folder."""
+    """The prepared images of a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -187,7 +187,7 @@ class PreparedData:
 
     @cached_property
     def results(self) -> PrepareResults:
-        """What prepare says of them."""
+        """The record of the prepare stage."""
         return read_as(PrepareResults, self.record.results, self.folder)
 
     @property
@@ -215,7 +215,7 @@ class PreparedData:
         """Compare every file with the hash in its record.
 
         Raises:
-            ValueError: naming each file whose bytes have changed.
+            FakelensError: naming each file whose bytes have changed.
         """
         try:
             changed = load_record(self.folder / PREPARE_RECORD).changed_outputs()

@@ -23,7 +23,7 @@ _METADATA_KEY = "fakelens"
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What travels with the weights."""
+    """Everything that travels with the weights."""
 
     detector: str
     settings: DetectorSettings
@@ -61,7 +61,7 @@ def load_checkpoint(path: Path) -> tuple[LogitDetector, CheckpointInfo]:
     """Read a checkpoint; the network is in evaluation mode.
 
     Raises:
-        ValueError: naming the remedy when it is missing, damaged or not one of ours.
+        FakelensError: naming the remedy when it is missing, damaged or not one of ours.
     """
     from safetensors import SafetensorError, safe_open
 

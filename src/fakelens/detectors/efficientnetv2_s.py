@@ -16,7 +16,7 @@ def build(options: BuildOptions) -> "nn.Module":
     """20.2 M parameters, one logit; the classifier is made anew.
 
     Raises:
-        ValueError: when the weights cannot be fetched.
+        FakelensError: when the weights cannot be fetched.
     """
     from fakelens.detectors.network import ensure_torchvision
 

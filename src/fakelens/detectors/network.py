@@ -147,7 +147,7 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _fault(own: torch.Tensor | None, published: torch.Tensor | None) -> str:
-    """What keeps a published tensor from being the network's own."""
+    """The reason why a published tensor does not fit the network."""
     if published is None:
         return "is missing"
     if own is None:

@@ -1,4 +1,4 @@
-"""What a detector says about itself: how to build it, how to train it, what its head is called."""
+"""Specification of a detector: how to build it, how to train it, what its head is called."""
 
 import importlib
 import pkgutil
@@ -36,7 +36,7 @@ PLAN_OF_PRETRAINED: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What the `build` of a detector is given."""
+    """Arguments of a detector's `build`."""
 
     pretrained: bool
     mean: tuple[float, float, float]
@@ -101,12 +101,14 @@ def discover() -> dict[str, DetectorSpec]:
     return detectors
 
 
-def find(name: str) -> DetectorSpec:
+def find(name: str | DetectorSpec) -> DetectorSpec:
     """The detector of this name; `NAME_compact` is what `fakelens compress NAME` makes.
 
     Raises:
-        ValueError: naming those that exist.
+        FakelensError: naming those that exist.
     """
+    if isinstance(name, DetectorSpec):
+        return name
     detectors = discover()
     full = name.removesuffix(COMPACT)
     if full != name and full in detectors:

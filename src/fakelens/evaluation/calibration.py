@@ -32,7 +32,7 @@ def fit_temperature(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.int
 
 
 def temperature_warning(temperature: float) -> str | None:
-    """What a temperature at a bound of its search means, None for one between them."""
+    """A warning about a temperature at a bound of its search; None for one between them."""
     low, high = _BOUNDS
     if temperature <= low * _NEAR_BOUND:
         return (

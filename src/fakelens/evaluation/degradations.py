@@ -24,7 +24,7 @@ _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BI
 
 @dataclass(frozen=True)
 class Action:
-    """One thing that happens to a picture."""
+    """One operation on a picture."""
 
     kind: Kind
     amount: float = 100

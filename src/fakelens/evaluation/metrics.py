@@ -141,7 +141,7 @@ def by_group(
 
 @dataclass(frozen=True)
 class PointFigures:
-    """What one operating point, chosen on validation, does on this set."""
+    """Figures of one operating point, chosen on validation, on this set."""
 
     false_positive_rate_on_validation: float | None
     threshold_real: float
@@ -183,7 +183,7 @@ class CalibrationChange:
 
 @dataclass(frozen=True)
 class EvaluateResults:
-    """What the evaluate stage found on validation, and how well it is calibrated elsewhere."""
+    """The outcome of the evaluate stage: thresholds and temperature from validation, calibration on the other sets."""
 
     warnings: tuple[str, ...]
     temperature: float
@@ -208,7 +208,7 @@ def summarise(
     """Figures of (N,) labels (0 real, 1 fake), (N,) calibrated probabilities and (N,) generators or sources.
 
     Raises:
-        ValueError: when one label is missing.
+        FakelensError: when one label is missing.
     """
     metrics = compute_metrics(labels, probabilities)
     (right_real, _), (missed, found) = metrics.confusion_matrix

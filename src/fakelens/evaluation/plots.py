@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fakelens.core.records import Metrics
+from fakelens.core.scoring import percent
 from fakelens.evaluation.calibration import reliability
 from fakelens.evaluation.robustness import StepFigures
 from fakelens.evaluation.thresholds import risk_coverage
@@ -40,7 +41,7 @@ def plot_confusion_matrix(path: Path, metrics: Metrics, subject: str) -> Path:
         ax=axes, cmap="Blues", colorbar=False, im_kw={"vmin": 0, "vmax": 1}, text_kw={"fontsize": 13}
     )
     for text, count, share in zip(drawn.text_.flat, matrix.flat, shares.flat, strict=True):
-        text.set_text(f"{count}\n{share:.1%}")
+        text.set_text(f"{count}\n{percent(share, 1)}")
     axes.set(xlabel="Verdict", ylabel="Truth")
     axes.set_yticks((0, 1), _WORDS, rotation=90, va="center")
     axes.grid(visible=False)
@@ -97,7 +98,7 @@ def _plot_pictures(
         confidence = probabilities[index] if verdict else 1 - probabilities[index]
         is_right = verdict == labels[index]
         axes.imshow(squares[int(index)])
-        lines = f"{'✓' if is_right else '✗'} {_WORDS[verdict]} {confidence:.0%}", _short(caption)
+        lines = f"{'✓' if is_right else '✗'} {_WORDS[verdict]} {percent(confidence, 0)}", _short(caption)
         axes.set_title("\n".join(lines), color=RIGHT if is_right else WRONG, fontsize=9)
     reading = (
         "Above each picture: the verdict at 0.5 with its probability (✓ right, ✗ wrong), then what the picture is."
@@ -120,6 +121,7 @@ def plot_tradeoff(path: Path, points: Sequence[tuple[str, float, float, float]],
         axes.annotate(label, (latency_ms, accuracy), textcoords="offset points", ha="center", fontsize=9, **place)
     axes.set(xlabel="Time per picture, one CPU thread (ms)", ylabel="Test accuracy as shipped")
     axes.margins(0.3)
+    axes.set_ylim(top=min(axes.get_ylim()[1], 1 + 0.05 * np.ptp(axes.get_ylim())))  # nothing is above 1
     return save_figure(path, figure, "Accuracy against time", subject, "Up and to the left is better; area: file size.")
 
 

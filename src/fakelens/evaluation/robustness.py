@@ -40,7 +40,7 @@ class RobustnessScores(ScoreTable):
 
 @dataclass(frozen=True)
 class StepFigures:
-    """What one degradation does to the verdicts; all but the first four are shares or areas, 0 to 1."""
+    """Figures of one degradation; all but the first four are shares or areas, 0 to 1."""
 
     family: str
     label: str
@@ -74,7 +74,7 @@ def sweep(
     are held at once.
 
     Raises:
-        ValueError: when the choice would lack photographs or fakes.
+        FakelensError: when the choice would lack photographs or fakes.
     """
     labels = data.labels
     chosen = _choice(labels, num_images, seed)

@@ -94,7 +94,7 @@ def evaluate(
     left out) and `evaluate.json`.
 
     Raises:
-        ValueError: when the detector or its data are missing or damaged.
+        FakelensError: when the detector or its data are missing or damaged.
     """
     trained, data = trained_on(workdir, spec)
     stage = evaluate_stage(workdir, spec, settings, trained, data)

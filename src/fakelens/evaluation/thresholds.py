@@ -1,4 +1,4 @@
-"""Where to draw the line: probabilities in; thresholds at stated false-positive rates and what abstaining costs out."""
+"""Verdict thresholds: probabilities in; thresholds at stated false-positive rates, coverage and selective risk out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ def threshold_at(photographs: npt.NDArray[np.floating], rate: float) -> float:
 
 @dataclass(frozen=True)
 class Abstaining:
-    """What is gained by saying "uncertain": of the pictures that get a verdict, how many get a wrong one."""
+    """Coverage and selective risk: how many pictures get a verdict, and how many of these verdicts are wrong."""
 
     coverage: float
     """Share of all pictures that get a verdict."""

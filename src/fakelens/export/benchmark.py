@@ -75,7 +75,7 @@ class Runner:
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured."""
+    """The number of runs and their time limits."""
 
     rounds: int = 15
     """Turns of each runner, of three timed runs each."""
@@ -168,7 +168,7 @@ def bundled_files(folder: Path) -> list[Exported]:
     """The models of a bundle, each checked against `bundle.json`.
 
     Raises:
-        ValueError: when the folder is no bundle or a file is not the one that it describes.
+        FakelensError: when the folder is no bundle or a file is not the one that it describes.
     """
     bundle = Bundle.open(folder, num_threads=1)
     for model in bundle.models:

@@ -23,7 +23,7 @@ BATCHES = (1, 3, 5)
 
 @dataclass(frozen=True)
 class IsolatedScores:
-    """What a user without torch gets from the file."""
+    """The file's scores in a process without torch."""
 
     probability: npt.NDArray[np.float32]
     """(N,) of every image."""
@@ -33,7 +33,7 @@ class IsolatedScores:
 
 @dataclass(frozen=True)
 class IsolatedCost:
-    """What a process that has just started needs."""
+    """Time and memory of a process that has just started."""
 
     load_ms: float
     """From the file to a detector that can judge, onnxruntime being imported already."""

@@ -36,7 +36,7 @@ def export_onnx(path: Path, network: LogitDetector, input_px: int, temperature: 
     """Write the fp32 ONNX file: input `image` (N, 3, S, S), outputs `probability` (N,) and `heatmap` (N, h, w).
 
     Raises:
-        ValueError: when the file does not have the opset asked for.
+        FakelensError: when the file does not have the opset asked for.
     """
     import onnx
     import onnxslim
@@ -80,7 +80,7 @@ def check_opset(path: Path) -> None:
     """Read the opset out of the file itself.
 
     Raises:
-        ValueError: when it is another than 14.
+        FakelensError: when it is another than 14.
     """
     import onnx
 

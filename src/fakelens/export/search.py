@@ -1,4 +1,4 @@
-"""Which way of static quantisation keeps a detector's verdicts: validation pictures decide, the cheapest ways first."""
+"""Search for the static quantisation that keeps a detector's verdicts: decided on validation, the cheapest first."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +31,7 @@ Judge = Callable[[Path], GateResult]
 
 @dataclass(frozen=True)
 class Tried:
-    """One way and what it gave on the validation split."""
+    """One way of quantising and its figures on the validation split."""
 
     candidate: Candidate
     agreement: float

@@ -66,7 +66,7 @@ def export(
     does, and the record says why.
 
     Raises:
-        ValueError: when an input is missing, or the fp32 file itself does not agree with the checkpoint.
+        FakelensError: when an input is missing, or the fp32 file itself does not agree with the checkpoint.
     """
     trained, data = trained_on(workdir, spec)
     evaluated = load_record(RunFolder(workdir).detector(spec.name).evaluate_record)

@@ -89,7 +89,7 @@ class LabelledFolder:
         return DecodedPicture(squares, phashes, thumbnail(squares[0]), containers[0])
 
     def refusal(self, index: int) -> str | None:
-        """Why a picture cannot be judged; None when it can."""
+        """The reason why a picture cannot be judged; None when it can."""
         try:
             decode(self._bytes_of(index))
         except ImageRefused as refused:

@@ -30,7 +30,7 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class ForeignScores:
-    """What one system says of a folder's pictures."""
+    """One system's scores of a folder's pictures."""
 
     name: str
     path: Path

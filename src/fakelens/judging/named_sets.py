@@ -24,14 +24,17 @@ def check_set_name(workdir: Path, name: str) -> None:
     """Refuse a name that cannot be a set's, before any work.
 
     Raises:
-        FakelensError: when it is one of the run's own sets, or cannot name a file.
+        FakelensError: when it is one of the run's own sets or cannot name a file, or there is no run.
     """
     run = RunFolder(workdir)
-    own = {*_RESERVED, *(PreparedData(run.data).results.test_sets if run.prepare_record.is_file() else ())}
+    is_run = run.prepare_record.is_file()
+    own = {*_RESERVED, *(PreparedData(run.data).results.test_sets if is_run else ())}
     if name in own or not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,39}", name):
         raise FakelensError(
             f"--set-name {name}: take a name of small letters, digits, - and _ that is none of {', '.join(sorted(own))}"
         )
+    if not is_run:
+        raise FakelensError(f"--set-name {name}: {workdir} is no run whose report would show it, name one (--workdir)")
 
 
 def keep_set(workdir: Path, name: str, folder: Path, label_values: Mapping[str, str]) -> Path:
@@ -75,7 +78,10 @@ def judge_named_sets(
             name: NamedSetFigures(digest, system.metrics)
             for (name, digest), system in zip(digests.items(), results.systems, strict=True)
         }
-        judged = replace(named, pictures=pictures, warnings=results.warnings, figures=figures)
+        left_out = tuple(f"{picture.image}: {picture.reason}" for picture in results.excluded)
+        for words in left_out:
+            reporter.say(f"{named.name}: left out {words}")
+        judged = replace(named, pictures=pictures, warnings=results.warnings, left_out=left_out, figures=figures)
         write_json(run.named_set(named.name), asdict(judged))
 
 

@@ -53,7 +53,7 @@ class FolderScores:
 
     @property
     def columns(self) -> Mapping[str, Sequence[Any]]:
-        """What `audit_container` looks at."""
+        """The columns that `audit_container` looks at."""
         plain = [asdict(container) for container in self.containers]
         own = {name: [row[name] for row in plain] for name in plain[0]}
         return {**own, "label": self.pictures.labels.tolist(), "generator": self.pictures.groups.tolist()}

@@ -1,4 +1,4 @@
-"""Systems on a labelled folder, and what is implausible about their scores."""
+"""Systems on a labelled folder, and warnings about implausible scores."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace

@@ -160,14 +160,16 @@ _NONE = "—"
 
 
 def main_table(results: JudgeResults) -> Table:
-    """Each system's figures at 0.5, and what the files' metadata alone would score in the last row."""
+    """Each system's figures at 0.5, and last, where that is known, what the files' metadata alone would score."""
     head = (
         "System", "n", "Accuracy (95 %)", "Balanced accuracy", "Precision", "Recall", "F1", "AUC (95 %)",
         "Expected calibration error", "False-positive rate",
     )  # fmt: skip
-    score = _NONE if results.null is None else f"{results.null.random_split:.3f}"
-    null = ("metadata alone", str(results.num_images), _NONE, score, *(_NONE,) * (len(head) - 4))
-    return Table(head, (*(_main_row(system) for system in results.systems), null))
+    rows = [_main_row(system) for system in results.systems]
+    if results.null is not None:
+        score = f"{results.null.random_split:.3f}"
+        rows.append(("metadata alone", str(results.num_images), _NONE, score, *(_NONE,) * (len(head) - 4)))
+    return Table(head, tuple(rows))
 
 
 def points_table(results: JudgeResults) -> Table:

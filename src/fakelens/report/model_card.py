@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from fakelens.config import to_commented_yaml
+from fakelens.core.scoring import percent
 from fakelens.core.table import Table
 from fakelens.dataset.store import PreparedData
 from fakelens.evaluation.metrics import SetMetrics
@@ -70,25 +71,28 @@ def gist(entry: Entry, data: PreparedData) -> tuple[str, ...]:
     """Gist of the card: a few sentences for a page that has little room."""
     sentences = [_set_sentence(name, block) for name, block in entry.metrics.items()]
     null = data.results.audit.random_split
-    sentences.append(f"For comparison, the original files' metadata alone, without looking, score {null:.0%}.")
+    sentences.append(f"For comparison, the original files' metadata alone, without looking, score {percent(null, 0)}.")
     missed = [group for block in entry.metrics.values() for group in block.groups if group.num_images >= 5]
     for label, words in ((1, "It most often misses"), (0, "It most often accuses")):
         worst = sorted((g for g in missed if g.label == label), key=lambda g: g.share_right)[:_NUM_WORST]
-        wrong = [f"{g.name} ({1 - g.share_right:.0%} of {g.num_images})" for g in worst if g.share_right < 1]
+        wrong = [f"{g.name} ({percent(1 - g.share_right, 0)} of {g.num_images})" for g in worst if g.share_right < 1]
         if wrong:
             sentences.append(f"{words}: {', '.join(wrong)}.")
     if entry.robustness:
         step = max(entry.robustness, key=lambda step: step.flips)
-        sentences.append(f"Verdicts suffer most from {step.family}, {step.label}: {step.flips:.0%} of them flip.")
+        sentences.append(
+            f"Verdicts suffer most from {step.family}, {step.label}: {percent(step.flips, 0)} of them flip."
+        )
     return tuple(sentences)
 
 
 def point_gist(entry: Entry) -> tuple[str, ...]:
-    """What each operating point does on the test split, a sentence each, in the order of the points."""
+    """Each operating point's figures on the test split, a sentence each, in their order."""
     return tuple(
-        f"At this setting, on {entry.test.num_images:,} test pictures: it calls {point.false_positive_rate:.1%} "
-        f"of the photographs AI-generated, finds {point.recall:.0%} of the AI-generated pictures, and leaves "
-        f"{1 - point.abstaining.coverage:.0%} of all uncertain."
+        f"At this setting, on {entry.test.num_images:,} test pictures: it calls "
+        f"{percent(point.false_positive_rate, 1)} of the photographs AI-generated, finds "
+        f"{percent(point.recall, 0)} of the AI-generated pictures, and leaves "
+        f"{percent(1 - point.abstaining.coverage, 0)} of all uncertain."
         for point in entry.test.operating_points
     )
 
@@ -96,8 +100,9 @@ def point_gist(entry: Entry) -> tuple[str, ...]:
 def _set_sentence(name: str, block: SetMetrics) -> str:
     return (
         f"On {block.num_images:,} {_SET_WORDS.get(name, f'pictures of the set {name}')}: accuracy "
-        f"{with_interval(block, 'accuracy')}, AUC {with_interval(block, 'auc')}; it finds {block.recall:.0%} of the "
-        f"AI-generated pictures and calls {block.false_positive_rate:.0%} of the photographs AI-generated."
+        f"{with_interval(block, 'accuracy')}, AUC {with_interval(block, 'auc')}; it finds "
+        f"{percent(block.recall, 0)} of the AI-generated pictures and calls "
+        f"{percent(block.false_positive_rate, 0)} of the photographs AI-generated."
     )
 
 
@@ -114,7 +119,7 @@ def _model_table(entry: Entry) -> Table:
         ("Output", "calibrated probability of being AI-generated, (N,), named `probability`"),
         ("Temperature", f"{entry.temperature:.3f}, fitted on validation pictures, inside the file"),
         ("Ships as", f"{shipped.name}, {shipped.size_bytes / 1e6:.2f} MB, {shipped.latency_ms:.1f} ms"),
-        ("After export", f"{shipped.agreement:.1%} same verdicts, AUC {0.0 - shipped.auc_drop:+.4f}"),
+        ("After export", f"{percent(shipped.agreement, 1)} same verdicts, AUC {0.0 - shipped.auc_drop:+.4f}"),
         ("Source revision", str(entry.train.environment["revision"])),
     )  # fmt: skip
     return Table(("", "Model"), rows)

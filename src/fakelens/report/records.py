@@ -36,6 +36,8 @@ class NamedSet:
     """Hash of its files when it was judged."""
     warnings: tuple[str, ...] = ()
     """Why its figures may mean less than they seem to."""
+    left_out: tuple[str, ...] = ()
+    """Its pictures that no detector is judged on, each with the reason."""
     label_values: dict[str, str] = field(default_factory=dict)
     """A folder's name -> real or fake, where its name does not say so."""
     figures: dict[str, NamedSetFigures] = field(default_factory=dict)
@@ -132,6 +134,10 @@ class Entry:
         """The exported variant that ships."""
         return self.exported.shipped
 
+    def rank(self) -> tuple[float, float]:
+        """Accuracy and AUC on validation as it ships: by these the best detector is chosen."""
+        return self.shipped.val.metrics.accuracy, self.shipped.val.metrics.auc
+
     @property
     def settings(self) -> DetectorSettings:
         """Those it was trained with."""
@@ -144,20 +150,20 @@ class Entry:
 
     @property
     def start(self) -> str:
-        """What training started from."""
+        """The weights that training started from."""
         if self.spec.full:
             return f"{self.spec.full.display_name}, pruned"
         return self.trained.pretrained or "from scratch"
 
     @property
     def summary(self) -> str:
-        """What it is, in one sentence that does not claim weights it did not start from."""
+        """The detector in one sentence, which does not claim weights it did not start from."""
         own = self.trained.pretrained or not self.spec.weights
         return self.spec.summary if own else f"{self.spec.display_name}, trained from scratch"
 
     @property
     def temperature(self) -> float:
-        """What the logits are divided by."""
+        """The temperature by which the logits are divided."""
         return self.evaluated.temperature
 
     @cached_property

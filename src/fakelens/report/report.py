@@ -28,6 +28,7 @@ from fakelens.core.run_folder import (
     TRADEOFF,
     RunFolder,
 )
+from fakelens.core.scoring import percent
 from fakelens.core.table import Table
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.spec import DetectorSpec
@@ -65,12 +66,14 @@ _PICTURES = {
     MISTAKES: "Worst mistakes, test split",
 }
 _ROBUSTNESS = {ROBUSTNESS_PLOT: "Robustness: what degradations cost"}
-_FULL_WIDTH = {Path(name).stem for name in (*_PICTURES, *_ROBUSTNESS)}
+_SHOW_PICTURES = {Path(name).stem for name in _PICTURES}
+_FULL_WIDTH = _SHOW_PICTURES | {Path(name).stem for name in _ROBUSTNESS}
 _DEMO = (
     "This is a demonstration on synthetic pictures made by fakelens itself. Its figures say that the pipeline works; "
     "they say nothing about real photographs or real AI-generated images."
 )
 _WEBP_QUALITY = 85  # of the page's images; the PNG files beside it are as they were drawn
+_NAMED = 10  # pictures that are named where many may have been left out
 _FOLDED = "#### "  # headings of what the page shows only when it is asked for
 _TEMPLATE = Path(__file__).with_name("report_template.html")
 
@@ -143,25 +146,26 @@ def _bullets(sentences: Iterable[str]) -> str:
 
 def _conclusion(data: PreparedData, entries: Sequence[Entry]) -> Iterator[str]:
     """Three sentences: which detector, how far to trust it, what ships. The best is chosen on validation."""
-    best = max(entries, key=lambda entry: (entry.evaluated.val.accuracy, entry.evaluated.val.auc))
+    best = max(entries, key=Entry.rank)
     low, high = best.test.intervals["accuracy"]
-    chosen = f"{best.spec.display_name} is the most accurate on validation pictures" if len(entries) > 1 else (
-        f"{best.spec.display_name} is the detector of this run"
-    )  # fmt: skip
+    several = "the most accurate on validation pictures, as it ships"
+    chosen = f"{best.spec.display_name} is {several if len(entries) > 1 else 'the detector of this run'}"
     yield (
-        f"**{chosen}: it judges {best.test.accuracy:.1%} of {best.test.num_images:,} held-out test pictures rightly "
-        f"(95 % interval {low:.1%} to {high:.1%}{', which includes mere chance' if low <= 0.5 else ''}).**"
+        f"**{chosen}: it judges {percent(best.test.accuracy, 1)} of {best.test.num_images:,} held-out test pictures "
+        f"rightly (95 % interval {percent(low, 1)} to {percent(high, 1)}"
+        f"{', which includes mere chance' if low <= 0.5 else ''}).**"
     )
-    others = [f"{block.accuracy:.1%} on `{name}`" for name, block in best.metrics.items() if name != "test"]
+    others = [f"{percent(block.accuracy, 1)} on `{name}`" for name, block in best.metrics.items() if name != "test"]
     unseen = f"On pictures of other origins it is right in {' and '.join(others)}; " if others else (
         "No set of unseen generators was judged: expect less there; "
     )  # fmt: skip
-    yield f"{unseen}the files' metadata alone, without looking, would reach {data.results.audit.random_split:.1%}."
+    null = percent(data.results.audit.random_split, 1)
+    yield f"{unseen}the files' metadata alone, without looking, would reach {null}."
     size_mb = sum(entry.shipped.size_bytes for entry in entries) / 1e6
     slowest = max(entry.shipped.latency_ms for entry in entries)
     yield (
-        f"What ships has {size_mb:.1f} MB together and takes at most {slowest:.1f} ms a picture and detector on one "
-        "CPU thread."
+        f"The shipped files have {size_mb:.1f} MB together; each takes at most {slowest:.1f} ms a picture on one CPU "
+        "thread."
     )
 
 
@@ -170,7 +174,7 @@ def _next_steps(workdir: Path, data: PreparedData) -> Iterator[str]:
     yield f'Try it in the browser: `fakelens app --bundle "{bundle}"`'
     yield f'Judge pictures of your own: `fakelens predict PICTURE… --bundle "{bundle}"`'
     if data.is_demo:
-        yield "Train on real pictures: `fakelens run` takes OpenFake"
+        yield "Train on real pictures: `fakelens run` takes OpenFake: gigabytes to download, hours on a GPU"
         yield (
             "Or your own, in `FOLDER/real` and `FOLDER/fake`: `fakelens run --set data.source=folder --set "
             "data.path=FOLDER`"
@@ -204,13 +208,19 @@ def _named_set_notes(workdir: Path, entries: Sequence[Entry]) -> Iterator[str]:
             counts = f"{real + wrong} real and {missed + fake} fake pictures"
             yield f"{named.name}: {counts} of `{named.folder}`, kept under this name by `fakelens judge --set-name`."
             yield from (f"{named.name}: {warning}" for warning in named.warnings)
+            if named.left_out:
+                some = "; ".join([*named.left_out[:_NAMED], *(["…"] if len(named.left_out) > _NAMED else [])])
+                yield f"{named.name}: {len(named.left_out)} of its pictures left out: {some}"
 
 
 def _detector(entry: Entry) -> Iterator[str]:
     yield f"## {entry.spec.display_name}"
     yield f"{entry.summary}. {entry.exported.why}."
     yield _one(sets_table([entry]))
-    yield _images(entry, _PICTURES)
+    (_, false_alarms), (missed, _) = entry.test.confusion_matrix
+    yield _images(entry, _PICTURES if false_alarms + missed else {SAMPLES: _PICTURES[SAMPLES]})
+    if not false_alarms + missed:
+        yield "Worst mistakes: the test split has none at 0.5."
     yield _images(entry, _TEST_PLOTS)
     yield "### Weakest generators and sources"
     yield "At 0.5, the three weakest of at least five pictures in each set and label, with Wilson's 95 % intervals."
@@ -315,4 +325,6 @@ def _image(path: Path, words: str) -> str:
         size = f"width={image.width} height={image.height}"
     encoded = base64.b64encode(buffer.getvalue()).decode()
     img = f'<img {size} src="data:image/webp;base64,{encoded}" alt="{html.escape(words)}">'
+    if path.stem not in _SHOW_PICTURES:
+        img = img.replace("<img", "<img class=plot")
     return f"<span class=full>{img}</span>" if path.stem in _FULL_WIDTH else img

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 
 from fakelens.core.records import Metrics
-from fakelens.core.scoring import LABELS
+from fakelens.core.scoring import LABELS, percent
 from fakelens.core.table import Table
 from fakelens.dataset.audit import Evidence
 from fakelens.dataset.store import PreparedData
@@ -33,7 +33,7 @@ _SMALLEST_GROUP = 5
 
 
 def summary_table(entries: Sequence[Entry]) -> Table:
-    """What ships: accuracy, AUC, size and time of each detector's file."""
+    """Shipped files: accuracy, AUC, size and time of each."""
     head = ("Detector", "Accuracy", "AUC", "Ships as", "MB", "ms a picture")
     rows = [
         (
@@ -117,7 +117,7 @@ def with_interval(block: SetMetrics, rate: str) -> str:
 
 
 def thresholds_table(entries: Sequence[Entry]) -> Table:
-    """Where the lines are drawn, and what each does on every set."""
+    """Operating points: the thresholds and their figures on every set."""
     rows = [
         (e.spec.display_name, name, *point_cells(point))
         for e in entries
@@ -140,7 +140,7 @@ def point_cells(point: PointFigures) -> tuple[str, ...]:
     thresholds = (f"{threshold:.3f}" for threshold in (point.threshold_real, point.threshold_fake))
     chosen = point.false_positive_rate_on_validation
     why = "around 0.5" if chosen is None else f"at most {100 * chosen:g} % of validation photographs above it"
-    return why, *thresholds, *(f"{rate:.1%}" for rate in rates)
+    return why, *thresholds, *(percent(rate, 1) for rate in rates)
 
 
 def groups_table(entries: Sequence[Entry], weakest: int | None = None) -> Table:
@@ -161,9 +161,9 @@ def groups_table(entries: Sequence[Entry], weakest: int | None = None) -> Table:
 
 
 def share_words(group: GroupFigures) -> str:
-    """Share of a group's pictures that are judged rightly, with its 95 % interval: `75% (30%–95%)`."""
+    """Share of a group's pictures that are judged rightly, with its 95 % interval: `75 % (30 %–95 %)`."""
     low, high = group.interval
-    return f"{group.share_right:.0%} ({low:.0%}–{high:.0%})"
+    return f"{percent(group.share_right, 0)} ({percent(low, 0)}–{percent(high, 0)})"
 
 
 def comparisons_table(entries: Sequence[Entry]) -> Table:
@@ -214,8 +214,8 @@ def robustness_table(entries: Sequence[Entry], worst: int | None = None) -> Tabl
             steps = sorted(steps, key=lambda step: -step.flips)[:worst]
         rows += [
             (
-                e.spec.display_name, s.family, s.label, f"{s.auc:.3f}", f"{s.balanced_accuracy:.3f}", f"{s.flips:.0%}",
-                f"{s.false_positive_rate:.0%}",
+                e.spec.display_name, s.family, s.label, f"{s.auc:.3f}", f"{s.balanced_accuracy:.3f}",
+                percent(s.flips, 0), percent(s.false_positive_rate, 0),
             )
             for s in (stored, *steps)
         ]  # fmt: skip

@@ -4,7 +4,7 @@ import hashlib
 import json
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints, overload
@@ -16,7 +16,7 @@ from fakelens.core.run_folder import BUNDLE_RECORD
 from fakelens.core.scoring import OperatingPoint, Threshold, point_at, points_of
 from fakelens.runtime.detector import OnnxDetector
 from fakelens.runtime.folder import judge_files
-from fakelens.runtime.inputs import PictureInput, file_bytes, name_of
+from fakelens.runtime.inputs import ONE_PICTURE, PictureInput, file_bytes, name_of
 from fakelens.runtime.judgement import Answer, Judgement, judge_or_raise
 
 FORMAT = 3
@@ -58,7 +58,7 @@ class BundledModel:
 
 @dataclass(frozen=True)
 class BundleAbout:
-    """What the models were trained on."""
+    """The data that the models were trained on."""
 
     description: str
     licence: str
@@ -82,7 +82,8 @@ class Bundle:
     """An opened deployment folder. Safe to share between threads."""
 
     def __init__(self, folder: Path, info: BundleInfo, num_threads: int | None = None) -> None:
-        self.folder, self.info, self._num_threads = folder, info, num_threads
+        # Absolute: the process may go to another folder before a model is loaded.
+        self.folder, self.info, self._num_threads = folder.absolute(), info, num_threads
         self._detectors: dict[str, OnnxDetector] = {}
         self._loading = threading.Lock()
 
@@ -93,7 +94,7 @@ class Bundle:
         `num_threads` is how many each of its detectors uses on one picture, by default one for each CPU.
 
         Raises:
-            ValueError: naming the file, the fault and the remedy.
+            FakelensError: naming the file, the fault and the remedy.
 
         """
         path = folder / BUNDLE_RECORD
@@ -123,7 +124,7 @@ class Bundle:
         """The model of this name; without one the first, the most accurate on validation pictures.
 
         Raises:
-            ValueError: listing the names there are.
+            FakelensError: listing the names there are.
 
         """
         if name is None:
@@ -138,7 +139,7 @@ class Bundle:
         """The loaded detector of this name; loaded at the first call.
 
         Raises:
-            ValueError: when there is no such detector.
+            FakelensError: when there is no such detector.
             BundleDamaged: when its file is not the one that `bundle.json` describes.
 
         """
@@ -164,11 +165,11 @@ class Bundle:
     ) -> Judgement: ...
     @overload
     def judge(
-        self, pictures: Sequence[PictureInput], *, detector: str | None = None, max_fpr: float | None = None
+        self, pictures: Iterable[PictureInput], *, detector: str | None = None, max_fpr: float | None = None
     ) -> list[Answer]: ...
     def judge(
         self,
-        pictures: PictureInput | Sequence[PictureInput],
+        pictures: PictureInput | Iterable[PictureInput],
         *,
         detector: str | None = None,
         max_fpr: float | None = None,
@@ -180,7 +181,7 @@ class Bundle:
         without its codec no cautions about compression. Judge the file where there is one.
 
         Args:
-            pictures: one picture, or a sequence of them.
+            pictures: one picture, or any number of them.
             detector: a name out of `models`; by default the first, the most accurate.
             max_fpr: share of false alarms, such as 0.01, whose thresholds decide; by default the bundle's.
 
@@ -193,7 +194,7 @@ class Bundle:
         point = self.operating_point(model.name, max_fpr)
         if point.caution:
             warnings.warn(point.caution, stacklevel=2)
-        if isinstance(pictures, Sequence) and not isinstance(pictures, str | bytes):
+        if isinstance(pictures, Iterable) and not isinstance(pictures, ONE_PICTURE):
             return list(judge_files(model, pictures, point.threshold))
         return judge_or_raise(file_bytes(pictures), model, point.threshold, name=name_of(pictures))
 

@@ -1,4 +1,4 @@
-"""A decoded picture and its file's facts in; why its verdict deserves less trust out.
+"""Cautions: a decoded picture and its file's facts in; reasons to trust its verdict less out.
 
 A caution makes a verdict uncertain only where nothing was measured: pictures smaller than any in the evaluation, JPEG
 coarser than its coarsest, and pictures in which there is nothing that detectors could look at. The others are said and
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from fakelens.core.imaging import Container
+from fakelens.core.scoring import percent
 
 # The strongest JPEG step of `fakelens evaluate`; the robustness table says what it does to verdicts.
 MIN_EVALUATED_JPEG_QUALITY = 30
@@ -78,7 +79,7 @@ def _of_the_file(container: Container, input_px: int) -> list[Caution]:
         )
         cautions.append(Caution(words, undecided=True))
     if short / long < _MIN_SEEN_SHARE:
-        cautions.append(Caution(f"The detector sees only the central {short / long:.0%} of this long picture."))
+        cautions.append(Caution(f"The detector sees only the central {percent(short / long, 0)} of this long picture."))
     return cautions
 
 

@@ -25,7 +25,7 @@ class OnnxDetector:
         """Load a file that `fakelens export` wrote, or its bytes; by default one thread for each CPU that may be used.
 
         Raises:
-            ValueError: naming the remedy, when it is no such file.
+            FakelensError: naming the remedy, when it is no such file.
 
         """
         label = "the model" if isinstance(model, bytes) else str(model)

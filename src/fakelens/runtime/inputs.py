@@ -10,10 +10,12 @@ from PIL import Image
 
 from fakelens.core.imaging import MAX_BYTES, ORIENTATION_TAG, ImageRefused, orientation_of
 
-PictureInput = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
+PictureInput = str | Path | bytes | bytearray | memoryview | Image.Image | npt.NDArray[np.uint8]
 """A path, a file's bytes, or decoded pixels: an image of PIL's or an (H, W), (H, W, 3) or (H, W, 4) uint8 array."""
+ONE_PICTURE = (str, Path, bytes, bytearray, memoryview, Image.Image, np.ndarray)
 
 _LOSSLESS_IN_PNG = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
+_SIXTEEN_BITS = ("I;16B", "I;16L")  # in an order of bytes of their own
 _WITHOUT_RANGE = ("I", "F")  # nothing says what is black and what is white
 
 
@@ -31,16 +33,20 @@ def file_bytes(picture: PictureInput) -> bytes:
         TypeError: when it is none of these forms.
     """
     match picture:
-        case bytes():
-            return picture
+        case bytes() | bytearray() | memoryview():
+            return bytes(picture)
         case str() | Path():
-            with Path(picture).open("rb") as file:
-                return file.read(MAX_BYTES + 1)  # a device has no end; what is longer is refused by its size
+            try:
+                with Path(picture).open("rb") as file:
+                    return file.read(MAX_BYTES + 1)  # a device has no end; what is longer is refused by its size
+            except ValueError as error:  # a null character, or half of a surrogate pair
+                raise ImageRefused("unreadable", f"no file can have this path ({error})") from error
         case Image.Image():
             return _png(picture)
         case np.ndarray():
             return _png(_image(picture))
-    raise TypeError(f"a picture is a path, bytes, an image of PIL's or a uint8 array, not {type(picture).__name__}")
+    kind = type(picture).__name__
+    raise TypeError(f"a picture is a path, bytes, an image of PIL's or a uint8 array, or a list of these, not {kind}")
 
 
 def _image(pixels: npt.NDArray[Any]) -> Image.Image:
@@ -62,6 +68,8 @@ def _png(image: Image.Image) -> bytes:
     buffer, exif = io.BytesIO(), Image.Exif()
     exif[ORIENTATION_TAG] = orientation_of(image)
     try:
+        if image.mode in _SIXTEEN_BITS:
+            image = Image.fromarray(np.asarray(image).astype(np.uint16))
         lossless = image if image.mode in _LOSSLESS_IN_PNG else image.convert("RGB")
         lossless.save(buffer, "PNG", compress_level=1, exif=exif)
     except (OSError, SyntaxError, ValueError) as error:  # an opened file is decoded only now

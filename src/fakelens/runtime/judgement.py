@@ -7,7 +7,7 @@ done once: `read_picture` decodes a file, `assess` asks a detector, `judgement_o
 import hashlib
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,7 @@ class Judgement:
     cautions: tuple[Caution, ...]
     marks: tuple[Mark, ...]
     container: Container
-    seconds: float
+    seconds: float = field(compare=False)
     """Decoding and scoring."""
 
     @property
@@ -94,7 +94,7 @@ class Judgement:
 
     @property
     def sentence(self) -> str:
-        """What the score means at these thresholds."""
+        """The meaning of the score at these thresholds, as a sentence."""
         given = f"The detector gives {probability_words(self.probability)}"
         if self.verdict is not self.threshold.verdict(self.probability):
             return f"{given}, but for the reason below that says nothing."

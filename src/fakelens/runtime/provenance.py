@@ -1,4 +1,4 @@
-"""What a file says of its own origin: content credentials (C2PA), the IPTC source type, text of known programs.
+"""Provenance that a file states of itself: content credentials (C2PA), the IPTC source type, text of known programs.
 
 Credentials' signatures are verified by c2pa-python where it is installed (pip install 'fakelens[credentials]'); nothing
 is fetched from anywhere.
@@ -156,7 +156,7 @@ def _verified_words(data: bytes, container_format: str, credentials: bytes) -> s
 
 
 def _claim(active: dict[str, Any], ingredients: list[_Ingredient]) -> str:
-    """What is claimed of the picture itself, else of what it was edited from, else of its parts."""
+    """The claim about the picture itself, else about what it was edited from, else about its parts."""
     if words := _model_words(active):
         return f"claimed: {words}"
     whole = [words for each in ingredients if each.is_whole and (words := _model_words(each.manifest))]
@@ -171,7 +171,7 @@ def _claim(active: dict[str, Any], ingredients: list[_Ingredient]) -> str:
 
 
 def _claim_in_bytes(credentials: bytes) -> str:
-    """What is claimed somewhere in credentials that nothing has parsed, of the picture or of its parts."""
+    """A claim found anywhere in unparsed credentials, of the picture or of its parts."""
     term = SOURCE_TYPE.search(credentials)
     return f"claimed: {SOURCE_WORDS[term[1]]}" if term else "no part of a trained model is claimed"
 
@@ -199,7 +199,7 @@ def _source_types(manifest: dict[str, Any]) -> Iterator[str]:
 
 
 def _ingredients(active: dict[str, Any], manifests: dict[str, Any]) -> Iterator[_Ingredient]:
-    """What a picture was made from, and that from, nearest first."""
+    """The ingredients of a picture and of these in turn, nearest first."""
     waiting = [(active, True)]
     for manifest, is_whole in waiting:  # which grows
         for ingredient in map(_mapping, _list(manifest.get("ingredients"))):
@@ -212,7 +212,7 @@ def _ingredients(active: dict[str, Any], manifests: dict[str, Any]) -> Iterator[
 
 
 def _failures(validated: dict[str, Any]) -> list[str]:
-    """Codes of what did not hold, but for a signer that no list names."""
+    """Codes of failed checks, except that no list names the signer."""
     results = _mapping(_mapping(validated.get("validation_results")).get("activeManifest"))
     faults = [*_list(results.get("failure")), *_list(validated.get("validation_status"))]
     codes = [str(_mapping(fault).get("code")) for fault in faults]

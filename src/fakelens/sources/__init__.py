@@ -11,7 +11,7 @@ def open_source(settings: SourceSettings) -> Source:
     """The source that `settings.source` names.
 
     Raises:
-        ValueError: for an unknown name.
+        FakelensError: for an unknown name.
     """
     match settings.source:
         case "openfake":

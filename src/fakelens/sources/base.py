@@ -40,7 +40,7 @@ class BlockReader(Protocol):
         """Bring the block's bytes into the folder `spool`; yields each piece's size. Nothing if they are here already.
 
         Raises:
-            ValueError: naming the remedy when the source cannot be read.
+            FakelensError: naming the remedy when the source cannot be read.
         """
         ...
 

@@ -28,7 +28,7 @@ class FolderSource:
         """List the pictures once; `description` counts them.
 
         Raises:
-            ValueError: when no folder is named, or it lacks pictures of either class.
+            FakelensError: when no folder is named, or it lacks pictures of either class.
         """
         self._seed = settings.seed
         self._root = _existing_folder(settings.path)

@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 
 def with_retries(work: Callable[[], _T]) -> _T:
-    """What `work` returns; it is done again where the hub, its storage or the connection fails for a while.
+    """The result of `work`, tried again where the hub, its storage or the connection fails for a while.
 
     Where the client cannot find out what a file is, it has tried six times by itself and says LocalEntryNotFoundError,
     which ends this.
@@ -107,7 +107,7 @@ def _size(repository: str, commit: str, path: str) -> int:
 
 
 def get_bytes(url: str, where: str, **headers: str) -> bytes:
-    """What the hub answers; its client notices cut bodies.
+    """The hub's answer; its client notices cut bodies.
 
     Raises:
         FakelensError: naming the remedy.
@@ -193,7 +193,7 @@ def hub_errors(
 
 
 def _reason(error: BaseException) -> str:
-    """What happened, in one line; of an answer, who gave which."""
+    """The fault in one line; of an answer, who gave which."""
     from huggingface_hub import errors
 
     text = first_line(error)

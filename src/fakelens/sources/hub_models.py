@@ -34,8 +34,8 @@ class HubAddress:
         return f"{SCHEME}{self.repository}@{self.revision}"
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read an address, with or without the scheme.
+    def parse(cls, text: str, revision: str | None = None) -> Self:
+        """Read an address, with or without the scheme; `revision` is one that was named beside it.
 
         Raises:
             FakelensError: when it is not an address.
@@ -43,7 +43,16 @@ class HubAddress:
         match = re.fullmatch(rf"(?:{SCHEME})?({_NAME})(?:@(.+?))?/*", text, re.ASCII)
         if match is None:
             raise FakelensError(f"{text!r} is no repository of the hub: write {SCHEME}ORG/NAME or …/NAME@REVISION")
-        return cls(match[1], match[2] or _MAIN)
+        from huggingface_hub.errors import HFValidationError
+        from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # documented, but not exported
+
+        try:
+            validate_repo_id(match[1])
+        except HFValidationError as error:
+            raise FakelensError(f"the hub takes no repository of the name {match[1]}: {error}") from error
+        if revision and match[2] and revision != match[2]:
+            raise FakelensError(f"{text!r} names another revision than {revision!r}: name it once")
+        return cls(match[1], revision or match[2] or _MAIN)
 
 
 def download(address: HubAddress) -> Path:

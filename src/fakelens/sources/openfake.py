@@ -65,7 +65,7 @@ class OpenFakeSource:
         """Labels and generators of the seed's choice of shards; a block is a row group, ranks are the seed's order.
 
         Raises:
-            ValueError: naming the remedy when the data set, revision or split cannot be read.
+            FakelensError: naming the remedy when the data set, revision or split cannot be read.
         """
         settings = self._settings
         shards = _shards(self._repository, settings.config, settings.split)
@@ -168,7 +168,7 @@ class _Shard:
         """The bytes [start, end) of the file.
 
         Raises:
-            ValueError: naming the remedy when they cannot be downloaded.
+            FakelensError: naming the remedy when they cannot be downloaded.
         """
         piece = fetch_bytes(self.repository, self.commit, self.path, f"{start}-{end - 1}")
         if len(piece) != end - start:

@@ -1,4 +1,4 @@
-"""What happens beside training: history, best and last checkpoint after each epoch, and progress."""
+"""Callbacks of training: history, best and last checkpoint after each epoch, and progress."""
 
 import math
 import signal
@@ -29,7 +29,7 @@ _PREVIOUS, _HASHES = "last.previous.ckpt", "last.sha256"
 
 @dataclass(frozen=True)
 class Progressed:
-    """How far a training run has come: what `last.ckpt` says of itself."""
+    """Progress of a training run, as `last.ckpt` records it."""
 
     key: str
     phase: int = 0
@@ -171,7 +171,7 @@ class ProgressCallback(L.Callback):
 
 
 def read_progress(folder: Path, key: str, reporter: Reporter = SILENT) -> Progressed:
-    """How far the run with this key has come; a fresh start if there is nothing of it.
+    """Progress of the run with this key; a fresh start if there is nothing of it.
 
     A damaged `last.ckpt` falls back to the one before it, whose place it takes, and `reporter` is told what that costs.
 
@@ -224,7 +224,7 @@ def settle_best(folder: Path, state: Progressed) -> None:
 
 
 def forget_previous(folder: Path) -> None:
-    """Remove what is only there in case that training is interrupted."""
+    """Remove the files that only an interrupted training needs."""
     for name in (_NEXT_BEST, _PREVIOUS_BEST, _PREVIOUS):
         (folder / name).unlink(missing_ok=True)
 

@@ -34,7 +34,7 @@ from fakelens.training.phases import Phase
 
 @dataclass(frozen=True)
 class Fitting:
-    """What the phases of a run have in common."""
+    """Everything that the phases of a run share."""
 
     folder: Path
     """Where `best.safetensors`, `last.ckpt` and `history.csv` go."""
@@ -51,7 +51,7 @@ class Fitting:
         """Train `network` for one phase, going on from `last.ckpt` if `state` has epochs of this phase.
 
         Raises:
-            ValueError: when the loss is no longer a number.
+            FakelensError: when the loss is no longer a number.
             KeyboardInterrupt: when the user ends it.
         """
         settings = self.info.settings

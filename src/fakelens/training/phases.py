@@ -1,4 +1,4 @@
-"""The phases of fine-tuning: what trains, for how long and at which learning rate."""
+"""Phases of fine-tuning: which parameters train, for how long and at which learning rate."""
 
 import math
 from dataclasses import dataclass

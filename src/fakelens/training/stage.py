@@ -65,7 +65,7 @@ def train(
     Writes `best.safetensors` (lowest validation loss), `last.ckpt`, `history.csv`, `plots/` and `train.json`.
 
     Raises:
-        ValueError: for missing or changed data, weights that could not be downloaded, or a diverged loss.
+        FakelensError: for missing or changed data, weights that could not be downloaded, or a diverged loss.
     """
     data = PreparedData(RunFolder(workdir).data)
     stage = train_stage(workdir, data, spec, settings, common, seed)
