@@ -73,7 +73,7 @@ DETECTOR = DetectorSpec(
         optimizer="adam",
         learning_rate=1e-3,
         batch_size=32,
-        epochs=7,
+        epochs=6,
         label_smoothing=0.0,
         dropout=0.3,
     ),

@@ -57,5 +57,5 @@ DETECTOR = DetectorSpec(
         learning_rate=3e-4, batch_size=32, head_epochs=5, epochs=12, label_smoothing=0.1, dropout=0.2
     ),
     plan={**PLAN_OF_PRETRAINED, "learning_rate": 3e-4, "head_learning_rate": 3e-4, "batch_size": 32},
-    demo=DetectorSettings(pretrained=False, input_px=96, learning_rate=1e-3, batch_size=16, epochs=2, dropout=0.2),
+    demo=DetectorSettings(pretrained=False, input_px=96, learning_rate=1e-3, batch_size=16, epochs=1, dropout=0.2),
 )
