@@ -214,6 +214,13 @@ def test_judge_prints_tables_and_writes_everything(tmp_path: Path) -> None:
     assert written == {"against.json", "against.md", "scores.csv", "plots"}
 
 
+def test_predict_on_a_wrong_path_is_a_line(tmp_path: Path) -> None:
+    make_bundle(tmp_path / "bundle")
+    result = fakelens("predict", "holliday.jpg", "--bundle", "bundle", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.splitlines()[-1] == "error: holliday.jpg was not judged: No such file or directory"
+
+
 def test_judge_as_json_with_a_bad_picture(tmp_path: Path) -> None:
     fill(flat_folder(tmp_path / "mine"), {"fake/broken.png": b"not a picture"})
     (tmp_path / "runs" / "x").mkdir(parents=True)
@@ -225,11 +232,14 @@ def test_judge_as_json_with_a_bad_picture(tmp_path: Path) -> None:
     assert [system["name"] for system in json.loads(result.stdout)["systems"]] == list(DETECTORS)
 
 
-def test_judge_writes_beside_the_bundle_that_it_takes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("named", [(), ("--model", "runs/x/bundle")])
+def test_judge_writes_beside_the_bundle_that_it_takes(tmp_path: Path, named: tuple[str, ...]) -> None:
     flat_folder(tmp_path / "mine")
     (tmp_path / "runs" / "x").mkdir(parents=True)
     make_bundle(tmp_path / "runs" / "x" / "bundle")
-    result = fakelens("judge", "mine", cwd=tmp_path)
+    if named:
+        (tmp_path / "runs" / "x" / "recipe.yaml").write_text("name: x\n")
+    result = fakelens("judge", "mine", *named, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["x"]
     assert (tmp_path / "runs" / "x" / "against" / "mine" / "against.md").is_file()
