@@ -3,17 +3,21 @@
 import hashlib
 import json
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import typer
+import yaml
 
-from fakelens import __version__
+from fakelens import __version__, cli
 from fakelens.runtime.audit_record import write_audit_records
 from fakelens.runtime.bundle import Bundle
 from fakelens.runtime.judgement import Judgement, judge
 from onnx_models import DETECTORS, flat_picture, make_bundle
 
+ROOT = Path(__file__).parents[2]
 WHITE = flat_picture(255)
 
 
@@ -61,3 +65,22 @@ def test_a_record_is_never_replaced(tmp_path: Path, bundle: Bundle, judgement: J
     pages = [write_audit_records(tmp_path, [judgement], bundle)[0] for _ in range(3)]
     assert len(set(pages)) == 3
     assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_the_form_for_wrong_verdicts_asks_for_this_record(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    form = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / "wrong_verdict.yml").read_text(encoding="utf-8"))
+    (told,) = (field["attributes"]["description"] for field in form["body"] if field.get("id") == "record")
+    (command,) = re.findall(r"`fakelens (predict .+?)`", told)
+    (tmp_path / "PICTURE").write_bytes(WHITE)
+    (tmp_path / "BUNDLE").symlink_to(bundle.folder)
+    monkeypatch.chdir(tmp_path)
+    assert "`--detector NAME`" in told
+    for option in ([], ["--detector", "large_net"]):
+        typer.main.get_command(cli.app).main([*shlex.split(command), *option], standalone_mode=False)
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "DIR").glob("*.json")]
+    assert {record["file"]["sha256"] for record in records} == {hashlib.sha256(WHITE).hexdigest()}
+    assert {record["fakelens"] for record in records} == {__version__}
+    assert {record["detector"]["name"] for record in records} == {bundle.model().name, "large_net"}
+    assert all(len(record["detector"]["sha256"]) == 64 for record in records)
