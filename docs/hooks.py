@@ -73,7 +73,7 @@ def settings() -> str:
     from fakelens.config import Settings
     from fakelens.core.artifacts import differences
     from fakelens.detectors.spec import discover
-    from fakelens.recipes import RECIPES, Recipe
+    from fakelens.recipes import RECIPES, Recipe, load_recipe
     from fakelens.settings import DetectorSettings
 
     default = Recipe()
@@ -106,7 +106,8 @@ def settings() -> str:
         ],
     )
     lines += ["", "## Recipes", "", f"`{default.name}` is the default. The others differ from it:"]
-    for name, recipe in RECIPES.items():
+    for name in (*RECIPES, "plan"):
+        recipe = load_recipe(name)
         changes = differences(default.model_dump(mode="json"), recipe.model_dump(mode="json"))
         if changes:
             lines += ["", f"### {name}", "", *(f"- `{change}`" for change in changes)]

@@ -1,5 +1,6 @@
 """Commands and examples of README and documentation: all fit the command line, and those without a mark run."""
 
+import inspect
 import os
 import re
 import shlex
@@ -13,8 +14,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from fakelens import cli
-from fakelens.recipes import load_recipe
+import fakelens
+from fakelens import cli, pipeline
+from fakelens.detectors.spec import DetectorSpec
+from fakelens.recipes import RECIPES, load_recipe
 from labelled_pictures import fill, structured
 
 ROOT = Path(__file__).parents[1]
@@ -168,3 +171,30 @@ def test_links_lead_somewhere(page: Path) -> None:
     targets = [t.split("#")[0] for t in re.findall(r"\]\((?!http)([^)]+)\)", page.read_text(encoding="utf-8"))]
     made = {"settings.md", "cli.md"}  # by docs/hooks.py
     assert [t for t in targets if t and Path(t).name not in made and not (page.parent / t).exists()] == []
+
+
+def public_names(value: type) -> set[str]:
+    """A class's own fields, members of an enumeration, methods and properties."""
+    own = {name for name, each in vars(value).items() if isinstance(each, property) or inspect.isroutine(each)}
+    names = {*inspect.get_annotations(value), *getattr(value, "__members__", ()), *own}
+    return {name for name in names if not name.startswith("_")}
+
+
+@pytest.mark.slow
+def test_the_site_has_every_name_of_the_api_and_its_fields_once_and_every_recipe(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path)]
+    quiet = environment() | {"NO_MKDOCS_2_WARNING": "1"}
+    result = subprocess.run(command, cwd=ROOT, env=quiet, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    page = (tmp_path / "reference" / "api.html").read_text(encoding="utf-8")
+    # Named once, whatever the module that an object is shown under.
+    shown = [head.split(".") for head in re.findall(r'<h\d id="(fakelens\.[\w.]+)"', page)]
+    api = {name: getattr(fakelens, name) for name in fakelens.__all__ if name != "pipeline"}
+    for name, value in (api | {"DetectorSpec": DetectorSpec}).items():
+        assert sum(head[-1] == name for head in shown) == 1, name
+        for field in public_names(value) if inspect.isclass(value) else ():
+            assert sum(head[-2:] == [name, field] for head in shown) == 1, f"{name}.{field}"
+    assert {head[2] for head in shown if head[1] == "pipeline"} == set(pipeline.__all__)
+    settings = (tmp_path / "reference" / "settings.html").read_text(encoding="utf-8")
+    assert all(f'<h3 id="{name}">' in settings for name in {*RECIPES, "plan"} - {"openfake"})

@@ -81,6 +81,9 @@ class BundleInfo:
 class Bundle:
     """An opened deployment folder. Safe to share between threads."""
 
+    folder: Path
+    info: BundleInfo
+
     def __init__(self, folder: Path, info: BundleInfo, num_threads: int | None = None) -> None:
         # Absolute: the process may go to another folder before a model is loaded.
         self.folder, self.info, self._num_threads = folder.absolute(), info, num_threads
@@ -118,6 +121,7 @@ class Bundle:
 
     @property
     def models(self) -> tuple[BundledModel, ...]:
+        """Its detectors, the most accurate on validation pictures first."""
         return self.info.models
 
     def model(self, name: str | None = None) -> BundledModel:

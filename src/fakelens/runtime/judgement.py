@@ -75,15 +75,21 @@ class Judgement:
     sha256: str
     """Of the file's bytes."""
     detector: str
+    """Its name."""
     detector_sha256: str
     """Of its ONNX file."""
     threshold: Threshold
+    """The pair of thresholds that decided."""
     probability: float
     """That the picture is AI-generated."""
     verdict: Verdict
+    """`"fake"`, `"real"` or `"uncertain"`, with which it compares equal."""
     cautions: tuple[Caution, ...]
+    """Reasons for care."""
     marks: tuple[Mark, ...]
+    """What the file says about its origin."""
     container: Container
+    """Format, size in pixels and bytes, and compression."""
     seconds: float = field(compare=False)
     """Decoding and scoring."""
 
@@ -122,9 +128,11 @@ class Refusal:
     """A file that cannot be judged, and why."""
 
     name: str
+    """The file's path or name."""
     detector: str
     """Its name; empty where none was asked."""
     error: str
+    """Why, for a person."""
     sha256: str = ""
     """Of the file's bytes; empty where they could not be read."""
 
