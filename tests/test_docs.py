@@ -105,7 +105,6 @@ def desk(finished_run: Path, tmp_path: Path) -> Path:
     (tmp_path / "downloads").mkdir()
     for number, place in enumerate(("holiday.jpg", "downloads/a.jpg", "downloads/b.jpg")):
         (tmp_path / place).write_bytes(structured(number, "JPEG"))
-    (tmp_path / "broken.jpg").write_bytes(b"no picture")
     names = [f"{label}/{number}.png" for label in ("real", "fake") for number in range(6)]
     fill(tmp_path / "pictures", {name: structured(100 + number) for number, name in enumerate(names)})
     rows = "".join(f"{name},{(5 * number) % 12 / 12:.3f}\n" for number, name in enumerate(names))
