@@ -27,6 +27,15 @@ def test_the_citation_and_the_change_log_agree() -> None:
     assert citation["version"] == fakelens.__version__
 
 
+def test_the_citation_names_the_data_set_that_it_asks_to_cite_and_the_packages_authors() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert "OpenFake" in citation["message"]
+    assert [one["title"] for one in citation["references"]] == ["OpenFake"]
+    assert citation["authors"] == project["authors"]
+    assert citation["keywords"] == project["keywords"]
+
+
 def test_the_build_reads_it_from_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert "version" not in project["project"]
