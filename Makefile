@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types docs pictures wheel app notebook clean
+.PHONY: help setup demo test check browser oldest lint types docs pictures wheel app notebook clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -39,6 +39,15 @@ test: setup ## all tests, offline, in two processes
 check: lint types ## lint, types and the fast tests
 	$(BIN)/python -m pytest -m "not slow and not browser"
 
+browser: setup ## the tests that need a Chromium
+	$(BIN)/python -m pytest -m browser
+
+oldest: ## the fast tests with the lower bounds of pyproject.toml, in an environment of their own; needs uv
+	uv lock --check
+	uv venv --quiet --allow-existing --python 3.11 $(VENV)-oldest
+	uv pip install --quiet --python $(VENV)-oldest --resolution lowest-direct -e '.[train,app,dev,hub]'
+	$(VENV)-oldest/bin/python -m pytest -m "not slow and not browser"
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -70,4 +79,4 @@ notebook: setup ## install JupyterLab and open the notebook in it
 	$(BIN)/jupyter lab notebooks/openfake_pipeline.ipynb
 
 clean: ## remove the virtual environment and caches; runs/ stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-oldest .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
 import fakelens
 from fakelens import cli, pipeline
@@ -163,6 +164,18 @@ def test_a_python_example_runs(desk: Path, block: Block) -> None:
 
 def test_ci_runs_the_readmes_test_command() -> None:
     assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_workflow_calls_verbs_of_the_makefile_on_the_pythons_that_the_readme_names() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    ends = [job["steps"][-1]["run"].split() for job in workflow["jobs"].values()]
+    assert {command for command, *_ in ends} == {"make"}
+    verbs = [verb for _, *words in ends for verb in words if "=" not in verb]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert set(verbs) <= set(re.findall(r"^([a-z]+):", makefile, re.M))
+    first, last = re.findall(r"Python 3\.(\d+) to 3\.(\d+)", (ROOT / "README.md").read_text(encoding="utf-8"))[0]
+    tested = workflow["jobs"]["test"]["strategy"]["matrix"]["python"]
+    assert tested == [f"3.{minor}" for minor in range(int(first), int(last) + 1)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
