@@ -22,7 +22,7 @@
 #
 # In a clone of the repository there is nothing to set: `make notebook` installs everything and opens this page.
 # Elsewhere, in Colab for one, set `ADDRESS` to where the repository can be reached. No address is filled in, because
-# fakelens has none of its own yet: it is that of your copy, and the link for Colab is made from it.
+# fakelens has none of its own yet: it is that of your copy, and the badge that opens it in Colab is made from it.
 
 # %%
 import importlib.util
@@ -76,7 +76,7 @@ print(f"GPU: {gpu}, training in fp16" if gpu else "No GPU: keep to the demonstra
 if ADDRESS.startswith("https://github.com/"):
     place = ADDRESS.removeprefix("https://github.com/").removesuffix(".git")
     page = f"https://colab.research.google.com/github/{place}/blob/main/notebooks/openfake_pipeline.ipynb"
-    display(Markdown(f"[Open this notebook in Colab]({page})"))
+    display(Markdown(f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({page})"))
 
 # %% [markdown]
 # ## The recipe

@@ -13,6 +13,7 @@ from fakelens.detectors.spec import discover
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 NOTEBOOK = NOTEBOOKS / "openfake_pipeline.ipynb"
+UPDATE = "jupytext --update --to notebook notebooks/openfake_pipeline.py"
 
 
 def cells(notebook: nbformat.NotebookNode) -> list[tuple[str, str]]:
@@ -25,8 +26,9 @@ def pictures(notebook: nbformat.NotebookNode) -> int:
 
 
 def test_the_notebook_is_made_from_its_source() -> None:
+    assert UPDATE in (NOTEBOOKS.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
     source = cells(jupytext.read(NOTEBOOK.with_suffix(".py")))
-    assert cells(nbformat.read(NOTEBOOK, 4)) == source, "run `jupytext --sync notebooks/openfake_pipeline.py`"
+    assert cells(nbformat.read(NOTEBOOK, 4)) == source, f"run `{UPDATE}`"
 
 
 def test_the_notebook_holds_no_logic() -> None:
