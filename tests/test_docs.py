@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,6 +165,17 @@ def test_a_python_example_runs(desk: Path, block: Block) -> None:
 
 def test_ci_runs_the_readmes_test_command() -> None:
     assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_page_of_extras_has_every_extra_and_every_command() -> None:
+    page = (ROOT / "docs" / "reference" / "extras.md").read_text(encoding="utf-8")
+    (_, _), (_, _), *rows = re.findall(r"^\| ?(.+?) ?\| ?(.+?) ?\|$", page, re.M)
+    extras = re.findall(r"`(\w+)`", " ".join(extra for extra, _ in rows))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert sorted(extras) == sorted(project["optional-dependencies"])
+    group = typer.main.get_command(cli.app)
+    assert hasattr(group, "commands")
+    assert set(group.commands) <= set(re.findall(r"`(\w+)`", " ".join(needed for _, needed in rows)))
 
 
 def test_the_workflow_calls_verbs_of_the_makefile_on_the_pythons_that_the_readme_names() -> None:
