@@ -77,6 +77,22 @@ def test_the_page_names_everything_that_the_plan_says_of_a_detector() -> None:
     assert said <= set(PAIRS)
 
 
+@pytest.mark.parametrize("fastest", ["int8-static", "int8-dynamic"])
+def test_of_the_int8_files_that_pass_the_fastest_ships_as_the_page_says(
+    fastest: str, own_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "fakelens.export.stage.median_latencies_ms", lambda files: {name: 6.0 - (name == fastest) for name in files}
+    )
+    recipe = load_recipe("smoke")  # whose gate lets all pass
+    exported = pipeline.export(own_run, recipe, next(iter(discover().values())), force=True)
+    assert {variant.name for variant in exported.variants if variant.passed} >= {"fp32", "int8-dynamic", "int8-static"}
+    assert exported.ships == fastest
+    said = "" if fastest == "int8-static" else f"{fastest} is the fastest that passed its gate. "
+    assert exported.why.startswith(f"{said}Static INT8 passed its gate")
+    assert "the fastest INT8 file that passes" in " ".join(PAGE.split())
+
+
 def test_experiments_that_the_page_names_are_there() -> None:
     links = re.findall(r"\]\(([^)]+)\)", PAGE)
     assert links
