@@ -22,13 +22,6 @@ def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
     return files
 
 
-def on_config(config: "MkDocsConfig") -> "MkDocsConfig":
-    """The navigation with the plan, where its page exists."""
-    if (ROOT / "docs" / "plan.md").is_file():
-        config.nav.insert(2, {"The plan": "plan.md"})
-    return config
-
-
 def pages() -> dict[str, str]:
     """Markdown by path in the site."""
     sources = {"index.md": "README.md", "contributing.md": "CONTRIBUTING.md", "changes.md": "CHANGELOG.md"}
