@@ -34,7 +34,7 @@ demo: setup ## the whole pipeline on synthetic pictures, about five minutes on t
 	$(BIN)/fakelens run --recipe demo
 
 test: setup ## all tests, offline, in two processes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 check: lint types ## lint, types and the fast tests
 	$(BIN)/python -m pytest -m "not slow and not browser"

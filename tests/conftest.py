@@ -14,6 +14,19 @@ import fakelens  # noqa: F401  first: it keeps onnxruntime, which some tests imp
 from model_hub import OTHERS, TOKEN, ModelHub
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no process waits for another at the end.
+
+    The browser's, which need no finished run, are tried while the other process makes it for both.
+    """
+    order = {"browser": 0, "slow": 1}
+    ranks: dict[Path, int] = {}
+    for item in items:
+        own = min((order[mark.name] for mark in item.iter_markers() if mark.name in order), default=2)
+        ranks[item.path] = min(own, ranks.get(item.path, 2))
+    items.sort(key=lambda item: ranks[item.path])
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The working folder of `fakelens run --recipe smoke`. Read only: copy it before changing anything."""

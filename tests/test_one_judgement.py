@@ -176,7 +176,7 @@ def test_the_page_says_the_same(bundle: Path, answers: dict[str, Answer], monkey
         assert table["Verdict"][index] == words
         if isinstance(answer, Judgement):
             for display_name, _ in DETECTORS.values():
-                assert table[display_name][index] == pytest.approx(answer.probability, abs=1e-6)
+                assert table[display_name][index] == pytest.approx(100 * answer.probability, abs=1e-4)
     for name in ("quality 12.jpg", "said.jpg", "cut.jpg"):
         app.selectbox(key="closer").select_index(list(answers).index(name))
         app.run()

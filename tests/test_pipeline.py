@@ -17,6 +17,7 @@ from fakelens.detectors.spec import discover
 from fakelens.evaluation.robustness import RobustnessScores
 from fakelens.evaluation.scores import Scores
 from fakelens.recipes import RECIPES, shipped, shown
+from fakelens.report.records import Entry
 from fakelens.runtime.detector import OnnxDetector
 from labelled_pictures import fill, structured
 from onnx_models import VARIANT
@@ -229,7 +230,8 @@ def test_a_failed_gate_ships_fp32_and_says_why(own_run: Path) -> None:
 def test_the_bundle_carries_the_shipped_files(finished_run: Path) -> None:
     bundle = read_json(finished_run / "bundle" / "bundle.json")
     assert bundle["demo"] is True
-    assert [model["name"] for model in bundle["models"]] == [spec.name for spec in shipped(DETECTORS, SMOKE)]
+    ranks = {spec.name: Entry.load(finished_run, spec).rank() for spec in shipped(DETECTORS, SMOKE)}
+    assert [model["name"] for model in bundle["models"]] == sorted(ranks, key=lambda name: ranks[name], reverse=True)
     for model in bundle["models"]:
         file = finished_run / model["name"] / "onnx" / f"{model['variant']}.onnx"
         assert (finished_run / "bundle" / model["file"]).read_bytes() == file.read_bytes()

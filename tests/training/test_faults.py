@@ -34,7 +34,7 @@ def data_only(finished_run: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize(("workers", "step"), [(0, 11), (2, 29)])
+@pytest.mark.parametrize(("workers", "step"), [(0, 17), (2, 43)])
 def test_killed_at_any_fsync_or_rename_of_two_phases_it_ends_the_same(
     finished_run: Path, tmp_path: Path, workers: int, step: int
 ) -> None:

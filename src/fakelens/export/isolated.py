@@ -1,6 +1,6 @@
 """One ONNX file in a process of its own that has no torch: its probabilities, its loading time, its memory.
 
-`python -m fakelens.export.isolated scores MODEL SQUARES.npy OUT.npz` and `… cost MODEL PICTURE` are that process.
+`python -m fakelens.export.isolated scores MODEL OUT.npz SQUARES.npy…` and `… cost MODEL PICTURE` are that process.
 """
 
 import json
@@ -8,8 +8,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,17 +43,20 @@ class IsolatedCost:
     """Largest resident memory of the whole process, Python and libraries included, after five predictions."""
 
 
-def isolated_scores(model: Path, squares: Path) -> IsolatedScores:
-    """The probabilities of `squares`, (N, S, S, 3) uint8 in an `.npy` file.
+def isolated_scores(model: Path, squares: Sequence[Path]) -> list[IsolatedScores]:
+    """The probabilities of each of `squares`, (N, S, S, 3) uint8 in an `.npy` file, all by one process.
 
     Raises:
         FakelensError: with what the process said, when it fails.
     """
     with tempfile.TemporaryDirectory(prefix="fakelens-") as folder:
         out = Path(folder) / "scores.npz"
-        _run("scores", model, squares, out)
+        _run("scores", model, out, *squares)
         with np.load(out) as arrays:
-            return IsolatedScores(arrays["probability"], float(arrays["batch_difference"]))
+            return [
+                IsolatedScores(arrays[f"probability_{number}"], float(arrays[f"batch_difference_{number}"]))
+                for number in range(len(squares))
+            ]
 
 
 def isolated_cost(model: Path, image: Path) -> IsolatedCost:
@@ -71,19 +76,23 @@ def _run(task: str, model: Path, *paths: Path) -> str:
     return done.stdout
 
 
-def _write_scores(model: Path, squares_path: Path, out: Path) -> None:
+def _write_scores(model: Path, out: Path, *paths: Path) -> None:
     from fakelens.core.imaging import to_model_input
     from fakelens.runtime.detector import OnnxDetector
 
     detector = OnnxDetector(model)
-    squares = np.load(squares_path, mmap_mode="r")
-    scores = [
-        detector.score(to_model_input(np.asarray(squares[start : start + _BATCH]), detector.input_px))
-        for start in range(0, len(squares), _BATCH)
-    ]
-    few = to_model_input(np.asarray(squares[: max(BATCHES)]), detector.input_px)
-    firsts = [float(detector.score(few[:size])[0]) for size in BATCHES]
-    np.savez(out, probability=np.concatenate(scores), batch_difference=max(firsts) - min(firsts))
+    arrays: dict[str, Any] = {}
+    for number, path in enumerate(paths):
+        squares = np.load(path, mmap_mode="r")
+        scores = [
+            detector.score(to_model_input(np.asarray(squares[start : start + _BATCH]), detector.input_px))
+            for start in range(0, len(squares), _BATCH)
+        ]
+        few = to_model_input(np.asarray(squares[: max(BATCHES)]), detector.input_px)
+        firsts = [float(detector.score(few[:size])[0]) for size in BATCHES]
+        arrays[f"probability_{number}"] = np.concatenate(scores)
+        arrays[f"batch_difference_{number}"] = max(firsts) - min(firsts)
+    np.savez(out, **arrays)
 
 
 def _write_cost(model: Path, image: Path) -> None:

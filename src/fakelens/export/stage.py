@@ -1,7 +1,7 @@
 """The export stage: a judged checkpoint in; verified ONNX variants and the choice of the one that ships out."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -92,7 +92,7 @@ def export(
         task.advance(1, "dynamic INT8")
         search = _quantize(paths, data, info, spec, settings, gate, task)
         task.advance(1, "verifying")
-        results = {name: {split: gate.judge(path, name, split) for split in _SPLITS} for name, path in paths.items()}
+        results = {name: gate.judge(path, name, _SPLITS) for name, path in paths.items()}
     return stage.finish(list(paths.values()), asdict(_results(paths, results, search)))
 
 
@@ -117,7 +117,7 @@ def _quantize(
 
         def judged(path: Path) -> GateResult:
             gate.describe(path, STATIC)
-            return gate.judge(path, STATIC, "val")
+            return gate.judge(path, STATIC, ["val"])["val"]
 
         search = Search(quantizer, judged, Path(folder), settings.search_seconds, task)
         best = search.static(enough)
@@ -151,13 +151,16 @@ class _Gate:
         write_metadata(path, described)
         check_opset(path)
 
-    def judge(self, path: Path, variant: str, split: str) -> GateResult:
-        """Load the file in a process without torch and compare its probabilities with the checkpoint's."""
-        own, expected = isolated_scores(path, self.squares[split]), self.scores.of(split)
-        return judge(
-            calibrated(expected.logit, self.judged.temperature), own.probability, expected.label, own.batch_difference,
-            self.settings, exact=variant == FP32,
-        )  # fmt: skip
+    def judge(self, path: Path, variant: str, splits: Sequence[str]) -> dict[str, GateResult]:
+        """Load the file in a process without torch and compare its probabilities with the checkpoint's, by split."""
+        results = {}
+        for split, own in zip(splits, isolated_scores(path, [self.squares[name] for name in splits]), strict=True):
+            expected = self.scores.of(split)
+            results[split] = judge(
+                calibrated(expected.logit, self.judged.temperature), own.probability, expected.label,
+                own.batch_difference, self.settings, exact=variant == FP32,
+            )  # fmt: skip
+        return results
 
 
 def _results(
