@@ -86,6 +86,7 @@ def visit(browser: Any, url: str, request: pytest.FixtureRequest) -> Iterator[Ca
         page.set_default_timeout(30_000)
         page.goto(url + query)
         page.get_by_role("tab", name=LABELS[0]).wait_for()
+        page.locator("[data-test-script-state=notRunning]").wait_for()  # a click before that may be lost
         pages.append(page)
         return page
 
