@@ -30,7 +30,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,app,cluster,dev,docs]'
 	touch $@
 
-demo: setup ## the whole pipeline on synthetic pictures, about five minutes on two cores
+demo: setup ## the whole pipeline on synthetic pictures, four to six minutes on two cores
 	$(BIN)/fakelens run --recipe demo
 
 test: setup ## all tests, offline, in two processes

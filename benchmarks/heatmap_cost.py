@@ -58,7 +58,7 @@ def measure(name: str, folder: Path, turns: int) -> dict[str, tuple[float, float
     for variant in ("fp32", "int8-static"):
         if variant == "int8-static":
             for path in paths.values():
-                quantize_static(path, path, images, spec.float_ops, Candidate(rounding="nearest"))
+                quantize_static(path, path, images, Candidate(rounding="nearest"))
         sessions = [_session(paths[kind]) for kind in ("plain", "heatmap")]
         times = [[timed(lambda s=s: _run(s, images[:1]))[0] * 1e3 / _RUNS for s in sessions] for _ in range(turns + 1)]
         plain, heatmap = (statistics.median(column[1:]) for column in zip(*times, strict=True))

@@ -39,7 +39,7 @@ def export_untrained(workdir: Path, name: str) -> Path:
     images_nchw = np.random.default_rng(0).random((_CALIBRATION_IMAGES, 3, px, px), dtype=np.float32)
     export_onnx(onnx / "fp32.onnx", network, px, 1.0)
     quantize_dynamic(onnx / "fp32.onnx", onnx / "int8-dynamic.onnx")
-    quantize_static(onnx / "fp32.onnx", onnx / "int8-static.onnx", images_nchw, spec.float_ops, Candidate())
+    quantize_static(onnx / "fp32.onnx", onnx / "int8-static.onnx", images_nchw, Candidate())
     threshold = Threshold(0.5, 0.5)
     for path in onnx.glob("*.onnx"):
         write_metadata(path, describe(info, path.stem, threshold, [OperatingPoint(None, threshold)], 1.0))

@@ -16,7 +16,7 @@
 # exports them to small ONNX files, and asks them about a picture of yours. The cells call **fakelens**; `fakelens run`
 # does the same in one command.
 #
-# As it stands it runs the demonstration: synthetic pictures made here, about five minutes on two CPU cores.
+# As it stands it runs the demonstration: synthetic pictures made here, four to six minutes on two CPU cores.
 #
 # ## Installing
 #

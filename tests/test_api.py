@@ -170,7 +170,7 @@ def test_a_share_of_false_alarms_that_cannot_be_shown_is_warned_of(
 ) -> None:
     point = bundle.operating_point("mobile_net", 0.01)
     monkeypatch.setattr(bundle, "operating_point", lambda *_: replace(point, num_photographs=20))
-    with pytest.warns(UserWarning, match="1 % false alarms cannot be shown on 20 validation photographs"):
+    with pytest.warns(UserWarning, match="1 % false alarms cannot be verified with 20 validation photographs"):
         bundle.judge(WHITE, max_fpr=0.01)
 
 

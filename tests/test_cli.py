@@ -147,7 +147,7 @@ def test_predict_writes_csv_and_a_table(finished_run: Path, pictures: Path, tmp_
     table = fakelens("predict", str(pictures / "*.jpg"), *options)
     assert table.returncode == 0
     assert "a.jpg" in table.stdout
-    assert f"Judged by {name}: a photograph below" in table.stdout
+    assert f"Judged by {name}: below" in table.stdout
 
 
 def test_verdicts_are_not_lost_with_the_file_that_could_not_be_written(

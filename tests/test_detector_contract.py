@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fakelens.detectors.checkpoint import CheckpointInfo, TorchScorer, build_network, load_checkpoint, save_checkpoint
-from fakelens.detectors.network import LogitDetector
+from fakelens.detectors.network import LogitDetector, ensure_torchvision
 from fakelens.detectors.spec import BuildOptions, DetectorSpec, discover
 from fakelens.export.onnx import export_onnx
 from fakelens.training.phases import freeze, plan_phases, set_modes
@@ -52,6 +52,7 @@ def test_normalisation_is_inside(spec: DetectorSpec) -> None:
     network = tiny(spec).eval()
     images = torch.rand(2, 3, PX, PX)
     options = BuildOptions(False, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), spec.defaults.dropout, tiny=True)
+    ensure_torchvision()
     bare = spec.build(options)
     bare.load_state_dict({**network.state_dict(), "mean": bare.mean, "std": bare.std})
     normalised = (images - torch.tensor(spec.defaults.mean).view(1, 3, 1, 1)) / torch.tensor(spec.defaults.std).view(

@@ -294,7 +294,7 @@ def report(
 
 @app.command()
 def audit(recipe: RecipeOption = None, workdir: WorkdirOption = None, set_: SetOption = None) -> None:
-    """Say what format, size and compression alone give away: of the original files, and after preparation."""
+    """Report how well format, size and compression alone predict the label, before and after preparation."""
     from fakelens import pipeline
 
     _, folder = _setup(recipe, set_, workdir)
@@ -309,7 +309,9 @@ def predict(
     detector: Annotated[str | None, typer.Option(help="Detector of the bundle (default: its most accurate).")] = None,
     max_fpr: Annotated[
         float | None,
-        typer.Option("--max-fpr", metavar="RATE", help="Share of false alarms: 0.01 or 0.05 (default: the bundle's)."),
+        typer.Option(
+            "--max-fpr", metavar="RATE", help="Largest share of false alarms: 0.01 or 0.05 (default: the bundle's)."
+        ),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     csv_: Annotated[
@@ -359,6 +361,8 @@ def predict(
     finally:
         if is_shown:
             print_verdicts(model.name, point.threshold, answers)
+    for place in filter(None, (csv_, report)):
+        print(f"note: written to {place}", file=sys.stderr)
     if any(isinstance(answer, Refusal) for answer in answers):
         raise typer.Exit(1)
 
@@ -381,7 +385,7 @@ def serve(
 def push(
     repository: Annotated[str, typer.Argument(metavar="ORG/NAME", help="Made where there is none.")],
     bundle: Annotated[Path | None, typer.Option(help="Deployment folder (default: the newest runs/*/bundle).")] = None,
-    private: Annotated[bool, typer.Option("--private", help="Make it private, or insist that it is.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Make it private; fail if it is public.")] = False,
     revision: Annotated[str | None, typer.Option(help="Branch, made where there is none (default: main).")] = None,
 ) -> None:
     """Bring a bundle and its model cards to the Hugging Face hub."""

@@ -19,6 +19,10 @@ class Settings(BaseModel):
     of_execution: ClassVar[frozenset[str]] = frozenset()
     """Settings of how the work is executed and reported, which change nothing in the outcome."""
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        assert cls.of_execution <= cls.model_fields.keys(), cls
+
     def decisive(self) -> dict[str, Any]:
         """Plain values of the settings that decide the outcome: a stage's key holds these."""
         return self.model_dump(mode="json", exclude=set(self.of_execution))

@@ -157,11 +157,9 @@ def prepared(workdir: Path) -> "PreparedData":
         return PreparedData(RunFolder(workdir).data)
     beside = sorted(path for path in workdir.parent.glob("*") if RunFolder(path).prepare_record.exists())
     options = " or ".join(f"--workdir {shlex.quote(str(path))}" for path in beside)
-    others = f"; or choose a run that has them ({options})" if beside else ""
-    raise FakelensError(
-        f"{workdir} holds no prepared images: run `fakelens prepare` first, with the same --recipe and --workdir"
-        f"{others}"
-    )
+    remedy = "run `fakelens prepare` first, with the same --recipe and --workdir"
+    others = f"choose a run that has them ({options}), or " if beside else ""
+    raise FakelensError(f"{workdir} holds no prepared images: {others}{remedy}")
 
 
 def _check_data(workdir: Path, recipe: Recipe) -> None:
@@ -208,8 +206,8 @@ def train(
     start = f"from {results.pretrained}" if results.pretrained else "from scratch"
     reporter.say(
         f"train {spec.name}: {results.num_parameters:,} parameters, {start}, "
-        f"{results.num_epochs} epoch{'s' * (results.num_epochs != 1)}, best validation AUC {results.best.val_auc:.3f} "
-        f"in epoch {results.best.epoch + 1} ({record.duration})"
+        f"{results.num_epochs} epoch{'s' * (results.num_epochs != 1)}, kept epoch {results.best.epoch + 1} (lowest "
+        f"validation loss), AUC {results.best.val_auc:.3f} ({record.duration})"
     )
     return results
 
@@ -321,7 +319,7 @@ def _bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], re
     header = hub_header(loaded, data, **SPACE)
     folder = write_bundle(RunFolder(workdir).bundle, entries, about, examples, header=header, reporter=reporter)
     size = sum(entry.onnx_path.stat().st_size for entry in entries) / 1e6
-    reporter.say(f"bundle: {folder} ({len(entries)} models, {size:.1f} MB together)")
+    reporter.say(f"bundle: {RunFolder(workdir).bundle} ({len(entries)} models, {size:.1f} MB together)")
     return folder
 
 

@@ -14,7 +14,7 @@ from fakelens.core.imaging import INPUT_PX, STORED_PX
 class SourceSettings(Settings):
     """Which images, from where. NSFW content is not judged: what the data set holds may be drawn."""
 
-    source: str = "openfake"
+    source: Literal["openfake", "folder", "synthetic"] = "openfake"
     """openfake (the Hugging Face hub), folder (your own pictures) or synthetic (made here, for demonstrations)."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Decides the choice of images, the split and every random number after it."""

@@ -84,7 +84,7 @@ def _refuse_address(place: str) -> None:
     match = _ALMOST.fullmatch(place)
     if not is_on_hub(place) and (match or "://" in place):
         meant = f"{_SCHEME}{match[1]}{'@' + match[2] if match[2] else ''}" if match else f"{_SCHEME}ORG/NAME"
-        raise FakelensError(f"{place} is no folder and no address that fakelens knows: write {meant}")
+        raise FakelensError(f"{place} is neither a folder nor an address that fakelens knows: write {meant}")
 
 
 def _hub() -> Any:

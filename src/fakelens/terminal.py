@@ -186,7 +186,7 @@ def print_verdicts(detector: str, threshold: "Threshold", answers: Sequence["Ans
     ]
     print_table(("Picture", "Verdict", "Probability of AI", "Remarks"), rows)
     real, fake = percent(threshold.real), percent(threshold.fake)
-    print(f"Judged by {detector}: a photograph below {real}, AI-generated from {fake}.")
+    print(f"Judged by {detector}: below {real} a photograph, from {fake} AI-generated, uncertain between them.")
 
 
 def print_judgement(results: "JudgeResults", page: Path, *, as_json: bool) -> None:

@@ -159,6 +159,16 @@ def test_a_camera_that_is_denied_leaves_the_page_usable(visit: Callable[..., Any
     heading(page, "likely a photograph").wait_for()
 
 
+def test_an_examples_verdict_is_in_sight_on_a_telephone(visit: Callable[..., Any]) -> None:
+    page = visit(viewport={"width": 390, "height": 844})
+    page.get_by_text("Paste a picture, use the camera").click()
+    page.get_by_role("button", name="Camera like 1", exact=True).click()
+    verdict = page.get_by_role("heading", name="detectors")
+    verdict.wait_for()
+    page.wait_for_function("document.querySelector('[data-testid=stMain]').scrollTop == 0")
+    assert verdict.bounding_box()["y"] < 844
+
+
 def test_a_pasted_picture_is_judged(visit: Callable[..., Any]) -> None:
     page = visit()
     page.get_by_text("Paste a picture, use the camera").click()
@@ -192,7 +202,9 @@ def test_a_telephone_in_the_dark(visit: Callable[..., Any], give: Callable[..., 
 def test_twenty_megabytes_are_refused_in_words(visit: Callable[..., Any], give: Callable[..., None]) -> None:
     page = visit()
     give(page, ("large.png", bytes(20_000_000)))
-    page.get_by_text("10.0MB or smaller").or_(page.get_by_text("File must be 10")).first.wait_for()
+    reason = page.get_by_text("10.0MB or smaller").or_(page.get_by_text("File must be 10")).first
+    reason.wait_for()
+    assert reason.bounding_box()["width"] > 100  # Streamlit says it to screen readers alone
     give(page, ("white.png", flat_picture(255)))
     heading(page, "likely AI-generated").wait_for()
 

@@ -189,11 +189,11 @@ def test_a_caution_of_the_undecided_kind_keeps_the_score_and_takes_the_verdict(d
         ("uuu", "All 3 detectors: uncertain"),
         (
             "ffr",
-            "The detectors contradict each other (2 likely AI-generated, 1 likely a photograph): take this picture ",
+            "The detectors contradict each other (2 likely AI-generated, 1 likely a photograph): treat this picture ",
         ),
         (
             "fru",
-            "The detectors contradict each other (1 likely AI-generated, 1 likely a photograph, 1 uncertain): take",
+            "The detectors contradict each other (1 likely AI-generated, 1 likely a photograph, 1 uncertain): treat",
         ),
         ("ffu", "2 of 3 detectors: likely AI-generated; 1 uncertain"),
         ("ruu", "1 of 3 detectors: likely a photograph; 2 uncertain"),
@@ -251,5 +251,5 @@ def test_the_figures_beside_a_verdict_are_those_of_its_setting() -> None:
     assert wording.measured_words(model, "Standard") == "Of the default."
     assert wording.measured_words(model, "Careful: 5 % false alarms") == "Of five in a hundred."
     one = wording.measured_words(model, "Careful: 1 % false alarms")
-    assert one.startswith("Of one in a hundred. 1 % false alarms cannot be shown on 22 validation photographs")
+    assert one.startswith("Of one in a hundred. 1 % false alarms cannot be verified with 22 validation photographs")
     assert wording.measured_words(model, "Careful: 20 % false alarms") == "Of the default."  # as its verdicts are

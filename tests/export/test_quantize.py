@@ -37,7 +37,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def quantizer(path: Path, scratch: Path) -> StaticQuantizer:
-    return StaticQuantizer(path, IMAGES, (), scratch)
+    return StaticQuantizer(path, IMAGES, scratch)
 
 
 def int8_weights(path: Path) -> list[np.ndarray]:

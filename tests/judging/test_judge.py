@@ -95,7 +95,7 @@ def test_tables_say_the_same(folder: Path, model: Path) -> None:
         ("fake", "unknown", "1"),
     ]
     assert points_table(found).rows[1][1:6] == (
-        "at most 5 % of validation photographs above it",
+        "false-positive rate at most 5 % on validation",
         "0.400",
         "0.980",
         "0.0 %",
@@ -186,7 +186,7 @@ def test_an_edited_photograph_is_no_double_of_its_original(tmp_path: Path, model
 
 def test_a_label_of_doubles_alone_is_refused(tmp_path: Path, model: Path) -> None:
     files = {"real/a.png": structured(0), "real/b.png": structured(1), "fake/c.png": structured(1)}
-    with pytest.raises(ValueError, match=r"no picture of .*fake can be judged \(fake/c\.png: the same .* real/b"):
+    with pytest.raises(ValueError, match=r"no fake picture of .* can be judged \(fake/c\.png: the same .* real/b"):
         judged(fill(tmp_path / "pictures", files), [model])
 
 
@@ -252,7 +252,7 @@ def test_exchanged_folders_are_the_cause_for_a_model(tmp_path: Path, model: Path
 
 def test_a_label_without_a_picture_that_can_be_judged(folder: Path, model: Path) -> None:
     fill(folder, {image: b"broken" for image in LEVELS if image.startswith("fake")})
-    with pytest.raises(ValueError, match=r"no picture of .*fake can be judged \(fake/flux/e\.png: not a JPEG.*add"):
+    with pytest.raises(ValueError, match=r"no fake picture of .* can be judged \(fake/flux/e\.png: not a JPEG.*add"):
         judged(folder, [model])
 
 
@@ -423,7 +423,9 @@ def test_json_and_page_say_everything(folder: Path, model: Path, tmp_path: Path)
     assert (tiny["name"], tiny["origin"], tiny["accuracy"], tiny["num_images"]) == ("tiny", str(model), 0.75, 8)
     assert (theirs["temperature"], theirs["auc"]) == (None, 1.0)
     assert written["pairs"][0]["only_second_right"] == 2
-    assert written["excluded"] == [{"image": "fake/broken.png", "reason": f"not a {format_words()} picture"}]
+    assert written["excluded"] == [
+        {"image": "fake/broken.png", "reason": f"not a {format_words()} picture", "label": 1}
+    ]
     assert written["null"] is None
     assert page.count(found.null_words) == 4
     for part in (main_table(found).markdown(), "`fake/broken.png`", "plots/mistakes_theirs.png", "temperature 1"):

@@ -88,7 +88,7 @@ def test_names_that_no_set_can_have(name: str, tmp_path: Path) -> None:
 
 
 def test_a_set_is_kept_in_a_run_alone(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"is no run whose report would show it, name one \(--workdir\)"):
+    with pytest.raises(ValueError, match=r"is not a run whose report would show it, name one \(--workdir\)"):
         check_set_name(tmp_path, "reports")
 
 

@@ -119,7 +119,7 @@ def test_a_signed_picture_says_who_signed_and_what_is_claimed(signer: Any, kind:
     (words,) = marks(signed(signer, created("trainedAlgorithmicMedia"), kind=kind))
     assert words == (
         "Content credentials (C2PA): signature valid, unchanged since it was signed by Camera 7 of Test newsroom (a "
-        "name that nobody vouches for here); claimed: made by a trained model; written by test"
+        "signer that is on no trust list); claimed: made by a trained model; written by test"
     )
 
 

@@ -121,7 +121,7 @@ def assess_all(
         if assessment is not None:
             known[model.name, key] = assessment
         if bar:
-            bar.progress(number / len(wanted), f"Looked {number} of {len(wanted)} times")
+            bar.progress(number / len(wanted), f"{number} of {len(wanted)} verdicts")
     if bar:
         bar.empty()
     return known
@@ -150,7 +150,7 @@ def show_table(models: Sequence[BundledModel], pictures: Pictures, answers: Mapp
     """All pictures under all detectors: a table to sort, whose rows open, and files to keep."""
     table = [_table_row(models, pictures[key], answers[key]) for key in pictures]
     probability = st.column_config.ProgressColumn(
-        help="Probability that it is AI-generated", format="%.1f %%", min_value=0, max_value=100
+        width="small", help="Probability that it is AI-generated", format="%.1f %%", min_value=0, max_value=100
     )
 
     def open_row() -> None:
@@ -168,6 +168,7 @@ def show_table(models: Sequence[BundledModel], pictures: Pictures, answers: Mapp
             **{model.display_name: probability for model in models},
         },
     )
+    st.caption("Tick a row to look closer at its picture.")
     rows = [answer for own in answers.values() for answer in own]
     with st.container(horizontal=True):
         for kind, data in (("CSV", answers_csv(rows)), ("JSON", answers_json(rows))):
@@ -188,7 +189,9 @@ def _table_row(
     remarks = dict.fromkeys(words for answer in answers for words in answer.remarks)
     return {
         "Picture": thumbnail_url(picture),
-        "Verdict": view.combined([one.verdict for one in judgements]) if judgements else "not judged",
+        "Verdict": view.combined([one.verdict for one in judgements])
+        if judgements
+        else f"not judged: {answers[0].remarks[0]}",
         "File": harmless(picture.name),  # the table has a download of its own
         **{
             model.display_name: 100 * answer.probability if isinstance(answer, Judgement) else None
@@ -230,5 +233,5 @@ def show_figures(model: BundledModel) -> None:
     """The model's own test figures, in as many lines as the screen needs, and its card in a few sentences."""
     with st.container(horizontal=True, gap="medium"):
         for label, value, meaning in wording.figure_rows(model):
-            st.metric(label, value, help=meaning, width=150)  # four columns, two on a telephone
+            st.metric(label, value, help=meaning, width=130)  # four columns, two on a telephone
     st.markdown("\n".join(f"- {wording.as_text(fact)}" for fact in model.facts))

@@ -20,7 +20,16 @@ from fakelens.runtime.judgement import Picture
 OVERVIEW = "Overview"
 _EXAMPLES = "examples/"
 # Streamlit leaves 96 px empty above the title: on a telephone the verdict would begin lower by as much.
-_LESS_ROOM_ABOVE = "<style>[data-testid=stMainBlockContainer] { padding-top: 2.5rem }</style>"
+# A tall picture would push the verdicts out of sight. Why a file was refused stands in words for screen readers alone.
+_STYLE = """<style>
+[data-testid=stMainBlockContainer] { padding-top: 2.5rem }
+[data-testid=stFileChip] [role=alert] {
+  position: static !important; width: auto !important; height: auto !important; clip: auto !important;
+  white-space: normal !important; font-size: .85rem
+}
+[data-testid=stImage] img { max-height: 55vh; object-fit: contain; object-position: left top }
+</style>"""
+_TO_THE_VERDICT = "<script>document.querySelector('[data-testid=stMain]').scrollTo({top: 0})</script>"
 
 
 class Arrival(NamedTuple):
@@ -34,7 +43,7 @@ class Arrival(NamedTuple):
 def main() -> None:
     """Draw the page once."""
     st.set_page_config(page_title="fakelens", page_icon="🔎", layout="centered")
-    st.html(_LESS_ROOM_ABOVE)
+    st.html(_STYLE)
     st.title("fakelens", anchor=False)
     # The verdict stands first, whatever has to run before it.
     verdict_place, entry_place, settings_place = st.container(), st.container(), st.container()
@@ -49,7 +58,7 @@ def main() -> None:
             show_limits(bundle)
         with verdict_place:
             if bundle.demo:
-                st.caption(f":material/science: {wording.DEMO_NOTICE}")
+                (st.warning if pictures else st.caption)(f":material/science: {wording.DEMO_NOTICE}")
             show_tabs(bundle, pictures, choice)
     except ValueError as error:
         st.error(f"The app cannot go on. {wording.as_text(str(error))}", icon=":material/error:")
@@ -69,6 +78,9 @@ def take_pictures(bundle: Bundle) -> Pictures:
     others: Pictures = st.session_state.setdefault("others", {})
     with st.expander("Paste a picture, use the camera, or try an example", key="more", on_change="rerun") as more:
         arrivals = list(other_arrivals(bundle)) if more.open else []
+    if example := st.session_state.pop("example", None):
+        arrivals.append(example)
+        st.html(_TO_THE_VERDICT, unsafe_allow_javascript=True)
     st.caption(wording.LIMITS)
     present = {upload.file_id for upload in uploads}
     for key in known.keys() - present:
@@ -105,8 +117,9 @@ def other_arrivals(bundle: Bundle) -> Iterator[Arrival]:
     for column, name in zip(st.columns(max(1, len(examples))), examples, strict=False):
         path, label = bundle.folder / name, Path(name).stem.replace("-", " ")
         column.image(path, width="stretch", alt=f"Example picture: {label}")
-        if column.button(capital(label), key=name, width="stretch"):
-            yield Arrival(name, capital(label), path.read_bytes)
+        column.button(
+            capital(label), key=name, width="stretch", on_click=choose_example, args=(path, name, capital(label))
+        )
 
 
 def take_in(bundle: Bundle, arrivals: list[Arrival], kept: Pictures) -> None:
@@ -128,6 +141,12 @@ def read(upload: UploadedFile, widget: str) -> bytes:
     data = upload.getvalue()
     let_go(upload, widget)
     return data
+
+
+def choose_example(path: Path, key: str, name: str) -> None:
+    """Take an example and close what it was chosen in, so that the verdict is not far above it."""
+    st.session_state["example"] = Arrival(key, name, path.read_bytes)
+    st.session_state["more"] = False
 
 
 def remove_others() -> None:

@@ -81,7 +81,7 @@ def caption(shown: Judgement) -> str:
     """The file's facts in a line."""
     container = shown.container
     size = f"{container.width_px} × {container.height_px} px"
-    return f"{size}, {container.format}, {size_words(container.num_bytes)}. Looked at in {shown.seconds:.2f} s."
+    return f"{size}, {container.format}, {size_words(container.num_bytes)}. Processed in {shown.seconds:.2f} s."
 
 
 def bar_html(probability: float, threshold: Threshold, verdict: Verdict) -> str:
@@ -127,7 +127,7 @@ def combined(verdicts: Collection[Verdict]) -> str:
         return f"{'Both' if num == 2 else f'All {num}'} detectors: {VERDICT_WORDS[most]}"
     shares = ", ".join(f"{count} {VERDICT_WORDS[verdict]}" for verdict, count in counts)
     if {Verdict.FAKE, Verdict.REAL} <= set(verdicts):
-        return f"The detectors contradict each other ({shares}): take this picture for undecided"
+        return f"The detectors contradict each other ({shares}): treat this picture as undecided"
     decided = next(verdict for verdict, _ in counts if verdict is not Verdict.UNCERTAIN)
     share = sum(verdict is decided for verdict in verdicts)
     return f"{share} of {num} detectors: {VERDICT_WORDS[decided]}; {num - share} uncertain"

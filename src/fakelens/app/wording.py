@@ -4,10 +4,10 @@ from fakelens.app.limits import MAX_FILE_MB, MAX_PICTURES
 from fakelens.core.scoring import OperatingPoint, Threshold, capital, percent
 from fakelens.runtime.bundle import BundledModel
 
-INTRO = "Was this picture taken by a camera, or made by an AI? Give it pictures: each detector says what it thinks."
+INTRO = "Was this picture taken by a camera, or made by an AI? Give it pictures: each detector gives its estimate."
 DEMO_NOTICE = "Demonstration, trained on synthetic pictures: verdicts on real pictures mean nothing."
 NOTHING_STORED = (
-    "Nothing is stored: a file is let go as soon as it has been looked at, and what is shown is forgotten when you "
+    "Nothing is stored: a file is discarded as soon as it has been processed, and what is shown is forgotten when you "
     "remove it or close the page. Nothing is sent anywhere else."
 )
 LIMITS = (

@@ -158,7 +158,6 @@ class _Goal:
     graph_bytes: int
     """What the file holds beside the weights, as measured."""
     full_bytes: int
-    float_ops: tuple[str, ...]
     input_px: int
 
     @classmethod
@@ -173,7 +172,7 @@ class _Goal:
         target = round(settings.target_mb * 1e6)
         thin = copy.deepcopy(full)
         prune_until(thin, int8_bytes, 0, input_px, settings.round_to)
-        least = _measured_bytes(thin, input_px, spec.float_ops)
+        least = _measured_bytes(thin, input_px)
         graph_bytes = least - int8_bytes(thin)
         largest = graph_bytes + int8_bytes(full)
         if target >= largest:
@@ -186,7 +185,7 @@ class _Goal:
                 f"{spec.name} cannot be compressed to {settings.target_mb:g} MB: with the fewest channels it still has "
                 f"{least / 1e6:.2f} MB; ask for more with --target-mb"
             )
-        return cls(target, graph_bytes, largest, spec.float_ops, input_px)
+        return cls(target, graph_bytes, largest, input_px)
 
     def size_of(self, network: torch.nn.Module) -> float:
         """Bytes of the network's static INT8 file, predicted."""
@@ -194,20 +193,20 @@ class _Goal:
 
     def measured(self, network: LogitDetector) -> int:
         """Bytes of the network's static INT8 file."""
-        return _measured_bytes(network, self.input_px, self.float_ops)
+        return _measured_bytes(network, self.input_px)
 
     def after(self, step: int, num_steps: int) -> float:
         """Bytes after step 1, 2, …: each takes the same share of what the one before left."""
         return float(self.full_bytes * (self.num_bytes / self.full_bytes) ** (step / num_steps))
 
 
-def _measured_bytes(network: LogitDetector, input_px: int, float_ops: tuple[str, ...]) -> int:
+def _measured_bytes(network: LogitDetector, input_px: int) -> int:
     """Make the static INT8 file; its size does not depend on the pictures that it is calibrated with."""
     with tempfile.TemporaryDirectory(prefix="fakelens-") as folder:
         fp32, int8 = Path(folder, "fp32.onnx"), Path(folder, "int8.onnx")
         export_onnx(fp32, network, input_px, temperature=1.0)
         picture = np.zeros((1, 3, input_px, input_px), dtype=np.float32)
-        quantize_static(fp32, int8, picture, float_ops, Candidate(rounding="nearest"))
+        quantize_static(fp32, int8, picture, Candidate(rounding="nearest"))
         return int8.stat().st_size + _METADATA_BYTES
 
 

@@ -163,7 +163,7 @@ class StageRecord:
             raise DamagedFileError(
                 path,
                 f"is not the file that `{self.stage}` wrote" if path.is_file() else "is missing",
-                f"restore it from a copy, or run `fakelens {self.stage}` with --force to make it again",
+                f"restore it from a copy, or run `{command_for(self.folder / f'{self.stage}.json')} --force`",
             )
         return path
 
@@ -336,9 +336,11 @@ def load_record(path: Path) -> StageRecord:
         names = [item.name for item in fields(StageRecord) if item.name not in ("results", "folder", "is_new")]
         own = {name: plain.pop(name) for name in names}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise FakelensError(f"{path} is not a stage record of this version: run its stage with --force") from error
+        raise FakelensError(
+            f"{path} is not a stage record of this version: run `{command_for(path)} --force`"
+        ) from error
     if not whole:
-        raise DamagedFileError(path, "is not as its stage wrote it", "run its stage with --force to make it again")
+        raise DamagedFileError(path, "is not as its stage wrote it", f"run `{command_for(path)} --force`")
     return StageRecord(**own, results=plain, folder=path.parent)
 
 

@@ -81,6 +81,9 @@ class Container:
     chroma_quantisation: float
 
 
+MEMORY_KINDS = {"JPEG", "PROGRESSIVE", "PNG", "DEEP", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "GIF"}
+
+
 @dataclass(frozen=True)
 class Limits:
     """What is decoded: the defaults protect one's own machine, an app for strangers sets narrower ones."""
@@ -88,9 +91,13 @@ class Limits:
     max_bytes: int = MAX_BYTES
     max_pixels: int = MAX_PIXELS
     max_megapixels: Mapping[str, int] = field(default_factory=dict)
-    """By what the decoder holds in memory: a format's name, or `PROGRESSIVE` (JPEG), or `DEEP` (16 bits a channel)."""
+    """By what the decoder holds in memory: a format's name, or `PROGRESSIVE` (JPEG), or `DEEP` (16 bits a channel).
+    Without a limit: all others."""
     max_aspect: float = float("inf")
     """Long side by short side."""
+
+    def __post_init__(self) -> None:
+        assert self.max_megapixels.keys() <= MEMORY_KINDS, self.max_megapixels
 
 
 DEFAULT_LIMITS = Limits()
@@ -424,5 +431,6 @@ def _typed_errors() -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise ImageRefused("too_many_pixels", "the picture has too many pixels to be decoded safely") from error
     except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error, EOFError …
-        reason: RefusalReason = "truncated" if "truncated" in str(error).lower() else "unreadable"
-        raise ImageRefused(reason, f"the picture cannot be decoded: {' '.join(str(error).split())}") from error
+        if "truncated" in str(error).lower():
+            raise ImageRefused("truncated", "the picture cannot be decoded: its file is damaged or cut off") from error
+        raise ImageRefused("unreadable", f"the picture cannot be decoded: {' '.join(str(error).split())}") from error

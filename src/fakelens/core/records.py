@@ -20,6 +20,10 @@ class Metrics:
     num_images: int
 
 
+LATENCY_RUNS = 31
+"""Timed runs behind each latency, whose median it is."""
+
+
 @dataclass(frozen=True)
 class GateResult:
     """The figures of one file on one split and whether they pass; `reasons` is empty if they do."""

@@ -23,11 +23,11 @@ SAMPLES, MISTAKES, TRADEOFF = "samples.png", "mistakes.png", "tradeoff.png"
 BENCHMARK_RECORD, BENCHMARK_PLOT = "benchmark.json", "benchmark.png"
 REPORT_PAGE, REPORT_TEXT = "index.html", "report.md"
 PARTS = ".parts"
+"""Of the data while it is being collected."""
 # Ends the name of a detector that `compress` makes.
 COMPACT = "_compact"
 # Where working folders lie that nobody names.
 RUNS = Path("runs")
-"""Of the data while it is being collected."""
 
 
 @dataclass(frozen=True)

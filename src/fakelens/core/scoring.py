@@ -100,8 +100,8 @@ class OperatingPoint:
         if rate is None or num is None or rate * num >= 1:
             return None
         return (
-            f"{100 * rate:g} % false alarms cannot be shown on {num} validation photographs, one of which is already "
-            f"{100 / num:.2g} %: expect more"
+            f"{100 * rate:g} % false alarms cannot be verified with {num} validation photographs, one of which is "
+            f"already {100 / num:.2g} %: the true rate may be higher"
         )
 
 

@@ -176,6 +176,6 @@ def both_labels_words(double_of: Mapping[str, str]) -> str:
     names = [f"{name} as {other}" for name, other in pairs]
     rest = f" and {len(names) - _MAX_NAMES:,} more" if len(names) > _MAX_NAMES else ""
     return (
-        f"{len(double_of):,} pictures lie under both labels, as copies or saved again: which label is right is not "
-        f"known, so both are left out ({', '.join(names[:_MAX_NAMES])}{rest})"
+        f"{len(double_of):,} pictures lie under both labels, as exact or re-encoded copies: which label is right is "
+        f"not known, so both are left out ({', '.join(names[:_MAX_NAMES])}{rest})"
     )

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fakelens.core.artifacts import atomic_path
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import ImageF32
-from fakelens.detectors.network import LogitDetector
+from fakelens.detectors.network import LogitDetector, ensure_torchvision
 from fakelens.detectors.spec import BuildOptions, DetectorSpec, find
 from fakelens.settings import DetectorSettings
 
@@ -40,6 +40,7 @@ class CheckpointInfo:
 
 def build_network(spec: DetectorSpec, settings: DetectorSettings, *, tiny: bool, pretrained: bool) -> LogitDetector:
     """The detector's module as its settings describe it."""
+    ensure_torchvision()
     options = BuildOptions(pretrained, settings.mean, settings.std, settings.dropout, tiny)
     network = spec.build(options)
     assert isinstance(network, LogitDetector)

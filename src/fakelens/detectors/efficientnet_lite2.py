@@ -20,9 +20,6 @@ def build(options: BuildOptions) -> "nn.Module":
     Raises:
         FakelensError: when the weights cannot be fetched.
     """
-    from fakelens.detectors.network import ensure_torchvision
-
-    ensure_torchvision()
     from fakelens.detectors.network import LogitDetector, load_published, start_gently, start_undecided
 
     network = _untrained(num_classes=1, drop_rate=options.dropout, tiny=options.tiny and not options.pretrained)

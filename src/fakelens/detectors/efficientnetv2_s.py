@@ -18,9 +18,6 @@ def build(options: BuildOptions) -> "nn.Module":
     Raises:
         FakelensError: when the weights cannot be fetched.
     """
-    from fakelens.detectors.network import ensure_torchvision
-
-    ensure_torchvision()
     import timm
 
     from fakelens.detectors.network import LogitDetector, load_published, start_gently, start_undecided

@@ -20,9 +20,6 @@ def build(options: BuildOptions) -> "nn.Module":
     Raises:
         FakelensError: when the weights cannot be fetched.
     """
-    from fakelens.detectors.network import ensure_torchvision
-
-    ensure_torchvision()
     from torch import nn
     from transformers import MobileNetV2Config, MobileNetV2ForImageClassification
 

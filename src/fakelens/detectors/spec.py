@@ -68,8 +68,6 @@ class DetectorSpec:
     """Repository of the published weights on the Hugging Face hub, None if there are none."""
     licence: str | None = None
     """Licence of the published weights."""
-    float_ops: tuple[str, ...] = ()
-    """ONNX operator types that static quantisation leaves in float."""
     compact_mb: float | None = None
     """Size of the static INT8 file in MB to which `fakelens run` compresses it, to ship that in its place; None ships
     it as it is."""

@@ -75,7 +75,7 @@ def plot_worst_mistakes(
     wrong = np.flatnonzero((probabilities >= 0.5) != (labels == 1))
     shown = wrong[np.argsort(-np.abs(probabilities[wrong] - 0.5), kind="stable")][: _COLUMNS * _ROWS]
     captions = [f"is: {groups[index]}" for index in shown]
-    title = "Worst mistakes" if len(wrong) else "Worst mistakes: there is none"
+    title = "Worst mistakes" if len(wrong) else "Worst mistakes: none"
     return _plot_pictures(path, squares, shown, (labels, probabilities), captions, title, subject)
 
 
@@ -122,7 +122,9 @@ def plot_tradeoff(path: Path, points: Sequence[tuple[str, float, float, float]],
     axes.set(xlabel="Time per picture, one CPU thread (ms)", ylabel="Test accuracy as shipped")
     axes.margins(0.3)
     axes.set_ylim(top=min(axes.get_ylim()[1], 1 + 0.05 * np.ptp(axes.get_ylim())))  # nothing is above 1
-    return save_figure(path, figure, "Accuracy against time", subject, "Up and to the left is better; area: file size.")
+    return save_figure(
+        path, figure, "Accuracy against latency", subject, "Up and to the left is better; area: file size."
+    )
 
 
 def plot_roc(path: Path, sets: Mapping[str, Scored], subject: str) -> Path:
@@ -134,7 +136,8 @@ def plot_roc(path: Path, sets: Mapping[str, Scored], subject: str) -> Path:
         RocCurveDisplay.from_predictions(labels, probabilities, name=f"{name}, n={len(labels)}", ax=axes)
     axes.plot((0, 1), (0, 1), color="0.7", linestyle=":", label="chance (AUC = 0.50)")
     axes.set(
-        xlabel="False-positive rate: photographs called AI-generated", ylabel="Recall: AI-generated pictures found"
+        xlabel="False-positive rate: photographs called AI-generated",
+        ylabel="True-positive rate: AI-generated pictures found",
     )
     axes.legend(loc="lower right", frameon=False)
     reading = "Each point is a threshold; nearer to the upper left is better."
@@ -148,7 +151,7 @@ def plot_precision_recall(path: Path, sets: Mapping[str, Scored], subject: str) 
     figure, axes = new_figure(4.8, 4.8)
     for name, (labels, probabilities) in sets.items():
         PrecisionRecallDisplay.from_predictions(labels, probabilities, name=name, ax=axes)
-    axes.set(xlabel="Recall: AI-generated pictures found", ylabel="Precision: rightly so among those called it")
+    axes.set(xlabel="Recall: AI-generated pictures found", ylabel="Precision: correct among those called AI-generated")
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
     axes.legend(loc="lower left", frameon=False)
     reading = "Each point is a threshold; nearer to the upper right is better."
@@ -168,9 +171,9 @@ def plot_reliability(path: Path, sets: Mapping[str, Scored], subject: str) -> Pa
     axes.set(xlabel="Stated probability of being AI-generated", ylabel="Observed share of AI-generated pictures")
     axes.set_aspect("equal")
     axes.legend(loc="best", frameon=False)
-    title = "Reliability: stated and observed probability"
+    title = "Reliability diagram: stated and observed probability"
     reading = (
-        "On the diagonal a stated 80 % is right in 80 % of cases; below it the detector overstates. Area: pictures."
+        "On the diagonal a stated 80 % is right in 80 % of cases; points below it are overconfident. Area: pictures."
     )
     return save_figure(path, figure, title, subject, reading)
 
@@ -185,7 +188,7 @@ def plot_risk_coverage(path: Path, sets: Mapping[str, Scored], band: float, subj
         if decided:
             axes.plot(coverage[decided - 1], risk[decided - 1], "o", color=line.get_color())
     axes.set(
-        xlabel="Coverage: share of pictures that get a verdict", ylabel="Selective risk: wrong verdicts among these"
+        xlabel="Coverage: share of pictures that get a verdict", ylabel="Selective risk: share of these that are wrong"
     )
     axes.set(xlim=(0, 1.02), ylim=(0, None))
     axes.legend(loc="upper left", frameon=False)
@@ -213,7 +216,7 @@ class _Panel:
 
 _PANELS = (
     _Panel("auc", "AUC on the degraded pictures", "{:.3f}", "{x:.1f}", "viridis", (0.5, 1.0), "min"),
-    _Panel("flips", "Verdicts that the degradation flips", "{:.1%}", "{x:.0%}", "magma_r", (0.0, 0.5), "max"),
+    _Panel("flips", "Share of verdicts that the degradation flips", "{:.1%}", "{x:.0%}", "magma_r", (0.0, 0.5), "max"),
 )
 
 

@@ -22,7 +22,7 @@ from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import ImageF32
 from fakelens.core.machine import available_cpus
 from fakelens.core.progress import SILENT, Reporter, Task
-from fakelens.core.records import ExportResults
+from fakelens.core.records import LATENCY_RUNS, ExportResults
 from fakelens.core.run_folder import BENCHMARK_PLOT, BENCHMARK_RECORD, RunFolder
 from fakelens.core.table import Table
 from fakelens.export.isolated import IsolatedCost, isolated_cost
@@ -34,7 +34,7 @@ from fakelens.runtime.judgement import judge
 EAGER = "PyTorch eager"
 THREADS, BATCHES = (1, 2), (1, 8, 32)
 _FP32 = "fp32"
-_WARMUP, _ROUNDS = 5, 31
+_WARMUP = 5
 _RUNS_A_TURN = 3
 # Shares of the time limit: a part that has used its share ends after the round that is under way.
 _SHARES = {"threads": 0.3, "batches": 0.25, "image": 0.1}
@@ -210,7 +210,7 @@ def run_benchmark(files: Sequence[Exported], effort: Effort, *, reporter: Report
     return Benchmark(measured, effort, round(time.monotonic() - started_s, 1), words)
 
 
-def median_latencies_ms(detectors: Mapping[str, OnnxDetector], rounds: int = _ROUNDS) -> dict[str, float]:
+def median_latencies_ms(detectors: Mapping[str, OnnxDetector], rounds: int = LATENCY_RUNS) -> dict[str, float]:
     """Median time of one image for each detector; their runs alternate, so that a noisy machine hits all alike."""
     runs = {name: _on_noise(detector.score, 1, detector.input_px) for name, detector in detectors.items()}
     times: dict[str, list[float]] = {name: [] for name in detectors}

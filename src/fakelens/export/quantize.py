@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fakelens.core.artifacts import atomic_path
-from fakelens.core.imaging import ImageF32
+from fakelens.core.imaging import ImageF32, to_model_input
 from fakelens.export.rounding import Floats, rounded
 from fakelens.export.sessions import measuring_session, quiet
 
@@ -54,31 +54,28 @@ def quantize_dynamic(source: Path, target: Path) -> None:
         quantize(_prepared(source, Path(folder)), temporary, weight_type=QuantType.QUInt8)
 
 
-def quantize_static(
-    source: Path, target: Path, images_nchw: ImageF32, float_ops: tuple[str, ...], candidate: Candidate
-) -> None:
+def quantize_static(source: Path, target: Path, images_nchw: ImageF32, candidate: Candidate) -> None:
     """INT8 weights and activations in one way."""
     with tempfile.TemporaryDirectory(prefix="fakelens-") as folder:
-        StaticQuantizer(source, images_nchw, float_ops, Path(folder)).write(target, candidate)
+        StaticQuantizer(source, images_nchw, Path(folder)).write(target, candidate)
 
 
 class StaticQuantizer:
     """An fp32 file and calibration images in; any number of INT8 files out, ranges and roundings measured once."""
 
-    def __init__(self, source: Path, images_nchw: ImageF32, float_ops: tuple[str, ...], scratch: Path) -> None:
+    def __init__(self, source: Path, images_nchw: ImageF32, scratch: Path) -> None:
         """Prepare the model: shapes inferred, BatchNorms folded.
 
         Args:
             source: fp32 ONNX file with the output `probability`.
             images_nchw: (N, 3, S, S) float32 calibration images, from the training split.
-            float_ops: operator types that stay in float.
             scratch: a folder for files in between.
         """
         import onnx
 
         self._images, self._scratch, self._path = images_nchw, scratch, _prepared(source, scratch)
         self._model = onnx.load(self._path)
-        self._op_types = sorted(_quantisable(self._model) - set(float_ops))
+        self._op_types = sorted(_quantisable(self._model))
         self._ranges: dict[Calibrator, Any] = {}
         self._rounded: dict[int, tuple[Any, dict[str, Floats]]] = {}
 
@@ -282,8 +279,6 @@ def _quantisable(model: Any) -> set[str]:
 
 def calibration_images(squares: Any, labels: Any, input_px: int, num_images: int, seed: int) -> ImageF32:
     """A seeded, balanced choice of training pictures, (N, 3, S, S) float32."""
-    from fakelens.core.imaging import to_model_input
-
     rng = np.random.default_rng((seed, 7))
     chosen = np.concatenate([rng.permutation(np.flatnonzero(labels == c))[: num_images // 2] for c in (0, 1)])
     return to_model_input(np.asarray(squares[np.sort(rng.permutation(chosen))]), input_px)

@@ -72,7 +72,7 @@ def export(
     evaluated = load_record(RunFolder(workdir).detector(spec.name).evaluate_record)
     if evaluated.inputs["train"] != trained.digest:
         raise FakelensError(
-            f"{spec.name} was trained again since it was judged: run `fakelens evaluate {spec.name}` first"
+            f"{spec.name} was retrained since its last evaluation: run `fakelens evaluate {spec.name}` first"
         )
     stage = export_stage(workdir, spec, settings, trained, evaluated)
     if not force and (record := stage.finished()):
@@ -90,7 +90,7 @@ def export(
         quantize_dynamic(paths[FP32], paths[DYNAMIC])
         gate.describe(paths[DYNAMIC], DYNAMIC)
         task.advance(1, "dynamic INT8")
-        search = _quantize(paths, data, info, spec, settings, gate, task)
+        search = _quantize(paths, data, info, settings, gate, task)
         task.advance(1, "verifying")
         results = {name: gate.judge(path, name, _SPLITS) for name, path in paths.items()}
     return stage.finish(list(paths.values()), asdict(_results(paths, results, search)))
@@ -100,7 +100,6 @@ def _quantize(
     paths: dict[str, Path],
     data: PreparedData,
     info: CheckpointInfo,
-    spec: DetectorSpec,
     settings: ExportSettings,
     gate: "_Gate",
     task: Task,
@@ -113,7 +112,7 @@ def _quantize(
     # Half of what the gate allows: other pictures are another sample than the one that was searched on.
     enough = (1 + settings.gate.min_agreement) / 2
     with tempfile.TemporaryDirectory(prefix="fakelens-") as folder:
-        quantizer = StaticQuantizer(paths[FP32], images, spec.float_ops, Path(folder))
+        quantizer = StaticQuantizer(paths[FP32], images, Path(folder))
 
         def judged(path: Path) -> GateResult:
             gate.describe(path, STATIC)

@@ -24,6 +24,7 @@ class ExcludedPicture:
 
     image: str
     reason: str
+    label: int
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,9 @@ def check_set_name(workdir: Path, name: str) -> None:
             f"--set-name {name}: take a name of small letters, digits, - and _ that is none of {', '.join(sorted(own))}"
         )
     if not is_run:
-        raise FakelensError(f"--set-name {name}: {workdir} is no run whose report would show it, name one (--workdir)")
+        raise FakelensError(
+            f"--set-name {name}: {workdir} is not a run whose report would show it, name one (--workdir)"
+        )
 
 
 def keep_set(workdir: Path, name: str, folder: Path, label_values: Mapping[str, str]) -> Path:

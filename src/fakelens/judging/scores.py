@@ -103,7 +103,11 @@ def _without_doubles(scored: FolderScores, thumbnails: npt.NDArray[np.uint8]) ->
     keys = scored.pictures.keys
     double_of = doubles(scored.hashes[:, 0], scored.pictures.labels, thumbnails.__getitem__)
     excluded = tuple(
-        ExcludedPicture(keys[index], f"the same picture has the other label as {keys[double_of[index]]}")
+        ExcludedPicture(
+            keys[index],
+            f"the same picture has the other label as {keys[double_of[index]]}",
+            int(scored.pictures.labels[index]),
+        )
         for index in sorted(double_of)
     )
     kept = np.array([index for index in range(len(keys)) if index not in double_of], dtype=np.int64)
@@ -129,7 +133,7 @@ def _batches(
             try:
                 batch[index] = folder.picture(index, sides_px)
             except ImageRefused as refusal:
-                undecodable.append(ExcludedPicture(folder.keys[index], str(refusal)))
+                undecodable.append(ExcludedPicture(folder.keys[index], str(refusal), int(folder.labels[index])))
             if len(batch) == BATCH:
                 yield batch
                 batch = {}
@@ -141,8 +145,8 @@ def _batches(
 def _check_labels(pictures: LabelledFolder, excluded: Sequence[ExcludedPicture]) -> None:
     for label, name in enumerate(LABELS):
         if label not in pictures.labels:
-            first = next(picture for picture in excluded if picture.image.startswith(f"{name}/"))
+            first = next(picture for picture in excluded if picture.label == label)
             raise FakelensError(
-                f"no picture of {pictures.root / name} can be judged ({first.image}: {first.reason}): "
+                f"no {name} picture of {pictures.root} can be judged ({first.image}: {first.reason}): "
                 "both labels are needed, add pictures that can be decoded and lie under one label"
             )

@@ -18,7 +18,6 @@ from fakelens.report.tables import (
     robustness_table,
     sets_table,
     thresholds_table,
-    with_interval,
 )
 
 _SET_WORDS = {
@@ -71,7 +70,7 @@ def gist(entry: Entry, data: PreparedData) -> tuple[str, ...]:
     """Gist of the card: a few sentences for a page that has little room."""
     sentences = [_set_sentence(name, block) for name, block in entry.metrics.items()]
     null = data.results.audit.random_split
-    sentences.append(f"For comparison, the original files' metadata alone, without looking, score {percent(null, 0)}.")
+    sentences.append(f"For comparison, a classifier of the original files' metadata alone scores {percent(null, 0)}.")
     missed = [group for block in entry.metrics.values() for group in block.groups if group.num_images >= 5]
     for label, words in ((1, "It most often misses"), (0, "It most often accuses")):
         worst = sorted((g for g in missed if g.label == label), key=lambda g: g.share_right)[:_NUM_WORST]
@@ -81,7 +80,8 @@ def gist(entry: Entry, data: PreparedData) -> tuple[str, ...]:
     if entry.robustness:
         step = max(entry.robustness, key=lambda step: step.flips)
         sentences.append(
-            f"Verdicts suffer most from {step.family}, {step.label}: {percent(step.flips, 0)} of them flip."
+            f"Verdicts suffer most from {step.family}, {step.label}: {percent(step.flips, 0)} of {step.num_images} "
+            "change."
         )
     return tuple(sentences)
 
@@ -89,7 +89,7 @@ def gist(entry: Entry, data: PreparedData) -> tuple[str, ...]:
 def point_gist(entry: Entry) -> tuple[str, ...]:
     """Each operating point's figures on the test split, a sentence each, in their order."""
     return tuple(
-        f"At this setting, on {entry.test.num_images:,} test pictures: it calls "
+        f"At this setting, before export, on {entry.test.num_images:,} test pictures: it calls "
         f"{percent(point.false_positive_rate, 1)} of the photographs AI-generated, finds "
         f"{percent(point.recall, 0)} of the AI-generated pictures, and leaves "
         f"{percent(1 - point.abstaining.coverage, 0)} of all uncertain."
@@ -99,8 +99,8 @@ def point_gist(entry: Entry) -> tuple[str, ...]:
 
 def _set_sentence(name: str, block: SetMetrics) -> str:
     return (
-        f"On {block.num_images:,} {_SET_WORDS.get(name, f'pictures of the set {name}')}: accuracy "
-        f"{with_interval(block, 'accuracy')}, AUC {with_interval(block, 'auc')}; it finds "
+        f"Before export, on {block.num_images:,} {_SET_WORDS.get(name, f'pictures of the set {name}')}: it judges "
+        f"{percent(block.accuracy, 1)} correctly, finds "
         f"{percent(block.recall, 0)} of the AI-generated pictures and calls "
         f"{percent(block.false_positive_rate, 0)} of the photographs AI-generated."
     )
@@ -134,7 +134,7 @@ def _robustness(entry: Entry) -> str:
         return "Not measured in this run."
     count = entry.robustness[0].num_images
     return (
-        f"{count} test pictures, half of them fake. The last column is the one-class control: so many photographs are "
+        f"{count} test pictures, half of them fake. The last column is the one-class control: the share of photographs "
         f"called AI-generated when they alone are degraded.\n\n{_one(robustness_table([entry]))}"
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from string import Template
 
 from fakelens.core.artifacts import atomic_path, write_text
+from fakelens.core.records import LATENCY_RUNS
 from fakelens.core.run_folder import (
     ACCURACY,
     CONFUSION_MATRIX,
@@ -115,7 +116,8 @@ def summary(workdir: Path, detectors: Sequence[DetectorSpec]) -> tuple[Table, st
 
 
 def _loaded(workdir: Path, detectors: Sequence[DetectorSpec]) -> tuple[PreparedData, list[Entry]]:
-    return PreparedData(RunFolder(workdir).data), [Entry.load(workdir, spec) for spec in detectors]
+    entries = [Entry.load(workdir, spec) for spec in detectors]
+    return PreparedData(RunFolder(workdir).data), sorted(entries, key=Entry.rank, reverse=True)
 
 
 def _blocks(workdir: Path, data: PreparedData, entries: Sequence[Entry], recipe_yaml: str) -> Iterator[str]:
@@ -146,7 +148,7 @@ def _bullets(sentences: Iterable[str]) -> str:
 
 def _conclusion(data: PreparedData, entries: Sequence[Entry]) -> Iterator[str]:
     """Three sentences: which detector, how far to trust it, what ships. The best is chosen on validation."""
-    best = max(entries, key=Entry.rank)
+    best = entries[0]
     low, high = best.test.intervals["accuracy"]
     several = "the most accurate on validation pictures, as it ships"
     chosen = f"{best.spec.display_name} is {several if len(entries) > 1 else 'the detector of this run'}"
@@ -159,13 +161,13 @@ def _conclusion(data: PreparedData, entries: Sequence[Entry]) -> Iterator[str]:
     unseen = f"On pictures of other origins it is right in {' and '.join(others)}; " if others else (
         "No set of unseen generators was judged: expect less there; "
     )  # fmt: skip
-    null = percent(data.results.audit.random_split, 1)
-    yield f"{unseen}the files' metadata alone, without looking, would reach {null}."
+    nulls = [percent(audit.random_split, 1) for audit in data.results.audits.values()]
+    pixels = f", one of fine-grain pixel statistics {nulls[1]}" if len(nulls) > 1 else ""
+    yield f"{unseen}a classifier of the files' metadata alone reaches {nulls[0]}{pixels}."
     size_mb = sum(entry.shipped.size_bytes for entry in entries) / 1e6
     slowest = max(entry.shipped.latency_ms for entry in entries)
     yield (
-        f"The shipped files have {size_mb:.1f} MB together; each takes at most {slowest:.1f} ms a picture on one CPU "
-        "thread."
+        f"The shipped files total {size_mb:.1f} MB; each takes at most {slowest:.1f} ms a picture on one CPU thread."
     )
 
 
@@ -180,9 +182,7 @@ def _next_steps(workdir: Path, data: PreparedData) -> Iterator[str]:
             "data.path=FOLDER`"
         )
     else:
-        yield (
-            "Hold the detectors against pictures that you know: `fakelens judge FOLDER` with `real/` and `fake/` in it"
-        )
+        yield ("Evaluate them on labelled pictures of your own: `fakelens judge FOLDER` with `real/` and `fake/` in it")
 
 
 def _comparison_notes(data: PreparedData, entries: Sequence[Entry]) -> Iterator[str]:
@@ -193,7 +193,7 @@ def _comparison_notes(data: PreparedData, entries: Sequence[Entry]) -> Iterator[
         + f"); {data.results.description}."
     )
     cpu = entries[0].export.environment["cpu"]
-    yield f"Time: median of 31 runs, one picture, one thread, onnxruntime on {cpu}."
+    yield f"Time: median of {LATENCY_RUNS} runs, one picture, one thread, onnxruntime on {cpu}."
     yield "Test pictures come from the generators and sources of the training pictures: on unseen ones expect less."
     for name, s in data.results.test_sets.items():
         also = ", ".join(s.generators_also_in_training)
@@ -235,8 +235,8 @@ def _detector(entry: Entry) -> Iterator[str]:
     yield _one(thresholds_table([entry]))
     yield f"{_FOLDED}{entry.spec.display_name}: calibration"
     yield (
-        "Expected error of the stated probability over 15 bins, before and after the temperature fitted on validation "
-        "pictures; and what chance alone makes of as many pictures where every probability is exactly right."
+        "Expected calibration error over 15 bins, before and after temperature scaling (fitted on validation "
+        "pictures); and the error that a perfectly calibrated detector shows by chance on as many pictures."
     )
     yield _one(calibration_table([entry]))
     yield f"{_FOLDED}{entry.spec.display_name}: exported files"
@@ -261,13 +261,13 @@ def _side_by_side(entries: Sequence[Entry]) -> Iterator[str]:
             "correction for the number of tests."
         )
         yield comparisons_table(entries).markdown()
-    if any(e.spec.full for e in entries):
+    if (compressed := compression_table(entries)).rows:
         yield "## Compression"
         yield (
-            "Compact detectors beside the full ones of which they were made, by removing channels and training on with "
-            "the full one as teacher. Accuracy and AUC are the checkpoints', verdicts at 0.5."
+            "Compact detectors beside the full ones of which they were made, by removing channels and training on. "
+            "Accuracy and AUC are the checkpoints', verdicts at 0.5."
         )
-        yield compression_table(entries).markdown()
+        yield compressed.markdown()
 
 
 def _one(table: Table) -> str:
@@ -325,6 +325,6 @@ def _image(path: Path, words: str) -> str:
         size = f"width={image.width} height={image.height}"
     encoded = base64.b64encode(buffer.getvalue()).decode()
     img = f'<img {size} src="data:image/webp;base64,{encoded}" alt="{html.escape(words)}">'
-    if path.stem not in _SHOW_PICTURES:
+    if path.stem not in _SHOW_PICTURES and path.name != ROBUSTNESS_PLOT:  # whose colours mean something
         img = img.replace("<img", "<img class=plot")
     return f"<span class=full>{img}</span>" if path.stem in _FULL_WIDTH else img

@@ -96,8 +96,8 @@ def sets_table(entries: Sequence[Entry]) -> Table:
 
 
 def calibration_table(entries: Sequence[Entry]) -> Table:
-    """Expected calibration error of every set, beside what chance alone makes of as many pictures."""
-    head = ("Detector", "Set", "Before the temperature", "After it", "By chance: mean", "By chance: 95 % below")
+    """Expected calibration error of every set, beside that of a perfectly calibrated detector by chance."""
+    head = ("Detector", "Set", "Uncalibrated", "Calibrated", "By chance: mean", "By chance: 95th percentile")
     rows = [
         (
             e.spec.display_name, name,
@@ -139,13 +139,13 @@ def point_cells(point: PointFigures) -> tuple[str, ...]:
     rates = (point.false_positive_rate, point.recall, point.abstaining.coverage, point.abstaining.risk)
     thresholds = (f"{threshold:.3f}" for threshold in (point.threshold_real, point.threshold_fake))
     chosen = point.false_positive_rate_on_validation
-    why = "around 0.5" if chosen is None else f"at most {100 * chosen:g} % of validation photographs above it"
+    why = "around 0.5" if chosen is None else f"false-positive rate at most {100 * chosen:g} % on validation"
     return why, *thresholds, *(percent(rate, 1) for rate in rates)
 
 
 def groups_table(entries: Sequence[Entry], weakest: int | None = None) -> Table:
     """Recall per generator and specificity per source of photographs, the worst first; or the `weakest` of each."""
-    head = ("Detector", "Set", "Group", "Pictures", "Judged rightly (95 %)")
+    head = ("Detector", "Set", "Group", "Pictures", "Accuracy (95 %)")
     rows = []
     for e in entries:
         for name, block in e.sets.items():

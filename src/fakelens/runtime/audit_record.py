@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fakelens.runtime.bundle import Bundle
 
 _MAX_STEM = 60
+_DEMO = "A demonstration, trained on synthetic pictures: its verdicts mean nothing."
 _NO_PROOF = (
     "A verdict is a statistical guess and no proof. That a file carries no mark of its origin proves nothing. Do not "
     "accuse anybody on the strength of it."
@@ -106,26 +107,26 @@ def _free_name(folder: Path, judgement: Judgement, time: datetime) -> Path:
 
 def _page(record: dict[str, Any]) -> str:
     file, detector, thresholds = record["file"], record["detector"], record["thresholds"]
-    demo = " (a demonstration, trained on synthetic pictures: its verdicts mean nothing)" if detector["is_demo"] else ""
     rows = {
         "File": file["name"],
         "SHA-256 of the file": file["sha256"],
         "Picture": f"{file['format']}, {file['width_px']} × {file['height_px']} px, {file['num_bytes']:,} bytes",
         "Judged at": record["time"],
         "Probability of being AI-generated": probability_words(record["probability"]),
-        "Lower threshold": f"a photograph below {percent(thresholds['real'])}",
-        "Upper threshold": f"AI-generated from {percent(thresholds['fake'])}",
+        "Lower threshold": f"{percent(thresholds['real'])}: below it a photograph",
+        "Upper threshold": f"{percent(thresholds['fake'])}: from it on AI-generated",
         "Marks found in the file": "; ".join(record["marks"]) or "none",
-        "Cautions": " ".join(record["cautions"]) or "none",
-        "Detector": f"{detector['display_name']}, {detector['variant']}{demo}",
+        "Cautions": " ".join([*([_DEMO] if detector["is_demo"] else []), *record["cautions"]]) or "none",
+        "Detector": f"{detector['display_name']}, {detector['variant']}",
         "SHA-256 of the detector": detector["sha256"],
         "Trained on": detector["trained_on"],
         "fakelens": record["fakelens"],
     }
     cells = (f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in rows.items())
+    demo = f"{_DEMO} " if detector["is_demo"] else ""
     return _PAGE.substitute(
         title=html.escape(f"Verdict on {PurePath(file['name']).name}"),
-        verdict=html.escape(f"{capital(VERDICT_WORDS[record['verdict']])}. {record['sentence']}"),
+        verdict=html.escape(f"{demo}{capital(VERDICT_WORDS[record['verdict']])}. {record['sentence']}"),
         rows="\n".join(cells),
         note=html.escape(record["note"]),
     )

@@ -75,7 +75,7 @@ def _of_the_file(container: Container, input_px: int) -> list[Caution]:
         )
     if container.format == "GIF":
         words = (
-            "It is a GIF, of at most 256 colours: the dots that stand for the others were not part of the evaluation."
+            "It is a GIF, of at most 256 colours: the dithering that stands for others was not part of the evaluation."
         )
         cautions.append(Caution(words, undecided=True))
     if short / long < _MIN_SEEN_SHARE:

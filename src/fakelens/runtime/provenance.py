@@ -145,7 +145,7 @@ def _verified_words(data: bytes, container_format: str, credentials: bytes) -> s
     if store.get("validation_state") == "Trusted":
         words = [f"signature valid, unchanged since it was signed by {signer}"]
     elif store.get("validation_state") == "Valid":
-        words = [f"signature valid, unchanged since it was signed by {signer} (a name that nobody vouches for here)"]
+        words = [f"signature valid, unchanged since it was signed by {signer} (a signer that is on no trust list)"]
     else:
         reason = _short(", ".join(_failures(store))) or "no reason given"
         words = [f"signature invalid ({reason}), made in the name of {signer}"]

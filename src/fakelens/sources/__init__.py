@@ -1,18 +1,11 @@
-"""Where images come from. Only these modules open sockets."""
+"""Where images come from. Only these modules download."""
 
-from fakelens.core.errors import FakelensError
 from fakelens.settings import SourceSettings
 from fakelens.sources.base import Source
 
-SOURCES = ("openfake", "folder", "synthetic")
-
 
 def open_source(settings: SourceSettings) -> Source:
-    """The source that `settings.source` names.
-
-    Raises:
-        FakelensError: for an unknown name.
-    """
+    """The source that `settings.source` names."""
     match settings.source:
         case "openfake":
             from fakelens.sources.openfake import OpenFakeSource
@@ -26,4 +19,3 @@ def open_source(settings: SourceSettings) -> Source:
             from fakelens.sources.synthetic import SyntheticSource
 
             return SyntheticSource(settings)
-    raise FakelensError(f"unknown source {settings.source!r}: data.source is one of {', '.join(SOURCES)}")

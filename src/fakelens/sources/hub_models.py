@@ -42,7 +42,7 @@ class HubAddress:
         """
         match = re.fullmatch(rf"(?:{SCHEME})?({_NAME})(?:@(.+?))?/*", text, re.ASCII)
         if match is None:
-            raise FakelensError(f"{text!r} is no repository of the hub: write {SCHEME}ORG/NAME or …/NAME@REVISION")
+            raise FakelensError(f"{text!r} is not a repository of the hub: write {SCHEME}ORG/NAME or …/NAME@REVISION")
         from huggingface_hub.errors import HFValidationError
         from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # documented, but not exported
 

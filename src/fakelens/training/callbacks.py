@@ -164,10 +164,11 @@ class ProgressCallback(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         self._task.advance(1 / max(1, int(trainer.num_training_batches)), self._note)
 
-    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         measured = trainer.callback_metrics
         if "val_auc" in measured:
-            self._note = f"{self._phase.name}, val loss {measured['val_loss']:.3f}, AUC {measured['val_auc']:.3f}"
+            epoch = f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs} ({self._phase.name}) ended"
+            self._note = f"{epoch}, val loss {measured['val_loss']:.3f}, AUC {measured['val_auc']:.3f}"
 
 
 def read_progress(folder: Path, key: str, reporter: Reporter = SILENT) -> Progressed:
