@@ -183,3 +183,8 @@ def test_a_recipe_in_the_encodings_that_editors_write(tmp_path: Path, encoding: 
     (tmp_path / "mine.yaml").write_bytes(data)
     recipe = load_yaml(tmp_path / "mine.yaml", Recipe)
     assert (recipe.name, recipe.data.num_images) == ("größe", 140)
+
+
+def test_what_belongs_to_execution_is_a_setting() -> None:
+    with pytest.raises(AssertionError):
+        type("Misspelt", (Settings,), {"of_execution": frozenset({"num_worker"}), "__module__": __name__})

@@ -140,6 +140,25 @@ def test_record_on_disk(tmp_path: Path) -> None:
     assert read.digest == made.digest
 
 
+@pytest.mark.parametrize(
+    ("place", "stage", "command"),
+    [
+        ("mobilenet_v2", "train", "fakelens train mobilenet_v2 --force"),
+        ("mobilenet_v2_compact", "train", "fakelens compress mobilenet_v2 --force"),
+        ("mobilenet_v2/evaluation", "evaluate", "fakelens evaluate mobilenet_v2 --force"),
+        ("data", "prepare", "fakelens prepare --force"),
+    ],
+)
+def test_a_damaged_output_names_the_command_that_makes_it_again(
+    tmp_path: Path, place: str, stage: str, command: str
+) -> None:
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / place / "x").write_bytes(b"other")
+    record = StageRecord(stage, "", {}, {}, {"x": "0" * 64}, "", 0.0, folder=tmp_path / place)
+    with pytest.raises(artifacts.DamagedFileError, match=f"run `{command}`"):
+        record.output("x")
+
+
 def test_digest_is_that_of_the_outputs_alone(tmp_path: Path) -> None:
     first = finish(tmp_path / "one")
     artifacts.write_bytes(tmp_path / "two" / "b.npy", b"pixels!")

@@ -676,3 +676,8 @@ def test_warnings_are_ignored_while_any_thread_decodes_and_come_back_after_the_l
         thread.join()
     assert not seen
     assert warnings.filters == before
+
+
+def test_a_limit_for_a_kind_that_there_is_not() -> None:
+    with pytest.raises(AssertionError, match="PROGRESSIV"):
+        Limits(max_megapixels={"PROGRESSIV": 1})

@@ -256,6 +256,12 @@ def test_a_label_without_a_picture_that_can_be_judged(folder: Path, model: Path)
         judged(folder, [model])
 
 
+def test_labels_of_other_names_are_named_too(tmp_path: Path, model: Path) -> None:
+    folder = fill(tmp_path / "pictures", {"nature/a.png": structured(0), "ai/b.png": b"broken"})
+    with pytest.raises(ValueError, match=r"no fake picture of .* can be judged \(ai/b\.png: not a JPEG"):
+        judged(folder, [model])
+
+
 def test_one_picture_of_each_label_is_judged_and_not_compared(tmp_path: Path, model: Path) -> None:
     folder = fill(tmp_path / "two", {"real/a.png": structured(0), "fake/b.png": structured(1)})
     found, scored = judged(folder, [model], [scores_file(tmp_path / "x.csv", {"real/a.png": 0, "fake/b.png": 1})])
