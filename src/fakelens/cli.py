@@ -342,11 +342,7 @@ def predict(
     check_outputs(csv_, report)
     answers: list[Answer] = []
     stream = judge_files(model, files, point.threshold, num_workers=threads)
-    with (
-        closing(stream),
-        TerminalReporter(quiet_s=2) as reporter,
-        reporter.task("Judging pictures", len(files)) as task,
-    ):
+    with closing(stream), TerminalReporter(quiet_s=2) as reporter, reporter.task("Judging", len(files)) as task:
         for answer in stream:
             answers.append(answer)
             task.advance()

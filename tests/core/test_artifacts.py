@@ -143,9 +143,9 @@ def test_record_on_disk(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "stage", "command"),
     [
-        ("mobilenet_v2", "train", "fakelens train mobilenet_v2 --force"),
-        ("mobilenet_v2_compact", "train", "fakelens compress mobilenet_v2 --force"),
-        ("mobilenet_v2/evaluation", "evaluate", "fakelens evaluate mobilenet_v2 --force"),
+        ("some_cnn", "train", "fakelens train some_cnn --force"),
+        ("some_cnn_compact", "train", "fakelens compress some_cnn --force"),
+        ("some_cnn/evaluation", "evaluate", "fakelens evaluate some_cnn --force"),
         ("data", "prepare", "fakelens prepare --force"),
     ],
 )

@@ -26,7 +26,7 @@ from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import heif_is_read
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.records import Metrics
-from fakelens.core.run_folder import BUNDLE_RECORD
+from fakelens.core.run_folder import BUNDLE_RECORD, onnx_file
 from fakelens.core.scoring import percent
 from fakelens.core.table import Table
 from fakelens.core.telemetry import TELEMETRY_OFF
@@ -153,7 +153,7 @@ def _write_files(
 
 
 def _add_model(folder: Path, entry: ModelEntry, detector: OnnxDetector) -> BundledModel:
-    file = f"{detector.name}.onnx"
+    file = onnx_file(detector.name)
     _copy(entry.onnx_path, folder / file)
     card = Path(_CARDS, f"{detector.name}.md")
     write_text(folder / card, entry.card)

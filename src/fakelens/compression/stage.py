@@ -54,7 +54,7 @@ def compress_stage(
     taught = _training_settings(settings_in(full.settings), spec, settings, own, common)
     return Stage(
         "train",
-        workdir / spec.compact.name,
+        RunFolder(workdir).detector(spec.compact.name).path,
         version=_VERSION,
         settings={
             "detector": spec.compact.name,

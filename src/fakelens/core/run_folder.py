@@ -24,10 +24,22 @@ BENCHMARK_RECORD, BENCHMARK_PLOT = "benchmark.json", "benchmark.png"
 REPORT_PAGE, REPORT_TEXT = "index.html", "report.md"
 PARTS = ".parts"
 """Of the data while it is being collected."""
+EVALUATION, ONNX = "evaluation", "onnx"
+"""Folders of later stages within a detector's."""
 # Ends the name of a detector that `compress` makes.
 COMPACT = "_compact"
 # Where working folders lie that nobody names.
 RUNS = Path("runs")
+
+
+def array_file(name: str) -> str:
+    """The file of a split's squares, or of a part's while the data are being collected."""
+    return f"{name}.npy"
+
+
+def onnx_file(name: str) -> str:
+    """The file of an exported variant, or of a detector in a bundle."""
+    return f"{name}.onnx"
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,7 @@ class DetectorFolder:
     @property
     def evaluation(self) -> Path:
         """The folder of the evaluate stage."""
-        return self.path / "evaluation"
+        return self.path / EVALUATION
 
     @property
     def evaluate_record(self) -> Path:
@@ -64,7 +76,7 @@ class DetectorFolder:
     @property
     def onnx(self) -> Path:
         """The folder of the export stage."""
-        return self.path / "onnx"
+        return self.path / ONNX
 
     @property
     def export_record(self) -> Path:

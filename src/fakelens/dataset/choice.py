@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from fakelens.core.run_folder import array_file
 from fakelens.core.scoring import FAKE
 from fakelens.dataset.duplicates import doubles, group_near_duplicates, near_any, same_bytes, thumbnail
 from fakelens.dataset.examine import Picture
@@ -174,6 +175,6 @@ def _doubles(decoded: Sequence[Picture], parts: Path, *, keep_reconstructions: b
 
     def thumbnail_of(position: int) -> npt.NDArray[np.uint8]:
         picture = decoded[position]
-        return thumbnail(np.load(parts / f"{picture.part}.npy", mmap_mode="r")[picture.slot])
+        return thumbnail(np.load(parts / array_file(picture.part), mmap_mode="r")[picture.slot])
 
     return doubles(hashes_of(decoded), np.array(labels, dtype=np.int64), thumbnail_of)

@@ -23,6 +23,7 @@ from fakelens.core.artifacts import atomic_path, read_json, write_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import Container, ImageRefused, ImageU8, decode, to_square
 from fakelens.core.machine import available_cpus
+from fakelens.core.run_folder import array_file
 from fakelens.dataset.duplicates import perceptual_hash
 from fakelens.sources.base import Block, Row
 
@@ -67,7 +68,7 @@ class Work:
     @property
     def array_path(self) -> Path:
         """(N, stored_px, stored_px, 3) uint8: the squares of the images that were not refused."""
-        return self.folder / f"{self.name}.npy"
+        return self.folder / array_file(self.name)
 
     @property
     def _record_path(self) -> Path:

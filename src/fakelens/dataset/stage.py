@@ -15,7 +15,7 @@ import numpy as np
 from fakelens.core.artifacts import Stage, StageRecord, differences, read_json, write_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter
-from fakelens.core.run_folder import MANIFEST, PARTS, RunFolder
+from fakelens.core.run_folder import MANIFEST, PARTS, RunFolder, array_file
 from fakelens.core.scoring import FAKE, LABELS
 from fakelens.dataset.audit import audit_container, audit_pixels
 from fakelens.dataset.choice import SURPLUS, hashes_of, usable
@@ -96,7 +96,7 @@ def prepare(workdir: Path, settings: DataSettings, *, force: bool = False, repor
         rows = _assign(main, further, settings.seed)
         stage.begin()  # without `force` only now: until here an older result stays as it was
         outputs = write_arrays(stage.folder, parts, rows, settings.stored_px)
-        for older in set(stage.folder.glob("*.npy")) - set(outputs):
+        for older in set(stage.folder.glob(array_file("*"))) - set(outputs):
             older.unlink()  # a test set that is no longer asked for
         manifest = stage.folder / MANIFEST
         write_manifest(manifest, [row for row, _ in rows])
@@ -206,7 +206,7 @@ def _plan(source: Source, settings: DataSettings) -> FurtherSetPlan:
 
 def _check_disk(folder: Path, num_images: int, stored_px: int) -> None:
     needed = int(num_images * stored_px**2 * 3 * _DISK_SHARE)
-    there = sum(path.stat().st_size for path in (folder / PARTS).glob("*.npy"))
+    there = sum(path.stat().st_size for path in (folder / PARTS).glob(array_file("*")))
     free = shutil.disk_usage(folder).free
     if free + there < needed:
         raise FakelensError(
@@ -262,7 +262,7 @@ def _results(
 ) -> PrepareResults:
     own = [row for row in rows if row.split in SPLITS]
     in_training = [row for row in own if row.split == SPLITS[0]]
-    squares = np.load(folder / f"{SPLITS[0]}.npy", mmap_mode="r")
+    squares = np.load(folder / array_file(SPLITS[0]), mmap_mode="r")
     after = (audit for audit in audit_pixels(squares, columns_of(in_training), seed) if audit)
     counts = Counter((row.split, LABELS[row.label]) for row in rows)
     seen = {row.generator for row in own}

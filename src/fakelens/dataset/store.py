@@ -16,7 +16,7 @@ from fakelens.config import read_as
 from fakelens.core.artifacts import StageRecord, atomic_path, load_record
 from fakelens.core.errors import FakelensError, OtherDataError
 from fakelens.core.imaging import ImageU8
-from fakelens.core.run_folder import MANIFEST, PREPARE_RECORD
+from fakelens.core.run_folder import MANIFEST, PREPARE_RECORD, array_file
 from fakelens.dataset.audit import Audit
 from fakelens.dataset.examine import Picture
 from fakelens.settings import DataSettings
@@ -84,7 +84,7 @@ def write_arrays(folder: Path, parts: Path, rows: Sequence[tuple[ManifestRow, Pi
     """
     counts = Counter(row.split for row, _ in rows)
     with contextlib.ExitStack() as stack:
-        targets = {name: folder / f"{name}.npy" for name in counts}
+        targets = {name: folder / array_file(name) for name in counts}
         arrays: dict[str, ImageU8] = {}
         for name, target in targets.items():
             temporary = stack.enter_context(atomic_path(target))
@@ -93,7 +93,7 @@ def write_arrays(folder: Path, parts: Path, rows: Sequence[tuple[ManifestRow, Pi
             )
         by_part = sorted(rows, key=lambda item: (item[1].part, item[1].slot))
         for part, members in itertools.groupby(by_part, key=lambda item: item[1].part):
-            squares = np.load(parts / f"{part}.npy", mmap_mode="r")
+            squares = np.load(parts / array_file(part), mmap_mode="r")
             for row, picture in members:
                 arrays[row.split][row.row] = squares[picture.slot]
         for array in arrays.values():
@@ -207,7 +207,7 @@ class PreparedData:
             DamagedFileError: naming the file whose bytes have changed.
         """
         if name not in self._opened:
-            self._opened[name] = np.load(self.record.output(f"{name}.npy"), mmap_mode="r")
+            self._opened[name] = np.load(self.record.output(array_file(name)), mmap_mode="r")
         squares = self._opened[name]
         return SplitData(name, squares, tuple(row for row in self.rows if row.split == name))
 

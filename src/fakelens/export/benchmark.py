@@ -23,7 +23,7 @@ from fakelens.core.imaging import ImageF32
 from fakelens.core.machine import available_cpus
 from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.core.records import LATENCY_RUNS, ExportResults
-from fakelens.core.run_folder import BENCHMARK_PLOT, BENCHMARK_RECORD, RunFolder
+from fakelens.core.run_folder import BENCHMARK_PLOT, BENCHMARK_RECORD, RunFolder, onnx_file
 from fakelens.core.table import Table
 from fakelens.export.isolated import IsolatedCost, isolated_cost
 from fakelens.figure import new_figure, save_figure
@@ -157,7 +157,7 @@ def exported_files(workdir: Path, detectors: Sequence[str] | None) -> list[Expor
             results = read_as(ExportResults, load_record(folder.export_record).results, folder.export_record)
             accuracies = {variant.file: variant.metrics.accuracy for variant in results.variants}
         checkpoint = folder.best if folder.best.exists() else None
-        for path in sorted(folder.onnx.glob("*.onnx")):
+        for path in sorted(folder.onnx.glob(onnx_file("*"))):
             files.append(Exported(name, path.stem, path, accuracies.get(path.name), checkpoint))
     if not files:
         raise FakelensError(f"nothing is exported in {workdir}: run `fakelens run` or `fakelens export DETECTOR` first")

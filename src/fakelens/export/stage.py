@@ -10,7 +10,7 @@ from fakelens.core.artifacts import Stage, StageRecord, load_record, sha256_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.core.records import ExportResults, GateResult, Variant
-from fakelens.core.run_folder import SCORES, RunFolder
+from fakelens.core.run_folder import SCORES, RunFolder, array_file, onnx_file
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.checkpoint import CheckpointInfo
 from fakelens.detectors.spec import DetectorSpec
@@ -78,11 +78,11 @@ def export(
     if not force and (record := stage.finished()):
         return record
     network, info = begin(stage, trained, spec, reporter)
-    (stage.folder / f"{MIXED}.onnx").unlink(missing_ok=True)  # of an earlier export that needed it
-    squares = {split: data.record.output(f"{split}.npy") for split in _SPLITS}
+    (stage.folder / onnx_file(MIXED)).unlink(missing_ok=True)  # of an earlier export that needed it
+    squares = {split: data.record.output(array_file(split)) for split in _SPLITS}
     judged = read_as(EvaluateResults, evaluated.results, evaluated.folder)
     gate = _Gate(settings.gate, info, judged, Scores.read(evaluated.output(SCORES)), squares)
-    paths = {name: stage.folder / f"{name}.onnx" for name in (FP32, DYNAMIC, STATIC)}
+    paths = {name: stage.folder / onnx_file(name) for name in (FP32, DYNAMIC, STATIC)}
     with reporter.task(f"Exporting {spec.display_name}", 4) as task:
         export_onnx(paths[FP32], network.cpu(), info.settings.input_px, judged.temperature)
         gate.describe(paths[FP32], FP32)
@@ -124,7 +124,7 @@ def _quantize(
         gate.describe(paths[STATIC], STATIC)
         task.advance(1, "static INT8")
         if not best.passed or (best.agreement < enough and search.has_time):
-            paths[MIXED] = paths[STATIC].with_name(f"{MIXED}.onnx")
+            paths[MIXED] = paths[STATIC].with_name(onnx_file(MIXED))
             mixed = search.mixed(best.candidate, paths[FP32], images, enough)
             quantizer.write(paths[MIXED], mixed.candidate)
             gate.describe(paths[MIXED], MIXED)

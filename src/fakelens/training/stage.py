@@ -9,7 +9,7 @@ import torch
 from fakelens.core.artifacts import Stage, StageRecord, load_record, sha256_file
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter, Task
-from fakelens.core.run_folder import BEST, MODEL_CARD, DetectorFolder, RunFolder
+from fakelens.core.run_folder import BEST, EVALUATION, MODEL_CARD, ONNX, DetectorFolder, RunFolder
 from fakelens.core.stopping import is_follower
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.checkpoint import CheckpointInfo, build_network, load_checkpoint
@@ -23,7 +23,7 @@ from fakelens.training.phases import Phase, plan_phases
 _VERSION = 4
 # Settings that the detector's own (`DetectorSettings`) and the seed already hold.
 _STATED_BY_DETECTOR = ("seed", "pretrained", "input_px")
-OTHER_STAGES = ("evaluation", "onnx", MODEL_CARD)
+OTHER_STAGES = (EVALUATION, ONNX, MODEL_CARD)
 """What later stages write into a detector's folder."""
 
 
@@ -43,7 +43,7 @@ def train_stage(
     """The stage's folder, key and record; how many workers, threads or devices there are does not make another run."""
     return Stage(
         "train",
-        workdir / spec.name,
+        RunFolder(workdir).detector(spec.name).path,
         version=_VERSION,
         settings={"detector": spec.name, "seed": seed, **settings.model_dump(mode="json"), "engine": decisive(common)},
         inputs={"data": data.record.digest} | _teacher_digest(workdir, data, spec, settings),
