@@ -204,7 +204,8 @@ def test_twenty_megabytes_are_refused_in_words(visit: Callable[..., Any], give: 
     give(page, ("large.png", bytes(20_000_000)))
     reason = page.get_by_text("10.0MB or smaller").or_(page.get_by_text("File must be 10")).first
     reason.wait_for()
-    assert reason.bounding_box()["width"] > 100  # Streamlit says it to screen readers alone
+    # Streamlit says it to screen readers alone.
+    page.wait_for_function("[...document.querySelectorAll('[role=alert]')].some(e => e.offsetWidth > 100)")
     give(page, ("white.png", flat_picture(255)))
     heading(page, "likely AI-generated").wait_for()
 
