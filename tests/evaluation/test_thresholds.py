@@ -53,7 +53,7 @@ def test_a_stricter_setting_is_never_looser(rate: float) -> None:
 def test_a_rate_that_the_photographs_cannot_show_is_said(num: int, told: bool) -> None:
     (_, point) = operating_points(np.zeros(num, dtype=np.int64), np.linspace(0, 1, num), (0.01,), band=0.1)
     assert (point.caution is not None) is told
-    assert point.caution is None or f"cannot be shown on {num} validation photographs" in point.caution
+    assert point.caution is None or f"cannot be verified with {num} validation photographs" in point.caution
     assert points_of([{**asdict(point)}]) == (point,)
 
 
