@@ -87,7 +87,7 @@ def main() -> None:
         if status == _INTERRUPTED:  # which typer makes of a KeyboardInterrupt itself
             raise KeyboardInterrupt
     except Stopped as stop:
-        print(f"interrupted ({stop}): run the same command again to go on", file=sys.stderr)
+        print(stop.words, file=sys.stderr)
         status = stop.status
     except (typer.Abort, KeyboardInterrupt):
         print("interrupted: run the same command again to go on", file=sys.stderr)

@@ -256,6 +256,22 @@ def test_a_signal_ends_prepare_with_its_status(tmp_path: Path) -> None:
     assert "run the same command again to go on" in said
 
 
+def test_what_hangs_after_a_signal_is_ended_with_a_word() -> None:
+    code = """
+import os, signal, time
+from fakelens.core import stopping
+stopping._GRACE_S = 0.2
+with stopping.stopped_by_signals():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    finally:
+        time.sleep(60)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stderr) == (143, "interrupted (SIGTERM): run the same command again to go on\n")
+
+
 def test_a_logger_follows_training_and_changes_nothing(
     data_only: Path, undisturbed: tuple[bytes, list[dict[str, object]]]
 ) -> None:

@@ -20,6 +20,17 @@ class Stopped(BaseException):
         super().__init__(signal.Signals(number).name)
         self.status = 128 + number
 
+    @property
+    def words(self) -> str:
+        """What the command says at its end."""
+        return f"interrupted ({self}): run the same command again to go on"
+
+    def exit_at_once(self) -> None:
+        """End the process, whatever hangs in it; not without a word."""
+        with contextlib.suppress(OSError):
+            os.write(2, f"{self.words}\n".encode())
+        os._exit(self.status)
+
 
 class _Handler:
     def __init__(self) -> None:
@@ -36,10 +47,11 @@ class _Handler:
         for again in _SIGNALS:
             signal.signal(again, signal.SIG_DFL)  # a second one ends it at once
         # What hangs in a library must not outlive the scheduler's patience.
-        timer = threading.Timer(_GRACE_S, os._exit, [128 + number])
+        stop = Stopped(number)
+        timer = threading.Timer(_GRACE_S, stop.exit_at_once)
         timer.daemon = True
         timer.start()
-        raise Stopped(number)
+        raise stop
 
 
 _active: list[_Handler] = []
