@@ -63,8 +63,11 @@ class Hub:
         """Part of the paths that the faults below strike: `/resolve/` files, `/api/` information, `/` both."""
         self.num_struck = 0
         """Requests for such paths so far."""
+        self.struck: set[str] = set()
+        """The requests that were answered wrongly the last time."""
         self.fail_every = 0
-        """Every Nth is answered with 503."""
+        """Every Nth is answered with 503, but unless N is 1 no request twice in a row: threads that try again in step
+        would else meet every Nth by chance."""
         self.cut_every = 0
         """Every Nth body ends half way."""
         self.status, self.message = 0, ""
@@ -142,6 +145,9 @@ class HubHandler(BaseHTTPRequestHandler):
         if hub.status:
             return False, (hub.status, {"X-Error-Code": hub.message, "X-Error-Message": hub.message})
         cut, fail = (every > 0 and number % every == 0 for every in (hub.cut_every, hub.fail_every))
+        asked = f"{self.command} {self.path}"
+        fail = fail and (hub.fail_every == 1 or asked not in hub.struck)
+        (hub.struck.add if fail else hub.struck.discard)(asked)
         return cut, (503, {}) if fail else None
 
     def _answer_path(self, path: str, *, cut: bool) -> None:

@@ -100,8 +100,7 @@ class StaticQuantizer:
 
         model, steps = self._weights(candidate)
         largest = _LARGEST[candidate.weight_bits]
-        # Ranges of weights are told as the largest 8-bit number's, which makes the steps those of the rounding.
-        overrides = {name: _channels(step * 127) for name, step in steps.items()}
+        overrides = {name: _channels(step) for name, step in steps.items()}
         overrides |= _matrices(model, largest)
         with quiet():
             quantizer = QDQQuantizer(
@@ -216,13 +215,13 @@ def _nearest_steps(model: Any, largest: int) -> dict[str, Floats]:
 
 
 def _matrices(model: Any, largest: int) -> dict[str, list[dict[str, Any]]]:
-    """Ranges of the weights of matrix products, rounded to their nearest steps, by output channel."""
-    ranges_of = {}
+    """Steps of the weights of matrix products, each rounded to its nearest, by output channel."""
+    steps_of = {}
     for node, weight in _weights_of(model, ("Gemm", "MatMul")):
         rows_out = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
-        ranges = np.abs(weight).max(1 if rows_out else 0) * (127 / largest)
-        ranges_of[node.input[1]] = _channels(ranges, axis=0 if rows_out else 1)
-    return ranges_of
+        steps = np.abs(weight).max(1 if rows_out else 0) / largest
+        steps_of[node.input[1]] = _channels(steps, axis=0 if rows_out else 1)
+    return steps_of
 
 
 def _weights_of(model: Any, op_types: tuple[str, ...]) -> Iterator[tuple[Any, Floats]]:
@@ -234,11 +233,11 @@ def _weights_of(model: Any, op_types: tuple[str, ...]) -> Iterator[tuple[Any, Fl
             yield node, numpy_helper.to_array(weights[node.input[1]])
 
 
-def _channels(ranges: Floats, axis: int = 0) -> list[dict[str, Any]]:
-    """Symmetric ranges, one for each channel, in the form that onnxruntime takes; the first entry says the axis."""
+def _channels(steps: Floats, axis: int = 0) -> list[dict[str, Any]]:
+    """A step for each channel, zero at zero, in the form that onnxruntime takes; the first entry says the axis."""
     entries: list[dict[str, Any]] = [
-        {"rmin": np.array(-value, np.float32), "rmax": np.array(value, np.float32), "symmetric": True}
-        for value in np.where(ranges > 0, ranges, 1.0)
+        {"scale": np.array(step, np.float32), "zero_point": np.array(0, np.int8)}
+        for step in np.where(steps > 0, steps, 1.0)
     ]
     entries[0]["axis"] = axis
     return entries

@@ -52,7 +52,12 @@ class Search:
         """Nothing new is begun after `limit_s` seconds, but each search tries at least one way."""
         self._quantizer, self._judge, self._scratch, self._task = quantizer, judge, scratch, task
         self._until_s = time.monotonic() + limit_s
+        self._files: dict[Candidate, Path] = {}
         self.tried: list[Tried] = []
+
+    def file_of(self, tried: Tried) -> Path:
+        """The file that was judged, in the scratch folder."""
+        return self._files[tried.candidate]
 
     @property
     def has_time(self) -> bool:
@@ -101,7 +106,8 @@ class Search:
 
     def _try(self, candidate: Candidate) -> Tried:
         self._task.advance(0, candidate.words)
-        started_s, path = time.monotonic(), self._scratch / "candidate.onnx"
+        started_s = time.monotonic()
+        path = self._files[candidate] = self._scratch / f"candidate-{len(self._files)}.onnx"
         self._quantizer.write(path, candidate)
         result = self._judge(path)
         seconds = round(time.monotonic() - started_s, 1)

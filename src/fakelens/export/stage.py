@@ -1,12 +1,13 @@
 """The export stage: a judged checkpoint in; verified ONNX variants and the choice of the one that ships out."""
 
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fakelens.config import read_as
-from fakelens.core.artifacts import Stage, StageRecord, load_record, sha256_json
+from fakelens.core.artifacts import Stage, StageRecord, atomic_path, load_record, sha256_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.core.records import ExportResults, GateResult, Variant
@@ -118,16 +119,18 @@ def _quantize(
             gate.describe(path, STATIC)
             return gate.judge(path, STATIC, ["val"])["val"]
 
+        def keep(tried: Tried, variant: str) -> None:
+            with atomic_path(paths[variant]) as temporary:
+                shutil.copyfile(search.file_of(tried), temporary)
+            gate.describe(paths[variant], variant)
+
         search = Search(quantizer, judged, Path(folder), settings.search_seconds, task)
         best = search.static(enough)
-        quantizer.write(paths[STATIC], best.candidate)
-        gate.describe(paths[STATIC], STATIC)
+        keep(best, STATIC)
         task.advance(1, "static INT8")
         if not best.passed or (best.agreement < enough and search.has_time):
             paths[MIXED] = paths[STATIC].with_name(onnx_file(MIXED))
-            mixed = search.mixed(best.candidate, paths[FP32], images, enough)
-            quantizer.write(paths[MIXED], mixed.candidate)
-            gate.describe(paths[MIXED], MIXED)
+            keep(search.mixed(best.candidate, paths[FP32], images, enough), MIXED)
     return search.tried
 
 
