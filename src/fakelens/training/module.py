@@ -121,8 +121,8 @@ class DetectorModule(L.LightningModule):
         settings, phase = self._settings, self._phase
         cls = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        # On a GPU not fused: Lightning refuses to clip gradients of a fused optimiser under fp16.
-        fused = self.device.type == "cpu"
+        # Lightning refuses to clip gradients of a fused optimiser in mixed precision.
+        fused = self.device.type == "cpu" and self.trainer.precision == "32-true"
         optimizer = cls(trained, lr=phase.learning_rate, weight_decay=settings.weight_decay, fused=fused)
         num_steps = int(self.trainer.estimated_stepping_batches)
 
