@@ -74,6 +74,7 @@ _DEMO = (
     "they say nothing about real photographs or real AI-generated images."
 )
 _WEBP_QUALITY = 85  # of the page's images; the PNG files beside it are as they were drawn
+_WEAKEST = 3  # generators and sources that everybody reads of
 _NAMED = 10  # pictures that are named where many may have been left out
 _FOLDED = "#### "  # headings of what the page shows only when it is asked for
 _TEMPLATE = Path(__file__).with_name("report_template.html")
@@ -223,8 +224,10 @@ def _detector(entry: Entry) -> Iterator[str]:
         yield "Worst mistakes: the test split has none at 0.5."
     yield _images(entry, _TEST_PLOTS)
     yield "### Weakest generators and sources"
-    yield "At 0.5, the three weakest of at least five pictures in each set and label, with Wilson's 95 % intervals."
-    yield _one(groups_table([entry], weakest=3))
+    yield (
+        f"At 0.5, the {_WEAKEST} weakest of at least five pictures in each set and label, with Wilson's 95 % intervals."
+    )
+    yield _one(groups_table([entry], weakest=_WEAKEST))
     if entry.robustness:
         yield f"{_FOLDED}{entry.spec.display_name}: robustness"
         yield from (_robustness_words(entry), _one(robustness_table([entry], worst=5)), _images(entry, _ROBUSTNESS))
@@ -241,8 +244,9 @@ def _detector(entry: Entry) -> Iterator[str]:
     yield _one(calibration_table([entry]))
     yield f"{_FOLDED}{entry.spec.display_name}: exported files"
     yield _one(exports_table([entry]))
-    yield f"{_FOLDED}{entry.spec.display_name}: all generators and sources"
-    yield _one(groups_table([entry]))
+    if (every := groups_table([entry])) != groups_table([entry], weakest=_WEAKEST):
+        yield f"{_FOLDED}{entry.spec.display_name}: all generators and sources"
+        yield _one(every)
 
 
 def _robustness_words(entry: Entry) -> str:
