@@ -71,6 +71,9 @@ def test_the_report_is_one_file_and_says_that_it_is_a_demonstration(finished_run
     assert "http://" not in page
     assert "https://" not in page
     assert page.count("data:image/webp;base64,") == 1 + len(PLOTS) * len(ROWS)
+    # How to read a plot is told to who cannot see it, and beside one that a narrow screen cuts.
+    assert page.count("Lower is better. The dot") == len(ROWS)
+    assert page.count("degraded and judged again at 0.5. Rows are") == 2 * len(ROWS)
     assert "demonstration on synthetic pictures" in page
     assert len(page) < 4_000_000
     assert all(spec.display_name in page for spec in ROWS)

@@ -10,6 +10,8 @@ from fakelens.core.artifacts import atomic_path
 # Colours that remain apart for the colour-blind (Okabe & Ito 2008), and that lighten to grey in this order.
 RIGHT, WRONG = "#0072B2", "#D55E00"
 _COLOURS = (RIGHT, WRONG, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+DESCRIPTION = "Description"
+"""The PNG file's own field for what it shows and how to read it."""
 _QUIET = "0.45"
 _CHARACTERS_PER_INCH = 15.0  # of the note beneath a figure, at 8.5 points
 
@@ -55,5 +57,6 @@ def save_figure(path: Path, figure: Any, title: str, subject: str, reading: str)
     with atomic_path(path) as temporary, warnings.catch_warnings():
         # A folder may be named in a script that the font lacks: the plot then shows boxes, the tables the name.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
-        figure.savefig(temporary, dpi=120, format="png")
+        # In words too, for who cannot see it: the report tells them.
+        figure.savefig(temporary, dpi=120, format="png", metadata={DESCRIPTION: f"{title}. {reading}"})
     return path

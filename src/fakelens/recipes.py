@@ -69,7 +69,8 @@ RECIPES = {
                 {"crop_scale": 1, "blur": 0, "jpeg": 0.3, "webp": 0, "avif": 0, "resize_jpeg": 0, "quality": (85, 95)}
             )
         ),
-        evaluate=EvaluationSettings(robustness_images=20),
+        # Of 90 photographs one is more than 1 %: a threshold for that rate could not be verified.
+        evaluate=EvaluationSettings(robustness_images=20, false_positive_rates=(0.05,)),
         # The first way of static quantisation that passes the gate is enough.
         export=ExportSettings(search_seconds=0),
         # At once and early: learning from scratch goes on in the compact detector, whose epochs take half the time, and

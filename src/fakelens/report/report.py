@@ -34,6 +34,7 @@ from fakelens.core.table import Table
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.spec import DetectorSpec
 from fakelens.evaluation.plots import plot_tradeoff
+from fakelens.figure import DESCRIPTION
 from fakelens.report.records import Entry, read_named_sets
 from fakelens.report.tables import (
     calibration_table,
@@ -327,8 +328,10 @@ def _image(path: Path, words: str) -> str:
         buffer = io.BytesIO()
         image.convert("RGB").save(buffer, "WEBP", quality=_WEBP_QUALITY)
         size = f"width={image.width} height={image.height}"
+        reading = html.escape(image.info.get(DESCRIPTION, ""))
     encoded = base64.b64encode(buffer.getvalue()).decode()
-    img = f'<img {size} src="data:image/webp;base64,{encoded}" alt="{html.escape(words)}">'
+    img = f'<img {size} src="data:image/webp;base64,{encoded}" alt="{html.escape(words)}. {reading}">'
     if path.stem not in _SHOW_PICTURES and path.name != ROBUSTNESS_PLOT:  # whose colours mean something
         img = img.replace("<img", "<img class=plot")
-    return f"<span class=full>{img}</span>" if path.stem in _FULL_WIDTH else img
+    # On a telephone a wide one scrolls, and what stands beneath it would be cut.
+    return f"<span class=full>{img}</span><small>{reading}</small>" if path.stem in _FULL_WIDTH else img
