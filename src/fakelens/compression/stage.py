@@ -16,7 +16,7 @@ from fakelens.config import read_as
 from fakelens.core.artifacts import Stage, StageRecord, atomic_path, load_record, sha256_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter, Task
-from fakelens.core.records import CompressionResults, CompressionStep, EpochRow, TrainResults
+from fakelens.core.records import CompressionResults, CompressionStep, EpochRow, Inputs, TrainResults
 from fakelens.core.run_folder import BEST, RunFolder
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.checkpoint import load_checkpoint
@@ -65,7 +65,7 @@ def compress_stage(
             "engine": {name: value for name, value in decisive(common).items() if name != "tiny"},
             "compress": settings.model_dump(mode="json", exclude={"in_run", "report_full"}),
         },
-        inputs={"data": load_record(RunFolder(workdir).prepare_record).digest, "full": full.digest},
+        inputs=Inputs(data=load_record(RunFolder(workdir).prepare_record).digest, full=full.digest).plain(),
     )
 
 

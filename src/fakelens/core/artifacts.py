@@ -16,6 +16,7 @@ from typing import Any
 
 from fakelens.core.errors import DamagedFileError, FakelensError
 from fakelens.core.progress import SILENT, Reporter
+from fakelens.core.records import Inputs
 from fakelens.core.run_folder import command_for
 
 _SEAL = "record_sha256"
@@ -146,6 +147,11 @@ class StageRecord:
     """Where it lies; not part of the file."""
     is_new: bool = field(default=False, compare=False)
     """Whether it was written just now, not found finished; not part of the file."""
+
+    @property
+    def made_of(self) -> Inputs:
+        """`inputs` by name; of a stage behind `prepare`, whose own are files."""
+        return Inputs(**self.inputs)
 
     @property
     def duration(self) -> str:

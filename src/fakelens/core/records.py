@@ -1,7 +1,23 @@
-"""Typed records of training, compression and export, which later stages read back."""
+"""Typed parts of the stages' records, which later stages read back."""
 
 from dataclasses import dataclass
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Digests of what a stage behind `prepare` goes by; what it does not read is empty, and not in its record."""
+
+    data: str = ""
+    train: str = ""
+    evaluate: str = ""
+    full: str = ""
+    """Of the training that a compact detector was made of."""
+    teacher: str = ""
+
+    def plain(self) -> dict[str, str]:
+        """As they stand in a record and in its key."""
+        return {name: digest for name, digest in vars(self).items() if digest}
 
 
 @dataclass(frozen=True)

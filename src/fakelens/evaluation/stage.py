@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fakelens.core.artifacts import Stage, StageRecord, load_record, write_json
 from fakelens.core.progress import SILENT, Reporter
+from fakelens.core.records import Inputs
 from fakelens.core.run_folder import (
     BEST,
     CONFUSION_MATRIX,
@@ -47,7 +48,7 @@ def trained_on(workdir: Path, spec: DetectorSpec) -> tuple[StageRecord, Prepared
     """
     trained = load_record(RunFolder(workdir).detector(spec.name).train_record)
     data = PreparedData(RunFolder(workdir).data)
-    data.must_be_of(trained.inputs["data"], spec.name)
+    data.must_be_of(trained.made_of.data, spec.name)
     return trained, data
 
 
@@ -74,7 +75,7 @@ def evaluate_stage(
         RunFolder(workdir).detector(spec.name).evaluation,
         version=_VERSION,
         settings=settings.model_dump(mode="json"),
-        inputs={"train": trained.digest, "data": data.record.digest},
+        inputs=Inputs(data=data.record.digest, train=trained.digest).plain(),
     )
 
 

@@ -10,7 +10,7 @@ from fakelens.config import read_as
 from fakelens.core.artifacts import Stage, StageRecord, atomic_path, load_record, sha256_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter, Task
-from fakelens.core.records import ExportResults, GateResult, Variant
+from fakelens.core.records import ExportResults, GateResult, Inputs, Variant
 from fakelens.core.run_folder import SCORES, RunFolder, array_file, onnx_file
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.checkpoint import CheckpointInfo
@@ -44,11 +44,9 @@ def export_stage(
         RunFolder(workdir).detector(spec.name).onnx,
         version=_VERSION,
         settings=settings.model_dump(mode="json"),
-        inputs={
-            "data": trained.inputs["data"],
-            "train": trained.digest,
-            "evaluate": sha256_json([judged.digest, metadata]),
-        },
+        inputs=Inputs(
+            data=trained.made_of.data, train=trained.digest, evaluate=sha256_json([judged.digest, metadata])
+        ).plain(),
     )
 
 
@@ -71,7 +69,7 @@ def export(
     """
     trained, data = trained_on(workdir, spec)
     evaluated = load_record(RunFolder(workdir).detector(spec.name).evaluate_record)
-    if evaluated.inputs["train"] != trained.digest:
+    if evaluated.made_of.train != trained.digest:
         raise FakelensError(
             f"{spec.name} was retrained since its last evaluation: run `fakelens evaluate {spec.name}` first"
         )

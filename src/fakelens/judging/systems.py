@@ -105,7 +105,7 @@ def _evaluation_of(checkpoint: Path) -> tuple[StageRecord | None, str | None]:
     else:
         record, trained = load_record(path), DetectorFolder(checkpoint.parent).train_record
         # A checkpoint that was copied elsewhere with its evaluation alone is taken at its word.
-        if not trained.exists() or load_record(trained).digest == record.inputs.get("train"):
+        if not trained.exists() or load_record(trained).digest == record.made_of.train:
             return record, None
         fault = "was trained again since it was judged on validation pictures"
     return None, f"{checkpoint} {fault}, so its temperature is 1: `fakelens evaluate DETECTOR` calibrates it"

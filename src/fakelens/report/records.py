@@ -85,16 +85,16 @@ class Entry:
         folder = RunFolder(workdir).detector(spec.name)
         train, evaluate = load_record(folder.train_record), load_record(folder.evaluate_record)
         export = load_record(folder.export_record)
-        PreparedData(RunFolder(workdir).data).must_be_of(train.inputs["data"], spec.name)
+        PreparedData(RunFolder(workdir).data).must_be_of(train.made_of.data, spec.name)
         if spec.full:
             full = RunFolder(workdir).detector(spec.full.name).train_record
-            if full.exists() and train.inputs["full"] != load_record(full).digest:
+            if full.exists() and train.made_of.full != load_record(full).digest:
                 raise FakelensError(
                     f"{spec.full.name} was trained again since {spec.name} was made of it: run `fakelens compress "
                     f"{spec.full.name}`"
                 )
         for record in (evaluate, export):
-            if record.inputs["train"] != train.digest:
+            if record.made_of.train != train.digest:
                 raise FakelensError(
                     f"{spec.name} was trained again since `{record.stage}`: run `fakelens {record.stage} {spec.name}`"
                 )
