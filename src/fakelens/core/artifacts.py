@@ -16,7 +16,7 @@ from typing import Any
 
 from fakelens.core.errors import DamagedFileError, FakelensError
 from fakelens.core.progress import SILENT, Reporter
-from fakelens.core.records import Inputs
+from fakelens.core.records import Environment, Inputs
 from fakelens.core.run_folder import command_for
 
 _SEAL = "record_sha256"
@@ -141,8 +141,8 @@ class StageRecord:
     digest: str
     """Hash of those outputs that decide (pixels, weights, figures; no plot, no clock): a later stage's input."""
     seconds: float
-    results: Mapping[str, Any] = field(default_factory=dict)
-    environment: Mapping[str, Any] = field(default_factory=dict)
+    results: Mapping[str, Any]
+    environment: Environment
     folder: Path = field(default=Path(), compare=False)
     """Where it lies; not part of the file."""
     is_new: bool = field(default=False, compare=False)
@@ -341,6 +341,7 @@ def load_record(path: Path) -> StageRecord:
         del plain[_SEAL]
         names = [item.name for item in fields(StageRecord) if item.name not in ("results", "folder", "is_new")]
         own = {name: plain.pop(name) for name in names}
+        own["environment"] = Environment(**own["environment"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise FakelensError(
             f"{path} is not a stage record of this version: run `{command_for(path)} --force`"
@@ -382,21 +383,21 @@ def _move(paths: Sequence[Path], folder: Path) -> None:
         path.replace(target)
 
 
-def environment() -> dict[str, Any]:
-    """Versions, source revision and hardware: what a reader needs to judge or repeat a figure."""
+def environment() -> Environment:
+    """Where this process runs, and with what."""
     versions = {}
     for package in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
-    return {
-        "revision": _git_revision(),
-        "python": platform.python_version(),
-        "versions": versions,
-        "machine": platform.machine(),
-        "cpu": _cpu_name(),
-        "num_cpus": os.cpu_count(),
-        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
+    return Environment(
+        revision=_git_revision(),
+        python=platform.python_version(),
+        versions=versions,
+        machine=platform.machine(),
+        cpu=_cpu_name(),
+        num_cpus=os.cpu_count(),
+        written=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
 
 
 def _git_revision() -> str | None:

@@ -21,6 +21,21 @@ class Inputs:
 
 
 @dataclass(frozen=True)
+class Environment:
+    """Versions, source revision and hardware: what a reader needs to judge or repeat a figure."""
+
+    revision: str | None
+    """Of the source, where it is a repository of Git's."""
+    python: str
+    versions: dict[str, str]
+    """Of the packages that decide."""
+    machine: str
+    cpu: str
+    num_cpus: int | None
+    written: str
+
+
+@dataclass(frozen=True)
 class Metrics:
     """Of the class "fake" at a probability of 0.5, except `auc`, which needs no threshold."""
 

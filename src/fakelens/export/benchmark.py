@@ -383,7 +383,7 @@ def machine() -> dict[str, Any]:
     info = Path("/proc/cpuinfo")
     words = set(info.read_text().split()) if info.exists() else set()
     flags = {flag: flag in words for flag in _FLAGS} if words else "not known on this system"
-    return {**environment(), "cpus_available": available_cpus(), "flags": flags}
+    return {**asdict(environment()), "cpus_available": available_cpus(), "flags": flags}
 
 
 def write_benchmark(folder: Path, result: Benchmark) -> Path:
@@ -395,7 +395,7 @@ def write_benchmark(folder: Path, result: Benchmark) -> Path:
 
 def cpu_words() -> str:
     """The processor in one line."""
-    return f"{environment()['cpu']}, {available_cpus()} CPUs"
+    return f"{environment().cpu}, {available_cpus()} CPUs"
 
 
 def main_table(measured: Sequence[Measured]) -> Table:

@@ -120,7 +120,7 @@ def _model_table(entry: Entry) -> Table:
         ("Temperature", f"{entry.temperature:.3f}, fitted on validation pictures, inside the file"),
         ("Ships as", f"{shipped.name}, {shipped.size_bytes / 1e6:.2f} MB, {shipped.latency_ms:.1f} ms"),
         ("After export", f"{percent(shipped.agreement, 1)} same verdicts, AUC {0.0 - shipped.auc_drop:+.4f}"),
-        ("Source revision", str(entry.train.environment["revision"])),
+        ("Source revision", str(entry.train.environment.revision)),
     )  # fmt: skip
     return Table(("", "Model"), rows)
 

@@ -192,7 +192,7 @@ def _comparison_notes(data: PreparedData, entries: Sequence[Entry]) -> Iterator[
         + ", ".join(f"{e.spec.display_name}: seed {e.seed}" for e in entries)
         + f"); {data.results.description}."
     )
-    cpu = entries[0].export.environment["cpu"]
+    cpu = entries[0].export.environment.cpu
     yield f"Time: median of {LATENCY_RUNS} runs, one picture, one thread, onnxruntime on {cpu}."
     yield "Test pictures come from the generators and sources of the training pictures: on unseen ones expect less."
     for name, s in data.results.test_sets.items():

@@ -250,12 +250,12 @@ def environment_table(data: PreparedData, entries: Sequence[Entry]) -> Table:
         rows.append((f"{e.spec.display_name}: seed of the training", str(e.seed)))
         rows.append((f"{e.spec.display_name}: stage times", f"{stages}; {e.trained.num_epochs} epochs on {where}"))
     environment = entries[-1].export.environment
-    versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in environment.versions.items())
     rows += [
         ("prepare", f"{data.record.seconds:.0f} s"),
-        ("Processor", f"{environment['cpu']}, {environment['num_cpus']} cores"),
-        ("Source revision", str(environment["revision"])),
-        ("Versions", f"python {environment['python']}, {versions}"),
+        ("Processor", f"{environment.cpu}, {environment.num_cpus} cores"),
+        ("Source revision", str(environment.revision)),
+        ("Versions", f"python {environment.python}, {versions}"),
     ]
     return Table(("", "How it was made"), tuple(rows))
 
