@@ -116,6 +116,27 @@ def find(name: str | DetectorSpec) -> DetectorSpec:
     return detectors[name]
 
 
-def settings_in(plain: Mapping[str, Any]) -> DetectorSettings:
-    """The detector's own among the settings that a record of training holds."""
-    return DetectorSettings.checked({name: plain[name] for name in DetectorSettings.model_fields})
+@dataclass(frozen=True)
+class TrainingChoice:
+    """All that a training depends on beside its data: the settings of its record."""
+
+    detector: str
+    seed: int
+    own: DetectorSettings
+    """The detector's."""
+    engine: Mapping[str, Any]
+    """Those that all detectors share."""
+    compress: Mapping[str, Any] = field(default_factory=dict)
+    """Of a compact detector alone."""
+
+    def plain(self) -> dict[str, Any]:
+        """As they stand in a record and in its key."""
+        own = self.own.model_dump(mode="json")
+        plain = {"detector": self.detector, "seed": self.seed, **own, "engine": self.engine}
+        return plain | ({"compress": self.compress} if self.compress else {})
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> "TrainingChoice":
+        """What a record's settings say."""
+        own = DetectorSettings.checked({name: plain[name] for name in DetectorSettings.model_fields})
+        return cls(plain["detector"], plain["seed"], own, plain["engine"], plain.get("compress", {}))

@@ -59,8 +59,8 @@ def model_card(entry: Entry, data: PreparedData) -> str:
         f"## Weakest generators and sources\n\n{_one(groups_table([entry], weakest=5))}",
         f"## Robustness\n\n{_robustness(entry)}",
         "## Limits",
-        "\n".join(f"- {limit.format(input_px=entry.settings.input_px)}" for limit in _LIMITS),
-        f"## Training settings\n\n```yaml\n{to_commented_yaml(entry.settings)}\n```",
+        "\n".join(f"- {limit.format(input_px=entry.choice.own.input_px)}" for limit in _LIMITS),
+        f"## Training settings\n\n```yaml\n{to_commented_yaml(entry.choice.own)}\n```",
         f"## All generators and sources\n\n{_one(groups_table([entry]))}",
     ]
     return hub_header([entry], data) + "\n\n".join(part for part in parts if part) + "\n"
@@ -115,7 +115,7 @@ def _model_table(entry: Entry) -> Table:
         ("Parameters", f"{trained.num_parameters:,}"),
         ("Started from", start),
         ("Trained", f"{trained.num_epochs} epochs, {trained.training_seconds:.0f} s on {trained.device}"),
-        ("Input", f"float32 RGB in [0, 1], N×3×{entry.settings.input_px}×{entry.settings.input_px}, named `image`"),
+        ("Input", f"float32 RGB in [0, 1], N×3×{entry.choice.own.input_px}×{entry.choice.own.input_px}, named `image`"),
         ("Output", "calibrated probability of being AI-generated, (N,), named `probability`"),
         ("Temperature", f"{entry.temperature:.3f}, fitted on validation pictures, inside the file"),
         ("Ships as", f"{shipped.name}, {shipped.size_bytes / 1e6:.2f} MB, {shipped.latency_ms:.1f} ms"),

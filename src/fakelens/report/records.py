@@ -10,11 +10,10 @@ from fakelens.core.errors import FakelensError
 from fakelens.core.records import ExportResults, TrainResults, Variant
 from fakelens.core.run_folder import METRICS, ROBUSTNESS, SCORES, DetectorFolder, RunFolder
 from fakelens.dataset.store import PreparedData
-from fakelens.detectors.spec import DetectorSpec, settings_in
+from fakelens.detectors.spec import DetectorSpec, TrainingChoice
 from fakelens.evaluation.metrics import EvaluateResults, SetMetrics
 from fakelens.evaluation.robustness import StepFigures
 from fakelens.evaluation.scores import Scores
-from fakelens.settings import DetectorSettings
 
 
 @dataclass(frozen=True)
@@ -139,14 +138,9 @@ class Entry:
         return self.shipped.val.metrics.accuracy, self.shipped.val.metrics.auc
 
     @property
-    def settings(self) -> DetectorSettings:
-        """Those it was trained with."""
-        return settings_in(self.train.settings)
-
-    @property
-    def seed(self) -> int:
-        """Of its training."""
-        return int(self.train.settings["seed"])
+    def choice(self) -> TrainingChoice:
+        """Seed and settings of its training."""
+        return TrainingChoice.of(self.train.settings)
 
     @property
     def start(self) -> str:

@@ -189,7 +189,7 @@ def _comparison_notes(data: PreparedData, entries: Sequence[Entry]) -> Iterator[
     yield (
         f"Held-out test split, n={entries[0].test.num_images}, half of them fake, verdicts at 0.5; data's seed "
         f"{data.settings.seed}, one training each ("
-        + ", ".join(f"{e.spec.display_name}: seed {e.seed}" for e in entries)
+        + ", ".join(f"{e.spec.display_name}: seed {e.choice.seed}" for e in entries)
         + f"); {data.results.description}."
     )
     cpu = entries[0].export.environment.cpu

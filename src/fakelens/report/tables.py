@@ -247,7 +247,7 @@ def environment_table(data: PreparedData, entries: Sequence[Entry]) -> Table:
     for e in entries:
         where = f"{e.trained.device}, {e.trained.num_threads} threads"
         stages = ", ".join(f"{r.stage} {r.seconds:.0f} s" for r in (e.train, e.evaluate, e.export))
-        rows.append((f"{e.spec.display_name}: seed of the training", str(e.seed)))
+        rows.append((f"{e.spec.display_name}: seed of the training", str(e.choice.seed)))
         rows.append((f"{e.spec.display_name}: stage times", f"{stages}; {e.trained.num_epochs} epochs on {where}"))
     environment = entries[-1].export.environment
     versions = ", ".join(f"{name} {version}" for name, version in environment.versions.items())

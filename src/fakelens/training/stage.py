@@ -15,7 +15,7 @@ from fakelens.core.stopping import is_follower
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.checkpoint import CheckpointInfo, build_network, load_checkpoint
 from fakelens.detectors.network import LogitDetector
-from fakelens.detectors.spec import DetectorSpec
+from fakelens.detectors.spec import DetectorSpec, TrainingChoice
 from fakelens.settings import DetectorSettings, TrainSettings
 from fakelens.training.callbacks import Progressed, forget_previous, forget_progress, read_progress
 from fakelens.training.fit import Fitting, check_machine, quiet_lightning
@@ -46,7 +46,7 @@ def train_stage(
         "train",
         RunFolder(workdir).detector(spec.name).path,
         version=_VERSION,
-        settings={"detector": spec.name, "seed": seed, **settings.model_dump(mode="json"), "engine": decisive(common)},
+        settings=TrainingChoice(spec.name, seed, settings, decisive(common)).plain(),
         inputs=Inputs(data=data.record.digest, teacher=_teacher_digest(workdir, data, spec, settings)).plain(),
     )
 
