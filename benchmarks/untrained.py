@@ -42,7 +42,7 @@ def export_untrained(workdir: Path, name: str) -> Path:
     quantize_static(onnx / "fp32.onnx", onnx / "int8-static.onnx", images_nchw, Candidate())
     threshold = Threshold(0.5, 0.5)
     for path in onnx.glob("*.onnx"):
-        write_metadata(path, describe(info, path.stem, threshold, [OperatingPoint(None, threshold)], 1.0))
+        write_metadata(path, describe(info, path.stem, threshold, (OperatingPoint(None, threshold),), 1.0))
     return onnx
 
 
