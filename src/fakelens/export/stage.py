@@ -38,7 +38,8 @@ def export_stage(
 ) -> Stage:
     """The stage's folder, key and record."""
     # They are written into the files, and another choice of them leaves scores and metrics as they are.
-    metadata = {name: judged.results[name] for name in ("temperature", "threshold", "operating_points")}
+    results = asdict(read_as(EvaluateResults, judged.results, judged.folder))
+    metadata = {name: results[name] for name in ("temperature", "threshold", "operating_points")}
     return Stage(
         "export",
         RunFolder(workdir).detector(spec.name).onnx,
