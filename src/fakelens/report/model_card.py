@@ -54,14 +54,14 @@ def model_card(entry: Entry, data: PreparedData) -> str:
         f"## Model\n\n{_model_table(entry).markdown()}",
         f"## Data\n\n{data_table(data).markdown()}",
         "## Figures\n\nVerdicts at 0.5; in brackets 95 % intervals: Wilson's of accuracy, bootstrap of AUC, none where "
-        f"it is 1.\n\n{_one(sets_table([entry]))}",
-        f"## Thresholds\n\nChosen on validation photographs alone.\n\n{_one(thresholds_table([entry]))}",
-        f"## Weakest generators and sources\n\n{_one(groups_table([entry], weakest=5))}",
+        f"it is 1.\n\n{sets_table([entry]).markdown_of_one()}",
+        f"## Thresholds\n\nChosen on validation photographs alone.\n\n{thresholds_table([entry]).markdown_of_one()}",
+        f"## Weakest generators and sources\n\n{groups_table([entry], weakest=5).markdown_of_one()}",
         f"## Robustness\n\n{_robustness(entry)}",
         "## Limits",
         "\n".join(f"- {limit.format(input_px=entry.choice.own.input_px)}" for limit in _LIMITS),
         f"## Training settings\n\n```yaml\n{to_commented_yaml(entry.choice.own)}\n```",
-        f"## All generators and sources\n\n{_one(groups_table([entry]))}",
+        f"## All generators and sources\n\n{groups_table([entry]).markdown_of_one()}",
     ]
     return hub_header([entry], data) + "\n\n".join(part for part in parts if part) + "\n"
 
@@ -125,17 +125,13 @@ def _model_table(entry: Entry) -> Table:
     return Table(("", "Model"), rows)
 
 
-def _one(table: Table) -> str:
-    return table.without_first_column().markdown()
-
-
 def _robustness(entry: Entry) -> str:
     if not entry.robustness:
         return "Not measured in this run."
     count = entry.robustness[0].num_images
     return (
         f"{count} test pictures, half of them fake. The last column is the one-class control: the share of photographs "
-        f"called AI-generated when they alone are degraded.\n\n{_one(robustness_table([entry]))}"
+        f"called AI-generated when they alone are degraded.\n\n{robustness_table([entry]).markdown_of_one()}"
     )
 
 

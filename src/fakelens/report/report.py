@@ -216,7 +216,7 @@ def _named_set_notes(workdir: Path, entries: Sequence[Entry]) -> Iterator[str]:
 def _detector(entry: Entry) -> Iterator[str]:
     yield f"## {entry.spec.display_name}"
     yield f"{entry.summary}. {entry.exported.why}."
-    yield _one(sets_table([entry]))
+    yield sets_table([entry]).markdown_of_one()
     (_, false_alarms), (missed, _) = entry.test.confusion_matrix
     yield _images(entry, _PICTURES if false_alarms + missed else {SAMPLES: _PICTURES[SAMPLES]})
     if not false_alarms + missed:
@@ -224,25 +224,29 @@ def _detector(entry: Entry) -> Iterator[str]:
     yield _images(entry, _TEST_PLOTS)
     yield "### Weakest generators and sources"
     yield "At 0.5, the three weakest of at least five pictures in each set and label, with Wilson's 95 % intervals."
-    yield _one(groups_table([entry], weakest=3))
+    yield groups_table([entry], weakest=3).markdown_of_one()
     if entry.robustness:
         yield f"{_FOLDED}{entry.spec.display_name}: robustness"
-        yield from (_robustness_words(entry), _one(robustness_table([entry], worst=5)), _images(entry, _ROBUSTNESS))
+        yield from (
+            _robustness_words(entry),
+            robustness_table([entry], worst=5).markdown_of_one(),
+            _images(entry, _ROBUSTNESS),
+        )
     yield f"{_FOLDED}{entry.spec.display_name}: training"
     yield _images(entry, _TRAINING_PLOTS)
     yield f"{_FOLDED}{entry.spec.display_name}: thresholds"
     yield "Chosen on validation photographs alone. Between its two thresholds a picture is called uncertain."
-    yield _one(thresholds_table([entry]))
+    yield thresholds_table([entry]).markdown_of_one()
     yield f"{_FOLDED}{entry.spec.display_name}: calibration"
     yield (
         "Expected calibration error over 15 bins, before and after temperature scaling (fitted on validation "
         "pictures); and the error that a perfectly calibrated detector shows by chance on as many pictures."
     )
-    yield _one(calibration_table([entry]))
+    yield calibration_table([entry]).markdown_of_one()
     yield f"{_FOLDED}{entry.spec.display_name}: exported files"
-    yield _one(exports_table([entry]))
+    yield exports_table([entry]).markdown_of_one()
     yield f"{_FOLDED}{entry.spec.display_name}: all generators and sources"
-    yield _one(groups_table([entry]))
+    yield groups_table([entry]).markdown_of_one()
 
 
 def _robustness_words(entry: Entry) -> str:
@@ -268,10 +272,6 @@ def _side_by_side(entries: Sequence[Entry]) -> Iterator[str]:
             "Accuracy and AUC are the checkpoints', verdicts at 0.5."
         )
         yield compressed.markdown()
-
-
-def _one(table: Table) -> str:
-    return table.without_first_column().markdown() if table.rows else "None."
 
 
 def _images(entry: Entry, names: dict[str, str]) -> str:
