@@ -1,5 +1,6 @@
 """Exported ONNX files and their figures in; a folder that runs and deploys by itself out."""
 
+import contextlib
 import itertools
 import os
 import platform
@@ -14,6 +15,7 @@ from fakelens.app import wording
 from fakelens.app.limits import ENDPOINT, HEALTH
 from fakelens.bundle.exchange import exchange, fresh_folder, recover
 from fakelens.core.artifacts import (
+    bundle_files,
     is_sealed,
     is_unchanged,
     read_json,
@@ -109,7 +111,10 @@ def write_bundle(
         info = _write_files(fresh, models, about, examples or {}, texts)
         write_sealed(fresh / BUNDLE_RECORD, {"format": FORMAT, **asdict(info)})
         if folder.exists():
-            for words in _keep_others(folder, fresh, _files_of(folder)):
+            own: dict[str, str] = {}
+            with contextlib.suppress(FakelensError):  # of a damaged one nothing counts as its own
+                own = bundle_files(folder / BUNDLE_RECORD)
+            for words in _keep_others(folder, fresh, own):
                 reporter.say(f"bundle: {words}")
         exchange(fresh, folder)
     finally:
@@ -220,14 +225,6 @@ def _is_as_written(record: Path) -> bool:
 def _names_beside(name: str) -> Iterator[str]:
     yield f"{name}.old"
     yield from (f"{name}.old{number}" for number in itertools.count(2))
-
-
-def _files_of(folder: Path) -> Mapping[str, str]:
-    """The files, with their hashes, that a bundle of whatever version says that it has; none if it is damaged."""
-    try:
-        return dict(read_json(folder / BUNDLE_RECORD)["files"])
-    except (ValueError, TypeError, KeyError):
-        return {}
 
 
 def link_or_copy(source: Path, target: Path) -> None:

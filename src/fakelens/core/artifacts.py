@@ -351,6 +351,14 @@ def load_record(path: Path) -> StageRecord:
     return StageRecord(**own, results=plain, folder=path.parent)
 
 
+def bundle_files(record: Path) -> dict[str, str]:
+    """File -> hash, as a `bundle.json` of whatever version lists them; a FakelensError where it lists none."""
+    try:
+        return dict(read_json(record)["files"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise FakelensError(f"{record} does not list its files ({type(error).__name__})") from error
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, names_only: bool = False) -> list[str]:
     """What differs between two nested mappings of plain values: `a.b 1 → 2`, or the names alone."""
     before, after = _flat(old), _flat(new)

@@ -28,6 +28,8 @@ EVALUATION, ONNX = "evaluation", "onnx"
 """Folders of later stages within a detector's."""
 # Ends the name of a detector that `compress` makes.
 COMPACT = "_compact"
+# Of a bundle's address on the Hugging Face hub, and its repository's name there.
+HUB_SCHEME, HUB_NAME = "hf://", r"[\w.-]+/[\w.-]+"
 # Where working folders lie that nobody names.
 RUNS = Path("runs")
 
