@@ -20,8 +20,8 @@ from fakelens.core.errors import FakelensError
 from fakelens.detectors.checkpoint import build_network
 from fakelens.detectors.network import ensure_torchvision, load_published
 from fakelens.detectors.spec import DetectorSpec, discover
-from fakelens.training.history import read_history
 from model_hub import ModelHub, ModelRepository
+from reading import read_history
 
 PUBLISHED = [spec for spec in discover().values() if spec.weights]
 NAME, FILE = "someone/weights", "model.safetensors"
