@@ -1,7 +1,9 @@
 """Typed parts of the stages' records, which later stages read back."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,14 @@ class Environment:
     cpu: str
     num_cpus: int | None
     written: str
+
+
+@dataclass(frozen=True)
+class ByLabel(Generic[_T]):
+    """The same of the photographs and of the fakes."""
+
+    real: _T
+    fake: _T
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ import numpy as np
 from fakelens.core.artifacts import Stage, StageRecord, differences, read_json, write_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter
+from fakelens.core.records import ByLabel
 from fakelens.core.run_folder import MANIFEST, PARTS, RunFolder, array_file
-from fakelens.core.scoring import FAKE, LABELS
+from fakelens.core.scoring import FAKE, LABELS, REAL
 from fakelens.dataset.audit import audit_container, audit_pixels
 from fakelens.dataset.choice import SURPLUS, hashes_of, usable
 from fakelens.dataset.collecting import (
@@ -30,7 +31,7 @@ from fakelens.dataset.collecting import (
 )
 from fakelens.dataset.duplicates import both_labels_words, group_near_duplicates
 from fakelens.dataset.examine import Picture
-from fakelens.dataset.splits import SPLITS, split_sizes
+from fakelens.dataset.splits import SPLITS, TRAIN, split_sizes
 from fakelens.dataset.store import ManifestRow, PrepareResults, TestSetResults, columns_of, write_arrays, write_manifest
 from fakelens.settings import DataSettings
 from fakelens.sources import open_source
@@ -261,8 +262,8 @@ def _results(
     seed: int,
 ) -> PrepareResults:
     own = [row for row in rows if row.split in SPLITS]
-    in_training = [row for row in own if row.split == SPLITS[0]]
-    squares = np.load(folder / array_file(SPLITS[0]), mmap_mode="r")
+    in_training = [row for row in own if row.split == TRAIN]
+    squares = np.load(folder / array_file(TRAIN), mmap_mode="r")
     after = (audit for audit in audit_pixels(squares, columns_of(in_training), seed) if audit)
     counts = Counter((row.split, LABELS[row.label]) for row in rows)
     seen = {row.generator for row in own}
@@ -273,7 +274,7 @@ def _results(
         revision=source.revision,
         demo=source.is_demo,
         num_images=len(own),
-        splits={split: {label: counts[split, label] for label in LABELS} for split in SPLITS},
+        splits={split: ByLabel(*(counts[split, label] for label in LABELS)) for split in SPLITS},
         test_sets={
             test_set.name: TestSetResults(
                 description=test_set.description,
@@ -295,8 +296,6 @@ def _results(
     )
 
 
-def _generators(collection: Collection) -> dict[str, dict[str, int]]:
-    return {
-        name: dict(Counter(p.generator for p in collection.pictures if p.label == label).most_common())
-        for label, name in enumerate(LABELS)
-    }
+def _generators(collection: Collection) -> ByLabel[dict[str, int]]:
+    counts = (Counter(p.generator for p in collection.pictures if p.label == label) for label in (REAL, FAKE))
+    return ByLabel(*(dict(count.most_common()) for count in counts))

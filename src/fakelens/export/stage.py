@@ -12,6 +12,7 @@ from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.core.records import ExportResults, GateResult, Inputs, Variant
 from fakelens.core.run_folder import SCORES, RunFolder, array_file, onnx_file
+from fakelens.dataset.splits import TEST, TRAIN, VAL
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.checkpoint import CheckpointInfo
 from fakelens.detectors.spec import DetectorSpec
@@ -30,7 +31,7 @@ from fakelens.settings import ExportSettings, GateSettings
 
 _VERSION = 5
 FP32, DYNAMIC, STATIC, MIXED = "fp32", "int8-dynamic", "int8-static", "int8-mixed"
-_SPLITS = ("val", "test")
+_SPLITS = (VAL, TEST)
 
 
 def export_stage(
@@ -105,7 +106,7 @@ def _quantize(
     task: Task,
 ) -> list[Tried]:
     """Write static INT8 and, if need be, mixed; `paths` gets the latter. Returns what was tried."""
-    train = data.split("train")
+    train = data.split(TRAIN)
     images = calibration_images(
         train.squares, train.labels, info.settings.input_px, settings.calibration_images, info.seed
     )
@@ -116,7 +117,7 @@ def _quantize(
 
         def judged(path: Path) -> GateResult:
             gate.describe(path, STATIC)
-            return gate.judge(path, STATIC, ["val"])["val"]
+            return gate.judge(path, STATIC, [VAL])[VAL]
 
         def keep(tried: Tried, variant: str) -> None:
             with atomic_path(paths[variant]) as temporary:
@@ -174,7 +175,7 @@ def _results(
         name: [
             f"{split}: {reason}"
             for split, result in by_split.items()
-            if split == "val" or name == FP32
+            if split == VAL or name == FP32
             for reason in result.reasons
         ]
         for name, by_split in results.items()
@@ -201,8 +202,8 @@ def _results(
             size_bytes=path.stat().st_size,
             latency_ms=latencies[name],
             passed=not refusals[name],
-            **{**vars(results[name]["test"]), "reasons": tuple(refusals[name])},
-            val=results[name]["val"],
+            **{**vars(results[name][TEST]), "reasons": tuple(refusals[name])},
+            val=results[name][VAL],
         )
         for name, path in paths.items()
     )

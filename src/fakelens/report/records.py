@@ -9,6 +9,7 @@ from fakelens.core.artifacts import StageRecord, load_record, read_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.records import ExportResults, TrainResults, Variant
 from fakelens.core.run_folder import METRICS, ROBUSTNESS, SCORES, DetectorFolder, RunFolder
+from fakelens.dataset.splits import TEST
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.spec import DetectorSpec, TrainingChoice
 from fakelens.evaluation.metrics import EvaluateResults, SetMetrics
@@ -121,7 +122,7 @@ class Entry:
     @property
     def test(self) -> SetMetrics:
         """The test split's figures."""
-        return self.metrics["test"]
+        return self.metrics[TEST]
 
     @property
     def sets(self) -> dict[str, SetMetrics]:

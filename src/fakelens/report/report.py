@@ -31,6 +31,7 @@ from fakelens.core.run_folder import (
 )
 from fakelens.core.scoring import percent
 from fakelens.core.table import Table
+from fakelens.dataset.splits import TEST
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.spec import DetectorSpec
 from fakelens.evaluation.plots import plot_tradeoff
@@ -157,7 +158,7 @@ def _conclusion(data: PreparedData, entries: Sequence[Entry]) -> Iterator[str]:
         f"rightly (95 % interval {percent(low, 1)} to {percent(high, 1)}"
         f"{', which includes mere chance' if low <= 0.5 else ''}).**"
     )
-    others = [f"{percent(block.accuracy, 1)} on `{name}`" for name, block in best.metrics.items() if name != "test"]
+    others = [f"{percent(block.accuracy, 1)} on `{name}`" for name, block in best.metrics.items() if name != TEST]
     unseen = f"On pictures of other origins it is right in {' and '.join(others)}; " if others else (
         "No set of unseen generators was judged: expect less there; "
     )  # fmt: skip
