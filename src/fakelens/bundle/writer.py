@@ -28,7 +28,7 @@ from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import heif_is_read
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.records import Metrics
-from fakelens.core.run_folder import BUNDLE_RECORD, onnx_file
+from fakelens.core.run_folder import APP_SCRIPT, BUNDLE_RECORD, EXAMPLES, onnx_file
 from fakelens.core.scoring import percent
 from fakelens.core.table import Table
 from fakelens.core.telemetry import TELEMETRY_OFF
@@ -41,8 +41,8 @@ _PACKAGE = Path(__file__).parents[1]
 _COPIED = ("core", "runtime", "app")
 _TOP = ("__init__.py", "sharing.py")
 _PYTHON = ".".join(platform.python_version_tuple()[:2])
-_CARDS, _EXAMPLES = "model_cards", "examples"
-_APP_FILES = ("streamlit_app.py", ".streamlit/config.toml")
+_CARDS = "model_cards"
+_APP_FILES = (APP_SCRIPT, ".streamlit/config.toml")
 _REQUIREMENTS = ("numpy", "onnxruntime", "pillow", "streamlit")
 # Trying the app before pushing it leaves compiled files behind; and the hashes are of these very bytes, which Git would
 # otherwise give other line ends on Windows.
@@ -145,7 +145,7 @@ def _write_files(
     bundled = tuple(_add_model(folder, entry, detector) for entry, detector in zip(models, detectors, strict=True))
     demo = any(detector.demo for detector in detectors)
     for name, picture in examples.items():
-        write_bytes(folder / _EXAMPLES / name, picture)
+        write_bytes(folder / EXAMPLES / name, picture)
     texts["README.md"] += _readme(bundled, about, demo=demo)
     telemetry_off = " ".join(f"{name}={value}" for name, value in TELEMETRY_OFF.items())
     texts["Dockerfile"] = _template("Dockerfile", python=_PYTHON, telemetry_off=telemetry_off, health=HEALTH)

@@ -16,7 +16,7 @@ from fakelens.core.artifacts import Stage, StageRecord, differences, read_json, 
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.records import ByLabel
-from fakelens.core.run_folder import MANIFEST, PARTS, RunFolder, array_file
+from fakelens.core.run_folder import MANIFEST, PARTS, SPOOL, RunFolder, array_file
 from fakelens.core.scoring import FAKE, LABELS, REAL
 from fakelens.dataset.audit import audit_container, audit_pixels
 from fakelens.dataset.choice import SURPLUS, hashes_of, usable
@@ -189,7 +189,7 @@ def _open_journal(parts: Path, identity: dict[str, Any], *, force: bool, reporte
     if force or left != identity:
         shutil.rmtree(parts, ignore_errors=True)
         write_json(path, identity)
-    for spool in parts.glob("*.spool"):
+    for spool in parts.glob(f"*{SPOOL}"):
         shutil.rmtree(spool)
     for temporary in (*parts.glob(".*.tmp"), *parts.parent.glob(".*.tmp")):
         temporary.unlink()
