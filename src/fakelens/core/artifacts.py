@@ -49,6 +49,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
         yield temporary
         flush(temporary)
         temporary.replace(target)
+    except OSError as error:
+        error.filename = error.filename or str(target)  # that the disk is full comes without a name
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

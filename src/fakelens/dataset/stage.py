@@ -1,11 +1,9 @@
 """The prepare stage: a source in; balanced, leak-checked arrays, further test sets, a manifest and an audit out."""
 
-import contextlib
 import difflib
-import errno
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -62,8 +60,8 @@ def prepare(workdir: Path, settings: DataSettings, *, force: bool = False, repor
     Killed at any moment, a second call goes on from the parts that are whole, and ends with the same bytes.
 
     Raises:
-        FakelensError: when the source cannot give the number asked for (says how many it has), cannot be read, or the
-            disk is full.
+        FakelensError: when the source cannot give the number asked for (says how many it has) or cannot be read.
+        OSError: when the disk is full; a later call goes on.
     """
     stage = prepare_stage(workdir, settings)
     parts = stage.folder / PARTS
@@ -78,32 +76,31 @@ def prepare(workdir: Path, settings: DataSettings, *, force: bool = False, repor
         reporter.say(f"prepare: {', '.join(changes)}; the images in {stage.folder} will be replaced")
     if force:
         stage.begin()
-    with _disk_errors(stage.folder):
-        identity = {"key": stage.key, "revision": source.revision, "settings": stage.settings}
-        _open_journal(parts, identity, force=force, reporter=reporter)
-        plan = _plan(source, settings)
-        _check_disk(stage.folder, settings.num_images + sum(plan.num_images.values()), settings.stored_px)
-        blocks, double_of = _without_doubles(blocks, parts, settings, reporter)
-        own = rows_where(blocks, lambda _, row: row.generator not in settings.held_out_generators)
-        main = Collector("images", parts, settings, reporter, double_of).collect(
-            own, settings.num_images, split_seed=settings.seed
+    identity = {"key": stage.key, "revision": source.revision, "settings": stage.settings}
+    _open_journal(parts, identity, force=force, reporter=reporter)
+    plan = _plan(source, settings)
+    _check_disk(stage.folder, settings.num_images + sum(plan.num_images.values()), settings.stored_px)
+    blocks, double_of = _without_doubles(blocks, parts, settings, reporter)
+    own = rows_where(blocks, lambda _, row: row.generator not in settings.held_out_generators)
+    main = Collector("images", parts, settings, reporter, double_of).collect(
+        own, settings.num_images, split_seed=settings.seed
+    )
+    if num_surplus := main.refused[SURPLUS]:
+        reporter.say(
+            f"{num_surplus:,} near-duplicates are left out: each group of them, such as frames of one video, stays "
+            "within one split, and the sizes of the splits are exact"
         )
-        if num_surplus := main.refused[SURPLUS]:
-            reporter.say(
-                f"{num_surplus:,} near-duplicates are left out: each group of them, such as frames of one video, stays "
-                "within one split, and the sizes of the splits are exact"
-            )
-        further = further_sets(source, blocks, main, plan, parts, settings, reporter)
-        rows = _assign(main, further, settings.seed)
-        stage.begin()  # without `force` only now: until here an older result stays as it was
-        outputs = write_arrays(stage.folder, parts, rows, settings.stored_px)
-        for older in set(stage.folder.glob(array_file("*"))) - set(outputs):
-            older.unlink()  # a test set that is no longer asked for
-        manifest = stage.folder / MANIFEST
-        write_manifest(manifest, [row for row, _ in rows])
-        reporter.say("Auditing what gives the label away without any content")
-        results = _results(source, stage.folder, [row for row, _ in rows], main, further, settings.seed)
-        record = stage.finish([*outputs, manifest], asdict(results))
+    further = further_sets(source, blocks, main, plan, parts, settings, reporter)
+    rows = _assign(main, further, settings.seed)
+    stage.begin()  # without `force` only now: until here an older result stays as it was
+    outputs = write_arrays(stage.folder, parts, rows, settings.stored_px)
+    for older in set(stage.folder.glob(array_file("*"))) - set(outputs):
+        older.unlink()  # a test set that is no longer asked for
+    manifest = stage.folder / MANIFEST
+    write_manifest(manifest, [row for row, _ in rows])
+    reporter.say("Auditing what gives the label away without any content")
+    results = _results(source, stage.folder, [row for row, _ in rows], main, further, settings.seed)
+    record = stage.finish([*outputs, manifest], asdict(results))
     shutil.rmtree(parts)
     return record
 
@@ -214,18 +211,6 @@ def _check_disk(folder: Path, num_images: int, stored_px: int) -> None:
             f"preparing {num_images:,} images needs {needed / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are "
             "free: make room, or choose another disk with --workdir"
         )
-
-
-@contextlib.contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise FakelensError(
-            f"the disk of {folder} is full: make room and run the same command again, it goes on where it stopped"
-        ) from error
 
 
 def _assign(main: Collection, further: Sequence[FurtherSet], seed: int) -> list[tuple[ManifestRow, Picture]]:
