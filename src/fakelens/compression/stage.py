@@ -54,17 +54,16 @@ def compress_stage(
         )
     full = load_record(trained)
     choice = TrainingChoice.of(full.settings)
+    taught = _training_settings(choice.settings, spec, settings, own, common)
     return Stage(
         "train",
         RunFolder(workdir).detector(spec.compact.name).path,
         version=_VERSION,
-        settings=TrainingChoice(
-            detector=spec.compact.name,
-            seed=choice.seed,
-            own=_training_settings(choice.own, spec, settings, own, common),
-            engine={name: value for name, value in decisive(common).items() if name != "tiny"},
-            compress=settings.model_dump(mode="json", exclude={"in_run", "report_full"}),
-        ).plain(),
+        settings=TrainingChoice(spec.compact.name, choice.seed, taught).plain()
+        | {
+            "engine": {name: value for name, value in decisive(common).items() if name != "tiny"},
+            "compress": settings.model_dump(mode="json", exclude={"in_run", "report_full"}),
+        },
         inputs=Inputs(data=load_record(RunFolder(workdir).prepare_record).digest, full=full.digest).plain(),
     )
 
@@ -104,7 +103,7 @@ def compress(
     trained = load_record(RunFolder(workdir).detector(spec.name).train_record)
     full, info = load_checkpoint(trained.output(BEST))
     data.must_be_of(info.data_digest, spec.name)
-    taught = TrainingChoice.of(stage.settings).own
+    taught = TrainingChoice.of(stage.settings).settings
     goal = _Goal.of(full, taught.input_px, spec, settings)
     data.verify()
     if stage.folder.is_dir():

@@ -118,25 +118,18 @@ def find(name: str | DetectorSpec) -> DetectorSpec:
 
 @dataclass(frozen=True)
 class TrainingChoice:
-    """All that a training depends on beside its data: the settings of its record."""
+    """One detector's own part of what a training depends on, as its record holds it."""
 
     detector: str
     seed: int
-    own: DetectorSettings
-    """The detector's."""
-    engine: Mapping[str, Any]
-    """Those that all detectors share."""
-    compress: Mapping[str, Any] = field(default_factory=dict)
-    """Of a compact detector alone."""
+    settings: DetectorSettings
 
     def plain(self) -> dict[str, Any]:
-        """As they stand in a record and in its key."""
-        own = self.own.model_dump(mode="json")
-        plain = {"detector": self.detector, "seed": self.seed, **own, "engine": self.engine}
-        return plain | ({"compress": self.compress} if self.compress else {})
+        """Among the record's settings."""
+        return {"detector": self.detector, "seed": self.seed, **self.settings.model_dump(mode="json")}
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> "TrainingChoice":
-        """What a record's settings say."""
+        """Out of the record's settings."""
         own = DetectorSettings.checked({name: plain[name] for name in DetectorSettings.model_fields})
-        return cls(plain["detector"], plain["seed"], own, plain["engine"], plain.get("compress", {}))
+        return cls(plain["detector"], plain["seed"], own)

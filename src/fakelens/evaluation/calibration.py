@@ -86,15 +86,12 @@ def expected_calibration_error(probabilities: npt.NDArray[np.floating], labels: 
     return sum(b.num_images * abs(b.mean_probability - b.share_fake) for b in bins) / len(labels)
 
 
-_NUM_DRAWS = 1000
-
-
 def calibration_error_by_chance(probabilities: npt.NDArray[np.floating], seed: int) -> tuple[float, float]:
     """Mean and 95 % quantile of the error that these (N,) probabilities would have if they were exactly right.
 
     A finite set shows an error above 0 even then. Labels are drawn from the probabilities (consistency resampling,
     Bröcker and Smith 2007, doi:10.1175/WAF993.1).
     """
-    draws = np.random.default_rng(seed).random((_NUM_DRAWS, len(probabilities))) < probabilities
+    draws = np.random.default_rng(seed).random((1000, len(probabilities))) < probabilities
     errors = [expected_calibration_error(probabilities, labels.astype(np.int64)) for labels in draws]
     return float(np.mean(errors)), float(np.quantile(errors, 0.95))

@@ -9,8 +9,6 @@ from torch import nn
 
 from fakelens.core.artifacts import atomic_path
 from fakelens.core.errors import FakelensError
-from fakelens.core.scoring import OperatingPoint, Threshold
-from fakelens.detectors.checkpoint import CheckpointInfo
 from fakelens.detectors.network import LogitDetector
 from fakelens.export.sessions import quiet
 from fakelens.runtime.detector import HEATMAP, INPUT, OUTPUT, OnnxMetadata
@@ -97,13 +95,3 @@ def write_metadata(path: Path, metadata: OnnxMetadata) -> None:
         model.metadata_props.add(key=key, value=value)
     with atomic_path(path) as temporary:
         onnx.save(model, temporary)
-
-
-def describe(
-    info: CheckpointInfo, variant: str, threshold: Threshold, points: tuple[OperatingPoint, ...], temperature: float
-) -> OnnxMetadata:
-    """The metadata of one exported file."""
-    return OnnxMetadata(
-        info.detector, variant, info.settings.input_px, info.stored_px, threshold, points, temperature, info.demo,
-        info.data_licence,
-    )  # fmt: skip

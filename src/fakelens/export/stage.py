@@ -23,10 +23,10 @@ from fakelens.evaluation.stage import begin, trained_on
 from fakelens.export.benchmark import median_latencies_ms
 from fakelens.export.gate import judge
 from fakelens.export.isolated import isolated_scores
-from fakelens.export.onnx import check_opset, describe, export_onnx, write_metadata
+from fakelens.export.onnx import check_opset, export_onnx, write_metadata
 from fakelens.export.quantize import StaticQuantizer, calibration_images, quantize_dynamic
 from fakelens.export.search import Search, Tried
-from fakelens.runtime.detector import OnnxDetector
+from fakelens.runtime.detector import OnnxDetector, OnnxMetadata
 from fakelens.settings import ExportSettings, GateSettings
 
 _VERSION = 5
@@ -148,9 +148,12 @@ class _Gate:
 
     def describe(self, path: Path, variant: str) -> None:
         """Put into the file what the runtime must know."""
-        judged = self.judged
-        described = describe(self.info, variant, judged.threshold, judged.operating_points, judged.temperature)
-        write_metadata(path, described)
+        info, judged = self.info, self.judged
+        metadata = OnnxMetadata(
+            info.detector, variant, info.settings.input_px, info.stored_px, judged.threshold, judged.operating_points,
+            judged.temperature, info.demo, info.data_licence,
+        )  # fmt: skip
+        write_metadata(path, metadata)
         check_opset(path)
 
     def judge(self, path: Path, variant: str, splits: Sequence[str]) -> dict[str, GateResult]:

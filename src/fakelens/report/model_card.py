@@ -59,8 +59,8 @@ def model_card(entry: Entry, data: PreparedData) -> str:
         f"## Weakest generators and sources\n\n{groups_table([entry], weakest=5).markdown_of_one()}",
         f"## Robustness\n\n{_robustness(entry)}",
         "## Limits",
-        "\n".join(f"- {limit.format(input_px=entry.choice.own.input_px)}" for limit in _LIMITS),
-        f"## Training settings\n\n```yaml\n{to_commented_yaml(entry.choice.own)}\n```",
+        "\n".join(f"- {limit.format(input_px=entry.choice.settings.input_px)}" for limit in _LIMITS),
+        f"## Training settings\n\n```yaml\n{to_commented_yaml(entry.choice.settings)}\n```",
         f"## All generators and sources\n\n{groups_table([entry]).markdown_of_one()}",
     ]
     return hub_header([entry], data) + "\n\n".join(part for part in parts if part) + "\n"
@@ -107,15 +107,15 @@ def _set_sentence(name: str, block: SetMetrics) -> str:
 
 
 def _model_table(entry: Entry) -> Table:
-    trained, shipped = entry.trained, entry.shipped
-    spec = entry.spec
+    trained, shipped, spec = entry.trained, entry.shipped, entry.spec
+    px = entry.choice.settings.input_px
     start = f"{entry.start} (licence {spec.licence})" if trained.pretrained else entry.start
     rows = (
         ("What it is", entry.summary),
         ("Parameters", f"{trained.num_parameters:,}"),
         ("Started from", start),
         ("Trained", f"{trained.num_epochs} epochs, {trained.training_seconds:.0f} s on {trained.device}"),
-        ("Input", f"float32 RGB in [0, 1], N×3×{entry.choice.own.input_px}×{entry.choice.own.input_px}, named `image`"),
+        ("Input", f"float32 RGB in [0, 1], N×3×{px}×{px}, named `image`"),
         ("Output", "calibrated probability of being AI-generated, (N,), named `probability`"),
         ("Temperature", f"{entry.temperature:.3f}, fitted on validation pictures, inside the file"),
         ("Ships as", f"{shipped.name}, {shipped.size_bytes / 1e6:.2f} MB, {shipped.latency_ms:.1f} ms"),

@@ -228,11 +228,9 @@ def _detector(entry: Entry) -> Iterator[str]:
     yield groups_table([entry], weakest=3).markdown_of_one()
     if entry.robustness:
         yield f"{_FOLDED}{entry.spec.display_name}: robustness"
-        yield from (
-            _robustness_words(entry),
-            robustness_table([entry], worst=5).markdown_of_one(),
-            _images(entry, _ROBUSTNESS),
-        )
+        yield _robustness_words(entry)
+        yield robustness_table([entry], worst=5).markdown_of_one()
+        yield _images(entry, _ROBUSTNESS)
     yield f"{_FOLDED}{entry.spec.display_name}: training"
     yield _images(entry, _TRAINING_PLOTS)
     yield f"{_FOLDED}{entry.spec.display_name}: thresholds"

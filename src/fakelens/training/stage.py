@@ -46,7 +46,7 @@ def train_stage(
         "train",
         RunFolder(workdir).detector(spec.name).path,
         version=_VERSION,
-        settings=TrainingChoice(spec.name, seed, settings, decisive(common)).plain(),
+        settings=TrainingChoice(spec.name, seed, settings).plain() | {"engine": decisive(common)},
         inputs=Inputs(data=data.record.digest, teacher=_teacher_digest(workdir, data, spec, settings)).plain(),
     )
 
