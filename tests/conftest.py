@@ -31,8 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The working folder of `fakelens run --recipe smoke`. Read only: copy it before changing anything."""
     from fakelens import pipeline
-    from fakelens.detectors.spec import discover
-    from fakelens.recipes import RECIPES
+    from fakelens.recipes import RECIPES, named_detectors
 
     own = tmp_path_factory.getbasetemp()
     # Two processes of pytest-xdist share what the first one makes.
@@ -40,7 +39,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finished = workdir.with_suffix(".finished")
     with FileLock(f"{workdir}.lock"):
         if not finished.exists():
-            pipeline.run(workdir, RECIPES["smoke"], list(discover().values()))
+            pipeline.run(workdir, RECIPES["smoke"], named_detectors(None))
             finished.touch()
     return workdir
 

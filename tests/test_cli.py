@@ -16,7 +16,7 @@ from PIL import Image
 from fakelens import cli
 from fakelens.core.artifacts import read_json
 from fakelens.detectors.spec import discover
-from fakelens.recipes import load_recipe
+from fakelens.recipes import load_recipe, named_detectors
 from labelled_pictures import LEVELS, fill, flat_folder, scores_file, tiny_checkpoint
 from onnx_models import DETECTORS, make_bundle, onnx_bytes
 
@@ -138,7 +138,7 @@ def test_predict_judges_folders_and_reports_a_bad_file(finished_run: Path, pictu
 
 
 def test_predict_writes_csv_and_a_table(finished_run: Path, pictures: Path, tmp_path: Path) -> None:
-    name = list(discover())[-1]
+    name = named_detectors(None)[-1].name
     options = ("--bundle", finished_run / "bundle", "--detector", name)
     assert fakelens("predict", pictures / "a.jpg", *options, "--csv", tmp_path / "out.csv").returncode == 0
     with (tmp_path / "out.csv").open(newline="") as file:
@@ -276,7 +276,7 @@ def test_verify_and_audit(own_run: Path) -> None:
 
 
 def test_benchmark_times_every_file(own_run: Path) -> None:
-    some = [name for name, spec in discover().items() if spec.runs_by_default][:2]
+    some = [spec.name for spec in named_detectors(None)][:2]
     chosen = ("--detectors", ",".join(some))
     result = fakelens("benchmark", "--quick", "--max-minutes", "0.01", "--workdir", own_run, *chosen)
     assert result.returncode == 0

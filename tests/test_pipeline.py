@@ -13,16 +13,15 @@ from fakelens import pipeline
 from fakelens.core.artifacts import Stage, load_record, read_json
 from fakelens.core.records import ExportResults
 from fakelens.core.scoring import point_at, points_of
-from fakelens.detectors.spec import discover
 from fakelens.evaluation.robustness import RobustnessScores
 from fakelens.evaluation.scores import Scores
-from fakelens.recipes import RECIPES, shipped, shown
+from fakelens.recipes import RECIPES, named_detectors, shipped, shown
 from fakelens.report.records import Entry
 from fakelens.runtime.detector import OnnxDetector
 from labelled_pictures import fill, structured
 from onnx_models import VARIANT
 
-DETECTORS = list(discover().values())
+DETECTORS = named_detectors(None)
 SMOKE = RECIPES["smoke"]
 ROWS = shown(DETECTORS, SMOKE)
 EVALUATION_PLOTS = (

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -153,7 +154,7 @@ def own_command() -> str:
     """The command that started this program, so that a printed command can be pasted."""
     started = Path(sys.argv[0])
     if started.name == "fakelens" and str(started.parent) not in os.environ.get("PATH", "").split(os.pathsep):
-        return os.path.relpath(started)
+        return shlex.quote(min(os.path.relpath(started), str(started.absolute()), key=len))
     return "fakelens"
 
 

@@ -161,9 +161,20 @@ def test_the_figures_are_the_models_own() -> None:
 
 def test_thresholds_are_offered_by_name_the_default_first() -> None:
     points = OnnxDetector(onnx_bytes()).operating_points
-    choices = wording.threshold_choices(replace(MODEL, threshold=Threshold(0.4, 0.9), operating_points=points))
-    assert list(choices.values()) == [Threshold(0.4, 0.9), Threshold(0.4, 0.6)]
-    assert list(choices) == ["Careful: 1 % false alarms", "Standard"]
+    model = replace(MODEL, threshold=Threshold(0.4, 0.9), operating_points=points)
+    choices = wording.threshold_choices([model])
+    assert choices == ["Careful: 1 % false alarms", "Standard"]
+    assert [wording.threshold_of(model, choice) for choice in choices] == [Threshold(0.4, 0.9), Threshold(0.4, 0.6)]
+
+
+def test_names_of_the_same_thresholds_are_offered_once() -> None:
+    strict, loose = Threshold(0.4, 0.9), Threshold(0.4, 0.6)
+    models = [
+        replace(MODEL, operating_points=tuple(map(OperatingPoint, (None, 0.05, 0.01), thresholds)), threshold=loose)
+        for thresholds in ((loose, loose, loose), (loose, loose, strict))
+    ]
+    assert wording.threshold_choices(models[:1]) == ["Standard"]
+    assert wording.threshold_choices(models) == ["Standard", "Careful: 1 % false alarms"]
 
 
 def test_another_threshold_changes_the_verdict_not_the_probability(detector: OnnxDetector) -> None:

@@ -31,7 +31,7 @@ def test_it_is_the_plain_stratified_bootstrap() -> None:
     fast = bootstrap_intervals(labels, probabilities, seed=1, num_resamples=4000)
     rng, plain = np.random.default_rng(9), []
     of_each = [np.flatnonzero(labels == label) for label in (0, 1)]
-    for _ in range(700):
+    for _ in range(300):
         drawn = np.concatenate([rng.choice(own, len(own)) for own in of_each])
         m = compute_metrics(labels[drawn], probabilities[drawn])
         plain.append([getattr(m, name) for name in fast])

@@ -20,8 +20,9 @@ def test_the_areas_are_the_areas_and_the_variance_is_that_of_resampling() -> Non
     rng, drawn = np.random.default_rng(0), []
     of_each = [np.flatnonzero(labels == label) for label in (0, 1)]
     for _ in range(1000):
-        index = np.concatenate([rng.choice(own, len(own)) for own in of_each])
-        drawn.append([roc_auc_score(labels[index], row[index]) for row in scores])
+        real, fake = (rng.choice(own, len(own)) for own in of_each)
+        # The share of pairs in the right order is the area, and counting them is a tenth of the work.
+        drawn.append([np.mean(row[fake][:, None] > row[real]) for row in scores])
     np.testing.assert_allclose(np.sqrt(np.diag(covariance)), np.std(drawn, axis=0), rtol=0.1)
 
 

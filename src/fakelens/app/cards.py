@@ -8,7 +8,7 @@ import streamlit as st
 from PIL import Image
 
 from fakelens.app import heatmap, view, wording
-from fakelens.core.scoring import capital
+from fakelens.core.scoring import Verdict, capital
 from fakelens.core.table import harmless
 from fakelens.runtime.answers import answers_csv, answers_json
 from fakelens.runtime.bundle import Bundle, BundledModel
@@ -150,7 +150,12 @@ def show_table(models: Sequence[BundledModel], pictures: Pictures, answers: Mapp
     """All pictures under all detectors: a table to sort, whose rows open, and files to keep."""
     table = [_table_row(models, pictures[key], answers[key]) for key in pictures]
     probability = st.column_config.ProgressColumn(
-        width="small", help="Probability that it is AI-generated", format="%.1f %%", min_value=0, max_value=100
+        width="small",
+        help="Probability that it is AI-generated",
+        format="%.1f %%",
+        min_value=0,
+        max_value=100,
+        color=view.COLOURS[Verdict.FAKE],
     )
 
     def open_row() -> None:

@@ -160,7 +160,7 @@ def choose_threshold(bundle: Bundle) -> str:
     with st.expander("Settings"):
         return st.selectbox(
             "How sure must a detector be before it says AI-generated?",
-            list(wording.threshold_choices(bundle.models[0])),
+            wording.threshold_choices(bundle.models),
             help="Thresholds were chosen on validation photographs; between its two thresholds a picture is uncertain.",
             key="threshold",
             bind="query-params",

@@ -26,7 +26,7 @@ from fakelens.runtime.judgement import Answer, Assessment, Judgement, Picture, R
 FORGOTTEN = "this picture had to make room for those of other visitors: remove it and add it again"
 _PREVIEW_PX = 640  # short side of what a screen is shown
 _HEATMAP_OPACITY = 0.6
-_COLOURS = {Verdict.FAKE: "#c8622a", Verdict.REAL: "#2a7f9a", Verdict.UNCERTAIN: "#7d8790"}
+COLOURS = {Verdict.FAKE: "#c8622a", Verdict.REAL: "#2a7f9a", Verdict.UNCERTAIN: "#7d8790"}
 # Decoding and running are what takes memory: one picture at a time, whoever asks, fits a small machine.
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -97,7 +97,7 @@ def bar_html(probability: float, threshold: Threshold, verdict: Verdict) -> str:
         f'<div style="margin-bottom:.3rem">Probability that it is AI-generated: <b>{words}</b></div>'
         '<div style="position:relative;height:1.1rem;border-radius:.35rem;overflow:hidden;'
         'background:rgba(128,128,128,.2)">'
-        f'<div style="height:100%;width:{100 * probability:.2f}%;background:{_COLOURS[verdict]}"></div>{ticks}</div>'
+        f'<div style="height:100%;width:{100 * probability:.2f}%;background:{COLOURS[verdict]}"></div>{ticks}</div>'
         '<div style="display:flex;justify-content:space-between;gap:1rem;font-size:.85rem;margin-top:.25rem">'
         f"<span>photograph below {percent(threshold.real)}</span>"
         f'<span style="text-align:right">AI-generated from {percent(threshold.fake)}</span></div></div>'
@@ -112,7 +112,7 @@ def row_html(detector: str, shown: Judgement) -> str:
         f'<div role="img" aria-label="Probability that the picture is AI-generated: '
         f'{probability_words(shown.probability)}" style="height:.55rem;border-radius:.3rem;overflow:hidden;'
         f'background:rgba(128,128,128,.2)"><div style="height:100%;width:{100 * shown.probability:.2f}%;'
-        f'background:{_COLOURS[shown.verdict]}"></div></div>'
+        f'background:{COLOURS[shown.verdict]}"></div></div>'
         f'<div style="font-size:.85rem">Probability of AI: {probability_words(shown.probability)}</div></div>'
     )
 

@@ -1,5 +1,7 @@
 """Figures and thresholds in; the words and sentences of the page out."""
 
+from collections.abc import Sequence
+
 from fakelens.app.limits import MAX_FILE_MB, MAX_PICTURES
 from fakelens.core.scoring import OperatingPoint, Threshold, capital, percent
 from fakelens.runtime.bundle import BundledModel
@@ -49,15 +51,25 @@ def figure_rows(model: BundledModel) -> list[tuple[str, str, str]]:
     ]
 
 
-def threshold_choices(model: BundledModel) -> dict[str, Threshold]:
-    """The verdict thresholds that a visitor may choose between, by their names; the model's default comes first."""
-    named = {_point_words(point): point.threshold for point in model.operating_points}
-    return dict(sorted(named.items(), key=lambda item: item[1] != model.threshold))
+def threshold_choices(models: Sequence[BundledModel]) -> list[str]:
+    """Names of the verdict thresholds that a visitor may choose between; the first model's default comes first.
+
+    Where validation is separable, several false-positive rates ask for the same thresholds: one of them is enough.
+    """
+    names = sorted(_thresholds(models[0]), key=lambda name: threshold_of(models[0], name) != models[0].threshold)
+    choices: dict[tuple[Threshold, ...], str] = {}
+    for name in names:
+        choices.setdefault(tuple(threshold_of(model, name) for model in models), name)
+    return list(choices.values())
 
 
 def threshold_of(model: BundledModel, choice: str) -> Threshold:
     """The model's thresholds of a name out of `threshold_choices`; its default where it has none of this name."""
-    return threshold_choices(model).get(choice, model.threshold)
+    return _thresholds(model).get(choice, model.threshold)
+
+
+def _thresholds(model: BundledModel) -> dict[str, Threshold]:
+    return {_point_words(point): point.threshold for point in model.operating_points}
 
 
 def measured_words(model: BundledModel, choice: str) -> str:

@@ -75,6 +75,7 @@ _DEMO = (
     "they say nothing about real photographs or real AI-generated images."
 )
 _WEBP_QUALITY = 85  # of the page's images; the PNG files beside it are as they were drawn
+_WEAKEST = 3  # generators and sources that everybody reads of
 _NAMED = 10  # pictures that are named where many may have been left out
 _FOLDED = "#### "  # headings of what the page shows only when it is asked for
 _TEMPLATE = Path(__file__).with_name("report_template.html")
@@ -224,8 +225,10 @@ def _detector(entry: Entry) -> Iterator[str]:
         yield "Worst mistakes: the test split has none at 0.5."
     yield _images(entry, _TEST_PLOTS)
     yield "### Weakest generators and sources"
-    yield "At 0.5, the three weakest of at least five pictures in each set and label, with Wilson's 95 % intervals."
-    yield groups_table([entry], weakest=3).markdown_of_one()
+    yield (
+        f"At 0.5, the {_WEAKEST} weakest of at least five pictures in each set and label, with Wilson's 95 % intervals."
+    )
+    yield groups_table([entry], weakest=_WEAKEST).markdown_of_one()
     if entry.robustness:
         yield f"{_FOLDED}{entry.spec.display_name}: robustness"
         yield _robustness_words(entry)
@@ -244,8 +247,9 @@ def _detector(entry: Entry) -> Iterator[str]:
     yield calibration_table([entry]).markdown_of_one()
     yield f"{_FOLDED}{entry.spec.display_name}: exported files"
     yield exports_table([entry]).markdown_of_one()
-    yield f"{_FOLDED}{entry.spec.display_name}: all generators and sources"
-    yield groups_table([entry]).markdown_of_one()
+    if (every := groups_table([entry])) != groups_table([entry], weakest=_WEAKEST):
+        yield f"{_FOLDED}{entry.spec.display_name}: all generators and sources"
+        yield every.markdown_of_one()
 
 
 def _robustness_words(entry: Entry) -> str:
