@@ -21,7 +21,7 @@ INPUT, OUTPUT, HEATMAP = "image", "probability", "heatmap"
 _PREFIX = "fakelens."
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False)  # an opened detector is one, and equals no other
 class OnnxMetadata:
     """What an exported file says of itself, in metadata that hold nothing but strings."""
 
@@ -47,7 +47,7 @@ class OnnxMetadata:
     @classmethod
     def of(cls, strings: Mapping[str, str]) -> "OnnxMetadata":
         """What a file's metadata say; a KeyError or ValueError where they do not."""
-        plain = {name.removeprefix(_PREFIX): text for name, text in strings.items()}
+        plain = {name[len(_PREFIX) :]: text for name, text in strings.items() if name.startswith(_PREFIX)}
         return OnnxMetadata(
             plain["name"], plain["variant"], int(plain["input_px"]), int(plain["stored_px"]),
             Threshold(float(plain["threshold_real"]), float(plain["threshold_fake"])),
