@@ -16,9 +16,10 @@ from fakelens.core.records import Metrics
 from fakelens.core.scoring import OperatingPoint, Threshold
 from fakelens.detectors.checkpoint import CheckpointInfo, build_network, save_checkpoint
 from fakelens.detectors.spec import discover, find
-from fakelens.export.onnx import describe, export_onnx, write_metadata
+from fakelens.export.onnx import export_onnx, write_metadata
 from fakelens.export.quantize import Candidate, quantize_dynamic, quantize_static
 from fakelens.runtime.bundle import BundleAbout
+from fakelens.runtime.detector import OnnxMetadata
 
 _DATA = BundleAbout("nothing: the weights are random", "CC0-1.0", 0, "none")
 _NO_FIGURES = Metrics(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, ((0, 0), (0, 0)), 0)
@@ -42,7 +43,11 @@ def export_untrained(workdir: Path, name: str) -> Path:
     quantize_static(onnx / "fp32.onnx", onnx / "int8-static.onnx", images_nchw, Candidate())
     threshold = Threshold(0.5, 0.5)
     for path in onnx.glob("*.onnx"):
-        write_metadata(path, describe(info, path.stem, threshold, [OperatingPoint(None, threshold)], 1.0))
+        points = (OperatingPoint(None, threshold),)
+        metadata = OnnxMetadata(
+            name, path.stem, px, info.stored_px, threshold, points, 1.0, demo=True, licence=_DATA.licence
+        )
+        write_metadata(path, metadata)
     return onnx
 
 

@@ -1,6 +1,7 @@
 """Folders of labelled pictures and models to judge them with, for the tests of `fakelens judge`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ import torch
 from PIL import Image
 
 from fakelens.core.artifacts import Stage, write_json
+from fakelens.core.scoring import OperatingPoint, Threshold
 from fakelens.detectors.checkpoint import CheckpointInfo, build_network, save_checkpoint
 from fakelens.detectors.spec import DetectorSpec, discover
+from fakelens.evaluation.metrics import EvaluateResults, summarise
 from onnx_models import encoded, flat_picture
 
 # Brightness of flat pictures. The tiny ONNX detector calls fake what is brighter than 127: one mistake of each kind.
@@ -63,8 +66,9 @@ def tiny_checkpoint(path: Path) -> DetectorSpec:
 def evaluated(checkpoint: Path, temperature: float, points: Sequence[tuple[float | None, float, float]]) -> None:
     """Write the records that `fakelens train` and `fakelens evaluate` leave beside a checkpoint."""
     train = Stage("train", checkpoint.parent, version=1, settings={}, inputs={}).finish([checkpoint], {})
-    plain = [{"false_positive_rate": rate, "threshold": {"real": real, "fake": fake}} for rate, real, fake in points]
+    kept = tuple(OperatingPoint(rate, Threshold(real, fake)) for rate, real, fake in points)
+    val = summarise(np.array([0, 1]), np.array([0.1, 0.9]), ["camera", "flux"], kept, seed=0, num_resamples=1)
     stage = Stage("evaluate", checkpoint.parent / "evaluation", version=1, settings={}, inputs={"train": train.digest})
-    results = {"temperature": temperature, "operating_points": plain}
+    results = asdict(EvaluateResults((), temperature, kept[0].threshold, kept, val, {}))
     write_json(stage.folder / "metrics.json", results)  # stands for the figures, which differ with these
     stage.finish([stage.folder / "metrics.json"], results)

@@ -1,10 +1,13 @@
-"""All that a source offers and its images, in one call each."""
+"""All that a source offers and its images, and the epochs of a training, in one call each."""
 
+import csv
 import tempfile
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
 
+from fakelens.core.records import EpochRow
 from fakelens.sources.base import Block, Source
 
 
@@ -44,3 +47,10 @@ def read_all(source: Source) -> dict[str, bytes]:
         for block in source.catalogue()
         for row, data in zip(block.rows, read(block), strict=True)
     }
+
+
+def read_history(path: Path) -> list[EpochRow]:
+    """The rows of `history.csv`."""
+    kinds = {field.name: field.type for field in fields(EpochRow)}
+    with path.open(newline="", encoding="utf-8") as file:
+        return [EpochRow(**{name: kinds[name](text) for name, text in row.items()}) for row in csv.DictReader(file)]

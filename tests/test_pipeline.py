@@ -251,7 +251,7 @@ def test_a_folder_of_ones_own_pictures_runs_too(tmp_path: Path) -> None:
     data = SMOKE.data.model_copy(update={"source": "folder", "path": str(tmp_path / "pictures"), "num_images": 28})
     prepared = pipeline.prepare(tmp_path / "run", SMOKE.model_copy(update={"data": data}))
     assert prepared.demo is False
-    assert prepared.generators["fake"] == {"some-generator": 14}
+    assert prepared.generators.fake == {"some-generator": 14}
     shutil.rmtree(tmp_path / "pictures" / "fake")
     with pytest.raises(ValueError, match="fake"):
         pipeline.prepare(tmp_path / "run", SMOKE.model_copy(update={"data": data}))

@@ -130,7 +130,7 @@ def test_the_same_training_again_has_the_same_digest_and_later_stages_stay(run: 
     before = {name: load_record(run / SPEC.name / name) for name in ("train.json", "evaluation/evaluate.json")}
     stages(run, smoke(), "train", force=True)
     again = load_record(run / SPEC.name / "train.json")
-    assert again.environment["written"] >= before["train.json"].environment["written"]
+    assert again.environment.written >= before["train.json"].environment.written
     assert again.digest == before["train.json"].digest
     stages(run, smoke(), "evaluate")
     left = load_record(run / SPEC.name / "evaluation" / "evaluate.json")

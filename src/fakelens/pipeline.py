@@ -19,7 +19,7 @@ from fakelens.core.progress import SILENT, Numbered, Reporter
 from fakelens.core.records import ExportResults, Metrics, TrainResults
 from fakelens.core.run_folder import RunFolder, newest_bundle
 from fakelens.core.stopping import is_follower
-from fakelens.detectors.spec import DetectorSpec, find
+from fakelens.detectors.spec import DetectorSpec, TrainingChoice, find
 from fakelens.recipes import Recipe, load_recipe, named_detectors, save_recipe, shipped, shown, training_settings
 
 if TYPE_CHECKING:
@@ -419,7 +419,7 @@ def _other_settings(workdir: Path, recipe: Recipe, rows: Sequence[DetectorSpec])
     for spec in rows:
         trained = load_record(RunFolder(workdir).detector(spec.name).train_record)
         if spec.full is None:
-            wanted = {"seed": recipe.training_seed, **training_settings(spec, recipe).model_dump(mode="json")}
+            wanted = TrainingChoice(spec.name, recipe.training_seed, training_settings(spec, recipe)).plain()
             present = {name: trained.settings.get(name) for name in wanted}
             if changes := differences(wanted, present):
                 lines.append(f"# {spec.display_name} was trained with other settings: {', '.join(changes)}\n")

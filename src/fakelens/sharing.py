@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from fakelens.core.errors import FakelensError
-from fakelens.core.run_folder import BUNDLE_RECORD
+from fakelens.core.run_folder import BUNDLE_RECORD, HUB_NAME, HUB_SCHEME
 from fakelens.runtime.bundle import EDITABLE, Bundle, BundleDamaged
 
-_SCHEME = "hf://"
 # A repository as its page in a browser, or a hasty hand, writes it.
 _ALMOST = re.compile(
-    r"(?:hf:/*|(?:https?://)?(?:www\.)?(?:huggingface|hf)\.co/)([\w.-]+/[\w.-]+?)(?:(?:@|/tree/|/commit/)([^/]+))?/*",
+    rf"(?:hf:/*|(?:https?://)?(?:www\.)?(?:huggingface|hf)\.co/)({HUB_NAME}?)(?:(?:@|/tree/|/commit/)([^/]+))?/*",
     re.IGNORECASE,
 )
 # The hub has its own, by which `git clone` knows the large files.
@@ -33,7 +32,7 @@ def open_bundle(place: str | Path) -> Bundle:
 
 def is_on_hub(place: str | Path) -> bool:
     """Whether the place is the hub's."""
-    return str(place).startswith(_SCHEME)
+    return str(place).startswith(HUB_SCHEME)
 
 
 def bundle_folder(place: str | Path) -> Path:
@@ -83,7 +82,7 @@ def _refuse_address(place: str) -> None:
     """Name the address that was meant, where one is written in another way than `hf://ORG/NAME[@REVISION]`."""
     match = _ALMOST.fullmatch(place)
     if not is_on_hub(place) and (match or "://" in place):
-        meant = f"{_SCHEME}{match[1]}{'@' + match[2] if match[2] else ''}" if match else f"{_SCHEME}ORG/NAME"
+        meant = f"{HUB_SCHEME}{match[1]}{'@' + match[2] if match[2] else ''}" if match else f"{HUB_SCHEME}ORG/NAME"
         raise FakelensError(f"{place} is neither a folder nor an address that fakelens knows: write {meant}")
 
 

@@ -16,7 +16,7 @@ from fakelens.core.artifacts import load_record, read_json
 from fakelens.detectors.checkpoint import load_checkpoint
 from fakelens.detectors.spec import discover
 from fakelens.recipes import RECIPES, Recipe, shipped, shown
-from fakelens.training.history import read_history
+from reading import read_history
 from training.test_training_stage import KillAfter, Killed
 
 SMOKE = RECIPES["smoke"]

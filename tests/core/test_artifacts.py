@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fakelens.core import artifacts
-from fakelens.core.artifacts import Stage, StageRecord
+from fakelens.core.artifacts import Stage, StageRecord, environment
 
 
 def stage(folder: Path, **changes: Any) -> Stage:
@@ -154,7 +154,7 @@ def test_a_damaged_output_names_the_command_that_makes_it_again(
 ) -> None:
     (tmp_path / place).mkdir(parents=True)
     (tmp_path / place / "x").write_bytes(b"other")
-    record = StageRecord(stage, "", {}, {}, {"x": "0" * 64}, "", 0.0, folder=tmp_path / place)
+    record = StageRecord(stage, "", {}, {}, {"x": "0" * 64}, "", 0.0, {}, environment(), tmp_path / place)
     with pytest.raises(artifacts.DamagedFileError, match=f"run `{command}`"):
         record.output("x")
 

@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fakelens.core import imaging
-from fakelens.core.imaging import Container, ImageRefused, Limits, decode, harmonise, to_model_input, to_square
+from fakelens.core.imaging import (
+    Container,
+    ImageRefused,
+    Limits,
+    decode,
+    harmonise,
+    read_image,
+    to_model_input,
+    to_square,
+)
 from onnx_models import encoded
 from picture_files import png_of, png_promising, tiff_of, with_png_chunk
 
@@ -52,7 +61,7 @@ def difference(left: np.ndarray, right: np.ndarray) -> float:
 
 def refusal(data: bytes, **options: Any) -> ImageRefused:
     with pytest.raises(ImageRefused) as caught:
-        decode(data, **options)
+        read_image(data, **options)
     return caught.value
 
 
@@ -307,12 +316,12 @@ class TestRefusals:
 
     def test_pixel_limit_is_inclusive(self) -> None:
         data = encoded(picture(100, 80), "PNG")
-        assert decode(data, limits=Limits(max_pixels=8000))[0].size == (320, 256)
+        assert read_image(data, limits=Limits(max_pixels=8000)).image.size == (320, 256)
         assert refusal(data, limits=Limits(max_pixels=7999)).reason == "too_many_pixels"
 
     def test_byte_limit_is_inclusive(self) -> None:
         data = encoded(picture(100, 80), "PNG")
-        assert decode(data, limits=Limits(max_bytes=len(data)))[1].num_bytes == len(data)
+        assert read_image(data, limits=Limits(max_bytes=len(data))).container.num_bytes == len(data)
         assert refusal(data, limits=Limits(max_bytes=len(data) - 1)).reason == "too_many_bytes"
 
     def test_small_side_limit_is_inclusive(self) -> None:
@@ -623,9 +632,10 @@ FUZZ = settings(max_examples=150, deadline=None, derandomize=True, suppress_heal
 def answers(data: bytes) -> None:
     """A picture of the promised shape, or a refusal: nothing else may come out."""
     try:
-        image, container = decode(data, short_side_px=32, limits=Limits(max_pixels=1_000_000))
+        decoded = read_image(data, short_side_px=32, limits=Limits(max_pixels=1_000_000))
     except ImageRefused:
         return
+    image, container = decoded.image, decoded.container
     assert image.mode == "RGB"
     assert min(image.size) == 32
     assert container.num_bytes == len(data)

@@ -82,10 +82,12 @@ def test_groups_are_those_of_comparing_every_pair(
         hashes = np.concatenate([hashes, with_flipped_bits(rng, some, distance)])
     rng.shuffle(hashes)
     groups = by_brute_force(hashes, limit)
-    assert group_near_duplicates(hashes, limit).tolist() == groups
     half = len(hashes) // 2
     expected = np.isin(groups[:half], groups[half:])
-    assert np.array_equal(near_any(hashes[:half], hashes[half:], limit), expected)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duplicates, "MAX_DISTANCE_BITS", limit)
+        assert group_near_duplicates(hashes).tolist() == groups
+        assert np.array_equal(near_any(hashes[:half], hashes[half:]), expected)
 
 
 @pytest.mark.parametrize("distance", range(7))
@@ -98,10 +100,11 @@ def test_every_planted_neighbour_is_found_and_none_beyond_the_limit(distance: in
     assert np.all((groups[3000:] == groups[:3000]) == (distance <= MAX_DISTANCE_BITS))
 
 
-def test_at_no_distance_only_equal_hashes_are_grouped() -> None:
+def test_at_no_distance_only_equal_hashes_are_grouped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "MAX_DISTANCE_BITS", 0)
     hashes = np.array([7, 6, 7, 0, 6, 2**63], dtype=np.uint64)
-    assert group_near_duplicates(hashes, 0).tolist() == [0, 1, 0, 3, 1, 5]
-    assert near_any(hashes, np.array([6, 1], dtype=np.uint64), 0).tolist() == [False, True, False, False, True, False]
+    assert group_near_duplicates(hashes).tolist() == [0, 1, 0, 3, 1, 5]
+    assert near_any(hashes, np.array([6, 1], dtype=np.uint64)).tolist() == [False, True, False, False, True, False]
 
 
 def test_chains_link_and_the_limit_is_sharp() -> None:
@@ -131,7 +134,7 @@ def test_pairs_compared_in_many_pieces_are_all_compared(monkeypatch: pytest.Monk
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 2**64, 300, dtype=np.uint64) & np.uint64(0x00030F0F0F0F0300)
     monkeypatch.setattr(duplicates, "PIECE_PAIRS", 10)
-    assert group_near_duplicates(hashes, 3).tolist() == by_brute_force(hashes, 3)
+    assert group_near_duplicates(hashes).tolist() == by_brute_force(hashes, MAX_DISTANCE_BITS)
 
 
 @pytest.mark.parametrize("skew", ["one hash", "half of the bits", "every other column", "a heap"])

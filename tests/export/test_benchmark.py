@@ -129,7 +129,7 @@ def test_without_files_the_remedy_is_named(tmp_path: Path) -> None:
 
 
 def test_medians_are_given_by_name() -> None:
-    assert set(median_latencies_ms({"a": OnnxDetector(onnx_bytes())}, rounds=2)) == {"a"}
+    assert set(median_latencies_ms({"a": OnnxDetector(onnx_bytes())})) == {"a"}
 
 
 def test_the_picture_is_seeded_and_compresses_as_photographs_do() -> None:

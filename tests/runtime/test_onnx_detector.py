@@ -19,7 +19,12 @@ def test_what_it_knows_comes_from_the_file() -> None:
     assert (detector.name, detector.input_px, detector.stored_px) == ("other", 224, 256)
     assert detector.threshold == Threshold(0.4, 0.75)
     assert (detector.variant, detector.demo, detector.licence) == ("fp32", False, "CC-BY-NC-4.0")
-    assert detector.metadata["fakelens.temperature"] == "1.0"
+    assert detector.temperature == 1.0
+
+
+def test_what_an_export_writes_is_read_back() -> None:
+    detector = OnnxDetector(onnx_bytes({"fakelens.demo": "true", "fakelens.temperature": "1.25"}))
+    assert OnnxDetector(onnx_bytes(detector.strings())).strings() == detector.strings()
 
 
 @pytest.mark.parametrize("num_images", [1, 3, 5])

@@ -18,8 +18,8 @@ import torch
 from fakelens.detectors.spec import discover
 from fakelens.recipes import RECIPES, training_settings
 from fakelens.training import stage as module
-from fakelens.training.history import read_history
 from fakelens.training.phases import Phase
+from reading import read_history
 
 SPEC = next(iter(discover().values()))
 PHASES = [Phase("head", True, 0, 2, 1e-2, 0.0), Phase("all", False, 2, 2, 1e-2, 0.1)]

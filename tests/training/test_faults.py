@@ -16,9 +16,9 @@ from fakelens.core.progress import Silent
 from fakelens.detectors.spec import discover
 from fakelens.recipes import RECIPES, training_settings
 from fakelens.training.callbacks import read_progress
-from fakelens.training.history import read_history
 from fakelens.training.phases import learning_rate_factor, plan_phases
 from fakelens.training.stage import train
+from reading import read_history
 
 SPEC = next(iter(discover().values()))
 HARNESS = Path(__file__).with_name("killed_training.py")

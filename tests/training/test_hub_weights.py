@@ -16,9 +16,9 @@ from fakelens.detectors.checkpoint import build_network
 from fakelens.detectors.network import ensure_torchvision, load_published
 from fakelens.detectors.spec import DetectorSpec, discover
 from fakelens.recipes import load_recipe, training_settings
-from fakelens.training.history import read_history
 from fakelens.training.stage import train
 from model_hub import ModelHub, ModelRepository
+from reading import read_history
 
 PUBLISHED = [spec for spec in discover().values() if spec.weights]
 NAME, FILE = "someone/weights", "model.safetensors"

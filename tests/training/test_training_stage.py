@@ -19,9 +19,9 @@ from fakelens.core.progress import Silent, Task
 from fakelens.detectors.checkpoint import load_checkpoint
 from fakelens.detectors.spec import DetectorSpec, discover
 from fakelens.recipes import RECIPES, Recipe, training_settings
-from fakelens.training.history import read_history
 from fakelens.training.phases import Phase
 from fakelens.training.stage import train
+from reading import read_history
 
 SPEC, OTHER = list(discover().values())[:2]
 

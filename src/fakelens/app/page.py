@@ -13,12 +13,12 @@ from fakelens.app.cards import Pictures
 from fakelens.app.endpoint import open_own
 from fakelens.app.uploads import DESK, let_go, refusal
 from fakelens.core.imaging import format_words
+from fakelens.core.run_folder import EXAMPLES
 from fakelens.core.scoring import capital
 from fakelens.runtime.bundle import Bundle
 from fakelens.runtime.judgement import Picture
 
 OVERVIEW = "Overview"
-_EXAMPLES = "examples/"
 # Streamlit leaves 96 px empty above the title: on a telephone the verdict would begin lower by as much.
 # A tall picture would push the verdicts out of sight. Why a file was refused stands in words for screen readers alone.
 _STYLE = """<style>
@@ -111,7 +111,7 @@ def other_arrivals(bundle: Bundle) -> Iterator[Arrival]:
         shot = st.camera_input("Take a picture", key="camera", resolution="1080p")
         if shot:
             yield Arrival(shot.file_id, "Camera picture", partial(read, shot, "camera"))
-    examples = sorted(name for name in bundle.info.files if name.startswith(_EXAMPLES))
+    examples = sorted(name for name in bundle.info.files if name.startswith(f"{EXAMPLES}/"))
     if examples:
         st.markdown("Examples, made by a program: to see how the page works, not how well a detector does.")
     for column, name in zip(st.columns(max(1, len(examples))), examples, strict=False):

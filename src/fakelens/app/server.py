@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from fakelens.core.errors import FakelensError
+from fakelens.core.run_folder import APP_SCRIPT
 from fakelens.runtime.bundle import Bundle
 
 _ALL_INTERFACES = ("0.0.0.0", "::")
@@ -43,7 +44,7 @@ def serve(folder: Path, host: str, port: int, *, own_code: bool = True) -> int:
         raise FakelensError("streamlit is not installed: pip install 'fakelens[app]'")
     _check_address(host, port)
     display_host = "localhost" if host in _ALL_INTERFACES else f"[{host}]" if ":" in host else host
-    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", f"--server.address={host}"]
+    command = [sys.executable, "-m", "streamlit", "run", APP_SCRIPT, f"--server.address={host}"]
     command += [f"--server.port={port}", f"--browser.serverAddress={display_host}"]
     os.environ["FAKELENS_BUNDLE"] = str(folder)
     start = folder if own_code else Path(__file__).parent

@@ -1,5 +1,6 @@
 """Exported ONNX files and their figures in; a folder that runs and deploys by itself out."""
 
+import contextlib
 import itertools
 import os
 import platform
@@ -14,6 +15,7 @@ from fakelens.app import wording
 from fakelens.app.limits import ENDPOINT, HEALTH
 from fakelens.bundle.exchange import exchange, fresh_folder, recover
 from fakelens.core.artifacts import (
+    bundle_files,
     is_sealed,
     is_unchanged,
     read_json,
@@ -26,7 +28,7 @@ from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import heif_is_read
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.records import Metrics
-from fakelens.core.run_folder import BUNDLE_RECORD, onnx_file
+from fakelens.core.run_folder import APP_SCRIPT, BUNDLE_RECORD, EXAMPLES, onnx_file
 from fakelens.core.scoring import percent
 from fakelens.core.table import Table
 from fakelens.core.telemetry import TELEMETRY_OFF
@@ -39,8 +41,8 @@ _PACKAGE = Path(__file__).parents[1]
 _COPIED = ("core", "runtime", "app")
 _TOP = ("__init__.py", "sharing.py")
 _PYTHON = ".".join(platform.python_version_tuple()[:2])
-_CARDS, _EXAMPLES = "model_cards", "examples"
-_APP_FILES = ("streamlit_app.py", ".streamlit/config.toml")
+_CARDS = "model_cards"
+_APP_FILES = (APP_SCRIPT, ".streamlit/config.toml")
 _REQUIREMENTS = ("numpy", "onnxruntime", "pillow", "streamlit")
 # Trying the app before pushing it leaves compiled files behind; and the hashes are of these very bytes, which Git would
 # otherwise give other line ends on Windows.
@@ -109,7 +111,10 @@ def write_bundle(
         info = _write_files(fresh, models, about, examples or {}, texts)
         write_sealed(fresh / BUNDLE_RECORD, {"format": FORMAT, **asdict(info)})
         if folder.exists():
-            for words in _keep_others(folder, fresh, _files_of(folder)):
+            own: dict[str, str] = {}
+            with contextlib.suppress(FakelensError):  # of a damaged one nothing counts as its own
+                own = bundle_files(folder / BUNDLE_RECORD)
+            for words in _keep_others(folder, fresh, own):
                 reporter.say(f"bundle: {words}")
         exchange(fresh, folder)
     finally:
@@ -140,7 +145,7 @@ def _write_files(
     bundled = tuple(_add_model(folder, entry, detector) for entry, detector in zip(models, detectors, strict=True))
     demo = any(detector.demo for detector in detectors)
     for name, picture in examples.items():
-        write_bytes(folder / _EXAMPLES / name, picture)
+        write_bytes(folder / EXAMPLES / name, picture)
     texts["README.md"] += _readme(bundled, about, demo=demo)
     telemetry_off = " ".join(f"{name}={value}" for name, value in TELEMETRY_OFF.items())
     texts["Dockerfile"] = _template("Dockerfile", python=_PYTHON, telemetry_off=telemetry_off, health=HEALTH)
@@ -220,14 +225,6 @@ def _is_as_written(record: Path) -> bool:
 def _names_beside(name: str) -> Iterator[str]:
     yield f"{name}.old"
     yield from (f"{name}.old{number}" for number in itertools.count(2))
-
-
-def _files_of(folder: Path) -> Mapping[str, str]:
-    """The files, with their hashes, that a bundle of whatever version says that it has; none if it is damaged."""
-    try:
-        return dict(read_json(folder / BUNDLE_RECORD)["files"])
-    except (ValueError, TypeError, KeyError):
-        return {}
 
 
 def link_or_copy(source: Path, target: Path) -> None:

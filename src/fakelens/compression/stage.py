@@ -16,12 +16,12 @@ from fakelens.config import read_as
 from fakelens.core.artifacts import Stage, StageRecord, atomic_path, load_record, sha256_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter, Task
-from fakelens.core.records import CompressionResults, CompressionStep, EpochRow, TrainResults
+from fakelens.core.records import CompressionResults, CompressionStep, EpochRow, Inputs, TrainResults
 from fakelens.core.run_folder import BEST, RunFolder
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.checkpoint import load_checkpoint
 from fakelens.detectors.network import LogitDetector
-from fakelens.detectors.spec import DetectorSpec, settings_in
+from fakelens.detectors.spec import DetectorSpec, TrainingChoice
 from fakelens.export.onnx import export_onnx
 from fakelens.export.quantize import Candidate, quantize_static
 from fakelens.settings import CompressSettings, DetectorSettings, TrainSettings
@@ -53,19 +53,18 @@ def compress_stage(
             "same --workdir)"
         )
     full = load_record(trained)
-    taught = _training_settings(settings_in(full.settings), spec, settings, own, common)
+    choice = TrainingChoice.of(full.settings)
+    taught = _training_settings(choice.settings, spec, settings, own, common)
     return Stage(
         "train",
         RunFolder(workdir).detector(spec.compact.name).path,
         version=_VERSION,
-        settings={
-            "detector": spec.compact.name,
-            "seed": full.settings["seed"],
-            **taught.model_dump(mode="json"),
+        settings=TrainingChoice(spec.compact.name, choice.seed, taught).plain()
+        | {
             "engine": {name: value for name, value in decisive(common).items() if name != "tiny"},
             "compress": settings.model_dump(mode="json", exclude={"in_run", "report_full"}),
         },
-        inputs={"data": load_record(RunFolder(workdir).prepare_record).digest, "full": full.digest},
+        inputs=Inputs(data=load_record(RunFolder(workdir).prepare_record).digest, full=full.digest).plain(),
     )
 
 
@@ -104,7 +103,7 @@ def compress(
     trained = load_record(RunFolder(workdir).detector(spec.name).train_record)
     full, info = load_checkpoint(trained.output(BEST))
     data.must_be_of(info.data_digest, spec.name)
-    taught = settings_in(stage.settings)
+    taught = TrainingChoice.of(stage.settings).settings
     goal = _Goal.of(full, taught.input_px, spec, settings)
     data.verify()
     if stage.folder.is_dir():
@@ -278,7 +277,7 @@ def _finish(stage: Stage, fitting: Fitting, goal: _Goal, steps: list[_Step], ful
     history = [row for step in steps for row in step.state.history]
     taught = read_as(TrainResults, full.results, full.folder)
     compression = CompressionResults(
-        full=full.settings["detector"],
+        full=TrainingChoice.of(full.settings).detector,
         full_parameters=taught.num_parameters,
         full_int8_bytes=goal.full_bytes,
         full_best=taught.best,

@@ -16,6 +16,7 @@ from typing import Any
 
 from fakelens.core.errors import DamagedFileError, FakelensError
 from fakelens.core.progress import SILENT, Reporter
+from fakelens.core.records import Environment, Inputs
 from fakelens.core.run_folder import command_for
 
 _SEAL = "record_sha256"
@@ -48,6 +49,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
         yield temporary
         flush(temporary)
         temporary.replace(target)
+    except OSError as error:
+        error.filename = error.filename or str(target)  # that the disk is full comes without a name
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -140,12 +144,17 @@ class StageRecord:
     digest: str
     """Hash of those outputs that decide (pixels, weights, figures; no plot, no clock): a later stage's input."""
     seconds: float
-    results: Mapping[str, Any] = field(default_factory=dict)
-    environment: Mapping[str, Any] = field(default_factory=dict)
+    results: Mapping[str, Any]
+    environment: Environment
     folder: Path = field(default=Path(), compare=False)
     """Where it lies; not part of the file."""
     is_new: bool = field(default=False, compare=False)
     """Whether it was written just now, not found finished; not part of the file."""
+
+    @property
+    def made_of(self) -> Inputs:
+        """`inputs` by name; of a stage behind `prepare`, whose own are files."""
+        return Inputs(**self.inputs)
 
     @property
     def duration(self) -> str:
@@ -335,6 +344,7 @@ def load_record(path: Path) -> StageRecord:
         del plain[_SEAL]
         names = [item.name for item in fields(StageRecord) if item.name not in ("results", "folder", "is_new")]
         own = {name: plain.pop(name) for name in names}
+        own["environment"] = Environment(**own["environment"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise FakelensError(
             f"{path} is not a stage record of this version: run `{command_for(path)} --force`"
@@ -342,6 +352,14 @@ def load_record(path: Path) -> StageRecord:
     if not whole:
         raise DamagedFileError(path, "is not as its stage wrote it", f"run `{command_for(path)} --force`")
     return StageRecord(**own, results=plain, folder=path.parent)
+
+
+def bundle_files(record: Path) -> dict[str, str]:
+    """File -> hash, as a `bundle.json` of whatever version lists them; a FakelensError where it lists none."""
+    try:
+        return dict(read_json(record)["files"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise FakelensError(f"{record} does not list its files ({type(error).__name__})") from error
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, names_only: bool = False) -> list[str]:
@@ -376,21 +394,21 @@ def _move(paths: Sequence[Path], folder: Path) -> None:
         path.replace(target)
 
 
-def environment() -> dict[str, Any]:
-    """Versions, source revision and hardware: what a reader needs to judge or repeat a figure."""
+def environment() -> Environment:
+    """Where this process runs, and with what."""
     versions = {}
     for package in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
-    return {
-        "revision": _git_revision(),
-        "python": platform.python_version(),
-        "versions": versions,
-        "machine": platform.machine(),
-        "cpu": _cpu_name(),
-        "num_cpus": os.cpu_count(),
-        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
+    return Environment(
+        revision=_git_revision(),
+        python=platform.python_version(),
+        versions=versions,
+        machine=platform.machine(),
+        cpu=_cpu_name(),
+        num_cpus=os.cpu_count(),
+        written=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
 
 
 def _git_revision() -> str | None:

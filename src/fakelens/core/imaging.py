@@ -115,10 +115,10 @@ class DecodedImage:
 
 
 def decode(
-    data: bytes, *, short_side_px: int = STORED_PX, min_side_px: int = MIN_SIDE_PX, limits: Limits = DEFAULT_LIMITS
+    data: bytes, *, short_side_px: int = STORED_PX, min_side_px: int = MIN_SIDE_PX
 ) -> tuple[Image.Image, Container]:
     """The picture and container of `read_image`."""
-    decoded = read_image(data, short_side_px=short_side_px, min_side_px=min_side_px, limits=limits)
+    decoded = read_image(data, short_side_px=short_side_px, min_side_px=min_side_px)
     return decoded.image, decoded.container
 
 

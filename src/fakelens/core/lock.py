@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from fakelens.core.errors import FolderInUseError
+from fakelens.core.run_folder import LOCK
 from fakelens.core.stopping import is_follower
 
-NAME = ".lock"
 PARENT = "FAKELENS_PARENT_PID"
 """Environment variable by which a process lets its children work in the folder that it holds."""
 # A second opening and closing in one process would drop the system's lock: nested holders only count.
@@ -34,7 +34,7 @@ def hold(folder: Path) -> Iterator[None]:
     if place in _held or is_follower():
         yield
         return
-    with (place / NAME).open("a+", encoding="utf-8") as file:
+    with (place / LOCK).open("a+", encoding="utf-8") as file:
         if not _locked(file):
             holder = _holder(place)
             if str(holder.get("pid")) == os.environ.get(PARENT):
@@ -88,7 +88,7 @@ _FAR = 1 << 20
 
 def _holder(folder: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
-        contents = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        contents = json.loads((folder / LOCK).read_text(encoding="utf-8"))
         return contents if isinstance(contents, dict) else {}
     return {}
 

@@ -1,7 +1,48 @@
-"""Typed records of training, compression and export, which later stages read back."""
+"""Typed parts of the stages' records, which later stages read back."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Digests of what a stage behind `prepare` goes by; what it does not read is empty, and not in its record."""
+
+    data: str = ""
+    train: str = ""
+    evaluate: str = ""
+    full: str = ""
+    """Of the training that a compact detector was made of."""
+    teacher: str = ""
+
+    def plain(self) -> dict[str, str]:
+        """As they stand in a record and in its key."""
+        return {name: digest for name, digest in vars(self).items() if digest}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Versions, source revision and hardware: what a reader needs to judge or repeat a figure."""
+
+    revision: str | None
+    """Of the source, where it is a repository of Git's."""
+    python: str
+    versions: dict[str, str]
+    """Of the packages that decide."""
+    machine: str
+    cpu: str
+    num_cpus: int | None
+    written: str
+
+
+@dataclass(frozen=True)
+class ByLabel(Generic[_T]):
+    """The same of the photographs and of the fakes."""
+
+    real: _T
+    fake: _T
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from fakelens.core.errors import FakelensError
 
-BEST, LAST, HISTORY = "best.safetensors", "last.ckpt", "history.csv"
+LOCK = ".lock"
+BEST, LAST, LAST_HASHES, HISTORY = "best.safetensors", "last.ckpt", "last.sha256", "history.csv"
 MANIFEST, PREPARE_RECORD = "manifest.parquet", "prepare.json"
 EXPORT_RECORD = "export.json"
 METRICS, SCORES = "metrics.json", "scores.parquet"
 ROBUSTNESS, ROBUSTNESS_SCORES = "robustness.json", "robustness.parquet"
 MODEL_CARD = "model_card.md"
-BUNDLE_RECORD = "bundle.json"
+BUNDLE_RECORD, EXAMPLES, APP_SCRIPT = "bundle.json", "examples", "streamlit_app.py"
 PLOTS, LOGS = "plots", "logs"
 LOSS, ACCURACY, LEARNING_RATE = "loss.png", "accuracy.png", "learning_rate.png"
 CONFUSION_MATRIX, ROC, PRECISION_RECALL = "confusion_matrix.png", "roc.png", "precision_recall.png"
@@ -22,12 +23,14 @@ RELIABILITY, RISK_COVERAGE, ROBUSTNESS_PLOT = "reliability.png", "risk_coverage.
 SAMPLES, MISTAKES, TRADEOFF = "samples.png", "mistakes.png", "tradeoff.png"
 BENCHMARK_RECORD, BENCHMARK_PLOT = "benchmark.json", "benchmark.png"
 REPORT_PAGE, REPORT_TEXT = "index.html", "report.md"
-PARTS = ".parts"
-"""Of the data while it is being collected."""
+PARTS, SPOOL = ".parts", ".spool"
+"""Of the data while it is being collected; ends the name of a part's bytes as the source gave them."""
 EVALUATION, ONNX = "evaluation", "onnx"
 """Folders of later stages within a detector's."""
 # Ends the name of a detector that `compress` makes.
 COMPACT = "_compact"
+# Of a bundle's address on the Hugging Face hub, and its repository's name there.
+HUB_SCHEME, HUB_NAME = "hf://", r"[\w.-]+/[\w.-]+"
 # Where working folders lie that nobody names.
 RUNS = Path("runs")
 

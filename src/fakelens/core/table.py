@@ -19,9 +19,9 @@ class Table:
     best: frozenset[tuple[int, int]] = frozenset()
     """(row, column) of cells that stand out."""
 
-    def without_first_column(self) -> "Table":
-        """For a table of one thing that its first column would name in each row."""
-        return Table(self.head[1:], tuple(row[1:] for row in self.rows))
+    def markdown_of_one(self) -> str:
+        """As `markdown`, of one thing that the first column would name in each row; says so where there is no row."""
+        return Table(self.head[1:], tuple(row[1:] for row in self.rows)).markdown() if self.rows else "None."
 
     def markdown(self) -> str:
         """GitHub's Markdown table; what would be markup in a name is escaped."""

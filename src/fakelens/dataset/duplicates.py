@@ -34,29 +34,25 @@ def perceptual_hash(square: ImageU8) -> int:
     return int.from_bytes(np.packbits(low > np.median(low)).tobytes(), "big")
 
 
-def group_near_duplicates(
-    hashes: npt.NDArray[np.uint64], max_distance_bits: int = MAX_DISTANCE_BITS
-) -> npt.NDArray[np.int64]:
+def group_near_duplicates(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     """Group pictures linked by near-equal hashes; returns the smallest member's index for each, shape (N,).
 
-    Exact: every two hashes at `max_distance_bits` or less end in one group, and so do chains of such pairs.
+    Exact: every two hashes at `MAX_DISTANCE_BITS` or less end in one group, and so do chains of such pairs.
     """
     # Flat and blank pictures share one hash: a thousand of them would be half a million pairs.
     unique, inverse = np.unique(hashes, return_inverse=True)
-    components = _components(unique, max_distance_bits)[inverse]
+    components = _components(unique)[inverse]
     _, first, inverse = np.unique(components, return_index=True, return_inverse=True)
     return first[inverse]
 
 
-def near_any(
-    hashes: npt.NDArray[np.uint64], reference: npt.NDArray[np.uint64], max_distance_bits: int = MAX_DISTANCE_BITS
-) -> npt.NDArray[np.bool_]:
+def near_any(hashes: npt.NDArray[np.uint64], reference: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
     """Which of N pictures share a group with any picture of `reference` when both are grouped together, shape (N,)."""
-    groups = group_near_duplicates(np.concatenate([hashes, reference]), max_distance_bits)
+    groups = group_near_duplicates(np.concatenate([hashes, reference]))
     return np.isin(groups[: len(hashes)], groups[len(hashes) :])
 
 
-def _components(hashes: npt.NDArray[np.uint64], max_distance_bits: int) -> npt.NDArray[np.int64]:
+def _components(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     """A component number for each of (N,) hashes, which are all different and ascend.
 
     Of d + 2 bands of bits, two hashes at distance d or less share at least two (pigeonhole), so only hashes that
@@ -66,14 +62,14 @@ def _components(hashes: npt.NDArray[np.uint64], max_distance_bits: int) -> npt.N
     # Whole rows or columns of the hash's 8 × 8 frequencies may be constant in plain or symmetric pictures. Of bits 37
     # apart (4 rows and 5 columns), any two bands keep 9 or more that vary when half of the rows or columns do not.
     bits = np.uint64(1) << (np.arange(64, dtype=np.uint64) * np.uint64(37) % np.uint64(64))
-    bands = [np.bitwise_or.reduce(band) for band in np.array_split(bits, max_distance_bits + 2)]
+    bands = [np.bitwise_or.reduce(band) for band in np.array_split(bits, MAX_DISTANCE_BITS + 2)]
     # Next neighbours first: they join a dense heap into one component, whose other pairs then need no comparison.
     for reach, (one, other) in itertools.product((1, len(hashes)), itertools.combinations(bands, 2)):
         key = hashes & (one | other)
         order = np.lexsort((components, key))
         for left, right in _pairs_to_compare(key[order], components[order], reach):
             a, b = order[left], order[right]
-            close = np.bitwise_count(hashes[a] ^ hashes[b]) <= max_distance_bits
+            close = np.bitwise_count(hashes[a] ^ hashes[b]) <= MAX_DISTANCE_BITS
             components = _joined(components, a[close], b[close])
     return components
 

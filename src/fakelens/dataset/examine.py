@@ -23,7 +23,7 @@ from fakelens.core.artifacts import atomic_path, read_json, write_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import Container, ImageRefused, ImageU8, decode, to_square
 from fakelens.core.machine import available_cpus
-from fakelens.core.run_folder import array_file
+from fakelens.core.run_folder import SPOOL, array_file
 from fakelens.dataset.duplicates import perceptual_hash
 from fakelens.sources.base import Block, Row
 
@@ -76,7 +76,7 @@ class Work:
 
     @property
     def _spool_path(self) -> Path:
-        return self.folder / f"{self.name}.spool"
+        return self.folder / f"{self.name}{SPOOL}"
 
     def done(self) -> list[Picture] | None:
         """The outcome, if the block was examined before."""

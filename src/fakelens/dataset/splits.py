@@ -9,7 +9,7 @@ from fakelens.core.errors import FakelensError
 from fakelens.dataset.duplicates import members_of
 from fakelens.dataset.selection import equal_shares
 
-SPLITS = ("train", "val", "test")
+SPLITS = TRAIN, VAL, TEST = "train", "val", "test"
 LEFT_OUT = -1
 SMALLEST = 14
 """Images of which each split gets one of each label."""

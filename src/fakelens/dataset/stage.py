@@ -1,11 +1,9 @@
 """The prepare stage: a source in; balanced, leak-checked arrays, further test sets, a manifest and an audit out."""
 
-import contextlib
 import difflib
-import errno
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,9 @@ import numpy as np
 from fakelens.core.artifacts import Stage, StageRecord, differences, read_json, write_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter
-from fakelens.core.run_folder import MANIFEST, PARTS, RunFolder, array_file
-from fakelens.core.scoring import FAKE, LABELS
+from fakelens.core.records import ByLabel
+from fakelens.core.run_folder import MANIFEST, PARTS, SPOOL, RunFolder, array_file
+from fakelens.core.scoring import FAKE, LABELS, REAL
 from fakelens.dataset.audit import audit_container, audit_pixels
 from fakelens.dataset.choice import SURPLUS, hashes_of, usable
 from fakelens.dataset.collecting import (
@@ -30,7 +29,7 @@ from fakelens.dataset.collecting import (
 )
 from fakelens.dataset.duplicates import both_labels_words, group_near_duplicates
 from fakelens.dataset.examine import Picture
-from fakelens.dataset.splits import SPLITS, split_sizes
+from fakelens.dataset.splits import SPLITS, TRAIN, split_sizes
 from fakelens.dataset.store import ManifestRow, PrepareResults, TestSetResults, columns_of, write_arrays, write_manifest
 from fakelens.settings import DataSettings
 from fakelens.sources import open_source
@@ -61,8 +60,8 @@ def prepare(workdir: Path, settings: DataSettings, *, force: bool = False, repor
     Killed at any moment, a second call goes on from the parts that are whole, and ends with the same bytes.
 
     Raises:
-        FakelensError: when the source cannot give the number asked for (says how many it has), cannot be read, or the
-            disk is full.
+        FakelensError: when the source cannot give the number asked for (says how many it has) or cannot be read.
+        OSError: when the disk is full; a later call goes on.
     """
     stage = prepare_stage(workdir, settings)
     parts = stage.folder / PARTS
@@ -77,32 +76,31 @@ def prepare(workdir: Path, settings: DataSettings, *, force: bool = False, repor
         reporter.say(f"prepare: {', '.join(changes)}; the images in {stage.folder} will be replaced")
     if force:
         stage.begin()
-    with _disk_errors(stage.folder):
-        identity = {"key": stage.key, "revision": source.revision, "settings": stage.settings}
-        _open_journal(parts, identity, force=force, reporter=reporter)
-        plan = _plan(source, settings)
-        _check_disk(stage.folder, settings.num_images + sum(plan.num_images.values()), settings.stored_px)
-        blocks, double_of = _without_doubles(blocks, parts, settings, reporter)
-        own = rows_where(blocks, lambda _, row: row.generator not in settings.held_out_generators)
-        main = Collector("images", parts, settings, reporter, double_of).collect(
-            own, settings.num_images, split_seed=settings.seed
+    identity = {"key": stage.key, "revision": source.revision, "settings": stage.settings}
+    _open_journal(parts, identity, force=force, reporter=reporter)
+    plan = _plan(source, settings)
+    _check_disk(stage.folder, settings.num_images + sum(plan.num_images.values()), settings.stored_px)
+    blocks, double_of = _without_doubles(blocks, parts, settings, reporter)
+    own = rows_where(blocks, lambda _, row: row.generator not in settings.held_out_generators)
+    main = Collector("images", parts, settings, reporter, double_of).collect(
+        own, settings.num_images, split_seed=settings.seed
+    )
+    if num_surplus := main.refused[SURPLUS]:
+        reporter.say(
+            f"{num_surplus:,} near-duplicates are left out: each group of them, such as frames of one video, stays "
+            "within one split, and the sizes of the splits are exact"
         )
-        if num_surplus := main.refused[SURPLUS]:
-            reporter.say(
-                f"{num_surplus:,} near-duplicates are left out: each group of them, such as frames of one video, stays "
-                "within one split, and the sizes of the splits are exact"
-            )
-        further = further_sets(source, blocks, main, plan, parts, settings, reporter)
-        rows = _assign(main, further, settings.seed)
-        stage.begin()  # without `force` only now: until here an older result stays as it was
-        outputs = write_arrays(stage.folder, parts, rows, settings.stored_px)
-        for older in set(stage.folder.glob(array_file("*"))) - set(outputs):
-            older.unlink()  # a test set that is no longer asked for
-        manifest = stage.folder / MANIFEST
-        write_manifest(manifest, [row for row, _ in rows])
-        reporter.say("Auditing what gives the label away without any content")
-        results = _results(source, stage.folder, [row for row, _ in rows], main, further, settings.seed)
-        record = stage.finish([*outputs, manifest], asdict(results))
+    further = further_sets(source, blocks, main, plan, parts, settings, reporter)
+    rows = _assign(main, further, settings.seed)
+    stage.begin()  # without `force` only now: until here an older result stays as it was
+    outputs = write_arrays(stage.folder, parts, rows, settings.stored_px)
+    for older in set(stage.folder.glob(array_file("*"))) - set(outputs):
+        older.unlink()  # a test set that is no longer asked for
+    manifest = stage.folder / MANIFEST
+    write_manifest(manifest, [row for row, _ in rows])
+    reporter.say("Auditing what gives the label away without any content")
+    results = _results(source, stage.folder, [row for row, _ in rows], main, further, settings.seed)
+    record = stage.finish([*outputs, manifest], asdict(results))
     shutil.rmtree(parts)
     return record
 
@@ -188,7 +186,7 @@ def _open_journal(parts: Path, identity: dict[str, Any], *, force: bool, reporte
     if force or left != identity:
         shutil.rmtree(parts, ignore_errors=True)
         write_json(path, identity)
-    for spool in parts.glob("*.spool"):
+    for spool in parts.glob(f"*{SPOOL}"):
         shutil.rmtree(spool)
     for temporary in (*parts.glob(".*.tmp"), *parts.parent.glob(".*.tmp")):
         temporary.unlink()
@@ -213,18 +211,6 @@ def _check_disk(folder: Path, num_images: int, stored_px: int) -> None:
             f"preparing {num_images:,} images needs {needed / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are "
             "free: make room, or choose another disk with --workdir"
         )
-
-
-@contextlib.contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise FakelensError(
-            f"the disk of {folder} is full: make room and run the same command again, it goes on where it stopped"
-        ) from error
 
 
 def _assign(main: Collection, further: Sequence[FurtherSet], seed: int) -> list[tuple[ManifestRow, Picture]]:
@@ -261,8 +247,8 @@ def _results(
     seed: int,
 ) -> PrepareResults:
     own = [row for row in rows if row.split in SPLITS]
-    in_training = [row for row in own if row.split == SPLITS[0]]
-    squares = np.load(folder / array_file(SPLITS[0]), mmap_mode="r")
+    in_training = [row for row in own if row.split == TRAIN]
+    squares = np.load(folder / array_file(TRAIN), mmap_mode="r")
     after = (audit for audit in audit_pixels(squares, columns_of(in_training), seed) if audit)
     counts = Counter((row.split, LABELS[row.label]) for row in rows)
     seen = {row.generator for row in own}
@@ -273,7 +259,7 @@ def _results(
         revision=source.revision,
         demo=source.is_demo,
         num_images=len(own),
-        splits={split: {label: counts[split, label] for label in LABELS} for split in SPLITS},
+        splits={split: ByLabel(*(counts[split, label] for label in LABELS)) for split in SPLITS},
         test_sets={
             test_set.name: TestSetResults(
                 description=test_set.description,
@@ -295,8 +281,6 @@ def _results(
     )
 
 
-def _generators(collection: Collection) -> dict[str, dict[str, int]]:
-    return {
-        name: dict(Counter(p.generator for p in collection.pictures if p.label == label).most_common())
-        for label, name in enumerate(LABELS)
-    }
+def _generators(collection: Collection) -> ByLabel[dict[str, int]]:
+    counts = (Counter(p.generator for p in collection.pictures if p.label == label) for label in (REAL, FAKE))
+    return ByLabel(*(dict(count.most_common()) for count in counts))

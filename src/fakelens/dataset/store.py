@@ -16,9 +16,11 @@ from fakelens.config import read_as
 from fakelens.core.artifacts import StageRecord, atomic_path, load_record
 from fakelens.core.errors import FakelensError, OtherDataError
 from fakelens.core.imaging import ImageU8
+from fakelens.core.records import ByLabel
 from fakelens.core.run_folder import MANIFEST, PREPARE_RECORD, array_file
 from fakelens.dataset.audit import Audit
 from fakelens.dataset.examine import Picture
+from fakelens.dataset.splits import TEST
 from fakelens.settings import DataSettings
 
 
@@ -124,8 +126,8 @@ class TestSetResults:
 
     description: str
     num_images: int
-    generators: dict[str, dict[str, int]]
-    """`real` and `fake`: name -> images."""
+    generators: ByLabel[dict[str, int]]
+    """Name -> images."""
     generators_also_in_training: tuple[str, ...]
     refused: dict[str, int]
     """Reason -> images."""
@@ -142,11 +144,11 @@ class PrepareResults:
     demo: bool
     """True if the images are made up."""
     num_images: int
-    splits: dict[str, dict[str, int]]
-    """Split -> `real` and `fake` -> images."""
+    splits: dict[str, ByLabel[int]]
+    """Split -> images."""
     test_sets: dict[str, TestSetResults]
-    generators: dict[str, dict[str, int]]
-    """`real` and `fake`: name -> images."""
+    generators: ByLabel[dict[str, int]]
+    """Name -> images."""
     refused: dict[str, int]
     """Reason -> images that others replaced."""
     under_both_labels: dict[str, str]
@@ -183,7 +185,7 @@ class PreparedData:
     @property
     def test_sets(self) -> tuple[str, ...]:
         """The test split and the further test sets that there are."""
-        return ("test", *self.results.test_sets)
+        return (TEST, *self.results.test_sets)
 
     @cached_property
     def results(self) -> PrepareResults:

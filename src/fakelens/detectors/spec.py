@@ -116,6 +116,20 @@ def find(name: str | DetectorSpec) -> DetectorSpec:
     return detectors[name]
 
 
-def settings_in(plain: Mapping[str, Any]) -> DetectorSettings:
-    """The detector's own among the settings that a record of training holds."""
-    return DetectorSettings.checked({name: plain[name] for name in DetectorSettings.model_fields})
+@dataclass(frozen=True)
+class TrainingChoice:
+    """One detector's own part of what a training depends on, as its record holds it."""
+
+    detector: str
+    seed: int
+    settings: DetectorSettings
+
+    def plain(self) -> dict[str, Any]:
+        """Among the record's settings."""
+        return {"detector": self.detector, "seed": self.seed, **self.settings.model_dump(mode="json")}
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> "TrainingChoice":
+        """Out of the record's settings."""
+        own = DetectorSettings.checked({name: plain[name] for name in DetectorSettings.model_fields})
+        return cls(plain["detector"], plain["seed"], own)

@@ -92,15 +92,13 @@ def expected_calibration_error(probabilities: npt.NDArray[np.floating], labels: 
     return sum(b.num_images * abs(b.mean_probability - b.share_fake) for b in bins) / len(labels)
 
 
-def calibration_error_by_chance(
-    probabilities: npt.NDArray[np.floating], seed: int, num_draws: int = 1000
-) -> tuple[float, float]:
+def calibration_error_by_chance(probabilities: npt.NDArray[np.floating], seed: int) -> tuple[float, float]:
     """Mean and 95 % quantile of the error that these (N,) probabilities would have if they were exactly right.
 
     A finite set shows an error above 0 even then. Labels are drawn from the probabilities (consistency resampling,
     Bröcker and Smith 2007, doi:10.1175/WAF993.1).
     """
-    draws = np.random.default_rng(seed).random((num_draws, len(probabilities))) < probabilities
+    draws = np.random.default_rng(seed).random((1000, len(probabilities))) < probabilities
     # A bin's share of the error is the sum of its pictures' differences: of all draws at once.
     number = _bins(probabilities, _NUM_BINS)
     sums = (probabilities - draws) @ (number[:, None] == np.unique(number)).astype(np.float64)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fakelens.core.artifacts import Stage, StageRecord, load_record, write_json
 from fakelens.core.progress import SILENT, Reporter
+from fakelens.core.records import Inputs
 from fakelens.core.run_folder import (
     BEST,
     CONFUSION_MATRIX,
@@ -24,6 +25,7 @@ from fakelens.core.run_folder import (
     RunFolder,
 )
 from fakelens.core.scoring import OperatingPoint, point_at
+from fakelens.dataset.splits import TEST, VAL
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.checkpoint import CheckpointInfo, TorchScorer, load_checkpoint
 from fakelens.detectors.network import LogitDetector
@@ -47,7 +49,7 @@ def trained_on(workdir: Path, spec: DetectorSpec) -> tuple[StageRecord, Prepared
     """
     trained = load_record(RunFolder(workdir).detector(spec.name).train_record)
     data = PreparedData(RunFolder(workdir).data)
-    data.must_be_of(trained.inputs["data"], spec.name)
+    data.must_be_of(trained.made_of.data, spec.name)
     return trained, data
 
 
@@ -74,7 +76,7 @@ def evaluate_stage(
         RunFolder(workdir).detector(spec.name).evaluation,
         version=_VERSION,
         settings=settings.model_dump(mode="json"),
-        inputs={"train": trained.digest, "data": data.record.digest},
+        inputs=Inputs(data=data.record.digest, train=trained.digest).plain(),
     )
 
 
@@ -102,13 +104,13 @@ def evaluate(
         return record
     network, info = begin(stage, trained, spec, reporter)
     scorer = TorchScorer(network, info)
-    splits = [data.split(name) for name in ("val", *data.test_sets)]
+    splits = [data.split(name) for name in (VAL, *data.test_sets)]
     scores = Scores.joined([score_split(scorer.logits, split, scorer.input_px, reporter) for split in splits])
     scores.write(stage.folder / SCORES)
-    val = scores.of("val")
+    val = scores.of(VAL)
     temperature = fit_temperature(val.logit, val.label)
-    judged = {name: _judged(scores.of(name), temperature) for name in ("val", *data.test_sets)}
-    points = operating_points(*judged["val"], settings.false_positive_rates, settings.uncertain_band)
+    judged = {name: _judged(scores.of(name), temperature) for name in (VAL, *data.test_sets)}
+    points = operating_points(*judged[VAL], settings.false_positive_rates, settings.uncertain_band)
     metrics = {
         name: summarise(
             *judged[name], scores.of(name).generator, points, seed=info.seed, num_resamples=settings.num_resamples
@@ -120,8 +122,8 @@ def evaluate(
     written = [
         *(stage.folder / name for name in (SCORES, METRICS)),
         *_curves(stage.folder / PLOTS, judged, settings, subject),
-        plots.plot_confusion_matrix(stage.folder / PLOTS / CONFUSION_MATRIX, metrics["test"], subject),
-        *_pictures(stage.folder / PLOTS, data, judged["test"], scores.of("test"), subject, info.seed),
+        plots.plot_confusion_matrix(stage.folder / PLOTS / CONFUSION_MATRIX, metrics[TEST], subject),
+        *_pictures(stage.folder / PLOTS, data, judged[TEST], scores.of(TEST), subject, info.seed),
         *_robustness(stage.folder, scorer, data, settings, info.seed, subject, reporter),
     ]
     results = _results(scores, metrics, points, temperature, settings, data)
@@ -147,7 +149,7 @@ def _results(
         temperature=temperature,
         threshold=point_at(points, settings.verdicts_at).threshold,
         operating_points=tuple(points),
-        val=metrics["val"],
+        val=metrics[VAL],
         calibration_error={
             name: CalibrationChange(
                 before=expected_calibration_error(calibrated(scores.of(name).logit, 1.0), scores.of(name).label),
@@ -163,7 +165,7 @@ def _judged(scores: Scores, temperature: float) -> plots.Scored:
 
 
 def _curves(folder: Path, judged: Mapping[str, plots.Scored], settings: EvaluationSettings, subject: str) -> list[Path]:
-    tests = {name: pair for name, pair in judged.items() if name != "val"}
+    tests = {name: pair for name, pair in judged.items() if name != VAL}
     return [
         plots.plot_roc(folder / ROC, tests, subject),
         plots.plot_precision_recall(folder / PRECISION_RECALL, tests, subject),
@@ -175,7 +177,7 @@ def _curves(folder: Path, judged: Mapping[str, plots.Scored], settings: Evaluati
 def _pictures(
     folder: Path, data: PreparedData, judged: plots.Scored, test: Scores, subject: str, seed: int
 ) -> list[Path]:
-    squares = data.split("test").squares
+    squares = data.split(TEST).squares
     return [
         plots.plot_samples(folder / SAMPLES, squares, *judged, subject, seed),
         plots.plot_worst_mistakes(folder / MISTAKES, squares, *judged, test.generator, subject),
@@ -197,7 +199,7 @@ def _robustness(
             path.unlink(missing_ok=True)  # of an earlier run that had the sweep
         return []
     scores = robustness.sweep(
-        scorer.logits, data.split("test"), scorer.input_px, settings.robustness_images, seed, reporter
+        scorer.logits, data.split(TEST), scorer.input_px, settings.robustness_images, seed, reporter
     )
     scores.write(paths[0])
     figures = robustness.summarise(scores)

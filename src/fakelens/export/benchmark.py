@@ -210,11 +210,11 @@ def run_benchmark(files: Sequence[Exported], effort: Effort, *, reporter: Report
     return Benchmark(measured, effort, round(time.monotonic() - started_s, 1), words)
 
 
-def median_latencies_ms(detectors: Mapping[str, OnnxDetector], rounds: int = LATENCY_RUNS) -> dict[str, float]:
+def median_latencies_ms(detectors: Mapping[str, OnnxDetector]) -> dict[str, float]:
     """Median time of one image for each detector; their runs alternate, so that a noisy machine hits all alike."""
     runs = {name: _on_noise(detector.score, 1, detector.input_px) for name, detector in detectors.items()}
     times: dict[str, list[float]] = {name: [] for name in detectors}
-    for number in range(_WARMUP + rounds):
+    for number in range(_WARMUP + LATENCY_RUNS):
         for name, run in runs.items():
             elapsed = _timed_ms(run)
             if number >= _WARMUP:
@@ -383,7 +383,7 @@ def machine() -> dict[str, Any]:
     info = Path("/proc/cpuinfo")
     words = set(info.read_text().split()) if info.exists() else set()
     flags = {flag: flag in words for flag in _FLAGS} if words else "not known on this system"
-    return {**environment(), "cpus_available": available_cpus(), "flags": flags}
+    return {**asdict(environment()), "cpus_available": available_cpus(), "flags": flags}
 
 
 def write_benchmark(folder: Path, result: Benchmark) -> Path:
@@ -395,7 +395,7 @@ def write_benchmark(folder: Path, result: Benchmark) -> Path:
 
 def cpu_words() -> str:
     """The processor in one line."""
-    return f"{environment()['cpu']}, {available_cpus()} CPUs"
+    return f"{environment().cpu}, {available_cpus()} CPUs"
 
 
 def main_table(measured: Sequence[Measured]) -> Table:

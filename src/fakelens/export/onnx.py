@@ -1,9 +1,6 @@
 """A checkpoint as an ONNX file: network, temperature and metadata in; opset 14, free batch axis, two outputs out."""
 
-import json
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +9,9 @@ from torch import nn
 
 from fakelens.core.artifacts import atomic_path
 from fakelens.core.errors import FakelensError
-from fakelens.core.scoring import OperatingPoint, Threshold
-from fakelens.detectors.checkpoint import CheckpointInfo
 from fakelens.detectors.network import LogitDetector
 from fakelens.export.sessions import quiet
+from fakelens.runtime.detector import HEATMAP, INPUT, OUTPUT, OnnxMetadata
 
 OPSET = 14
 
@@ -53,9 +49,9 @@ def export_onnx(path: Path, network: LogitDetector, input_px: int, temperature: 
             temporary,
             opset_version=OPSET,
             dynamo=False,
-            input_names=["image"],
-            output_names=["probability", "heatmap"],
-            dynamic_axes={name: {0: "batch"} for name in ("image", "probability", "heatmap")},
+            input_names=[INPUT],
+            output_names=[OUTPUT, HEATMAP],
+            dynamic_axes={name: {0: "batch"} for name in (INPUT, OUTPUT, HEATMAP)},
         )
         with quiet():
             model = onnxslim.slim(str(temporary))
@@ -89,32 +85,13 @@ def check_opset(path: Path) -> None:
         raise FakelensError(f"{path} has opset {sorted(versions)} instead of {OPSET}")
 
 
-def write_metadata(path: Path, metadata: Mapping[str, str]) -> None:
+def write_metadata(path: Path, metadata: OnnxMetadata) -> None:
     """Put what the runtime must know into the file itself."""
     import onnx
 
     model = onnx.load(path)
     del model.metadata_props[:]
-    for key, value in sorted(metadata.items()):
+    for key, value in sorted(metadata.strings().items()):
         model.metadata_props.add(key=key, value=value)
     with atomic_path(path) as temporary:
         onnx.save(model, temporary)
-
-
-def describe(
-    info: CheckpointInfo, variant: str, threshold: Threshold, points: Sequence[OperatingPoint], temperature: float
-) -> dict[str, str]:
-    """The metadata of one exported file, as the runtime reads it."""
-    plain = {
-        "name": info.detector,
-        "variant": variant,
-        "input_px": info.settings.input_px,
-        "stored_px": info.stored_px,
-        "threshold_real": threshold.real,
-        "threshold_fake": threshold.fake,
-        "operating_points": json.dumps([asdict(point) for point in points]),
-        "temperature": temperature,
-        "demo": str(info.demo).lower(),
-        "licence": info.data_licence,
-    }
-    return {f"fakelens.{key}": str(value) for key, value in plain.items()}

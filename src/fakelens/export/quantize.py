@@ -14,6 +14,7 @@ from fakelens.core.artifacts import atomic_path
 from fakelens.core.imaging import ImageF32, to_model_input
 from fakelens.export.rounding import Floats, rounded
 from fakelens.export.sessions import measuring_session, quiet
+from fakelens.runtime.detector import INPUT, OUTPUT
 
 Calibrator = Literal["MinMax", "MovingAverage", "Percentile", "Entropy"]
 _CALIBRATION_BATCH = 16
@@ -165,9 +166,7 @@ def logits(model: bytes, images_nchw: ImageF32) -> Floats:
     """(N,) calibrated logits of a file that gives probabilities."""
     session = measuring_session(model)
     batches = range(0, len(images_nchw), _CALIBRATION_BATCH)
-    probabilities = [
-        session.run(["probability"], {"image": images_nchw[b : b + _CALIBRATION_BATCH]})[0] for b in batches
-    ]
+    probabilities = [session.run([OUTPUT], {INPUT: images_nchw[b : b + _CALIBRATION_BATCH]})[0] for b in batches]
     probability = np.clip(np.concatenate(probabilities).astype(np.float64), 1e-7, 1 - 1e-7)
     return np.asarray(np.log(probability / (1 - probability)))
 
@@ -197,7 +196,7 @@ def _shift_logit(model: Any, shift: float) -> None:
     from onnx import helper, numpy_helper
 
     nodes = model.graph.node
-    index = next(i for i, node in enumerate(nodes) if "probability" in node.output)
+    index = next(i for i, node in enumerate(nodes) if OUTPUT in node.output)
     assert nodes[index].op_type == "Sigmoid"
     constant = numpy_helper.from_array(np.array(shift, dtype=np.float32), "fakelens_shift")
     model.graph.initializer.append(constant)
@@ -259,7 +258,7 @@ def _reader(images_nchw: ImageF32) -> Any:
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             self._batches: Iterator[Any] = iter(
-                {"image": images_nchw[start : start + _CALIBRATION_BATCH]}
+                {INPUT: images_nchw[start : start + _CALIBRATION_BATCH]}
                 for start in range(0, len(images_nchw), _CALIBRATION_BATCH)
             )
 

@@ -10,8 +10,9 @@ from fakelens.config import read_as
 from fakelens.core.artifacts import Stage, StageRecord, atomic_path, load_record, sha256_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter, Task
-from fakelens.core.records import ExportResults, GateResult, Variant
+from fakelens.core.records import ExportResults, GateResult, Inputs, Variant
 from fakelens.core.run_folder import SCORES, RunFolder, array_file, onnx_file
+from fakelens.dataset.splits import TEST, TRAIN, VAL
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.checkpoint import CheckpointInfo
 from fakelens.detectors.spec import DetectorSpec
@@ -22,15 +23,15 @@ from fakelens.evaluation.stage import begin, trained_on
 from fakelens.export.benchmark import median_latencies_ms
 from fakelens.export.gate import judge
 from fakelens.export.isolated import isolated_scores
-from fakelens.export.onnx import check_opset, describe, export_onnx, write_metadata
+from fakelens.export.onnx import check_opset, export_onnx, write_metadata
 from fakelens.export.quantize import StaticQuantizer, calibration_images, quantize_dynamic
 from fakelens.export.search import Search, Tried
-from fakelens.runtime.detector import OnnxDetector
+from fakelens.runtime.detector import OnnxDetector, OnnxMetadata
 from fakelens.settings import ExportSettings, GateSettings
 
 _VERSION = 5
 FP32, DYNAMIC, STATIC, MIXED = "fp32", "int8-dynamic", "int8-static", "int8-mixed"
-_SPLITS = ("val", "test")
+_SPLITS = (VAL, TEST)
 
 
 def export_stage(
@@ -38,17 +39,16 @@ def export_stage(
 ) -> Stage:
     """The stage's folder, key and record."""
     # They are written into the files, and another choice of them leaves scores and metrics as they are.
-    metadata = {name: judged.results[name] for name in ("temperature", "threshold", "operating_points")}
+    results = asdict(read_as(EvaluateResults, judged.results, judged.folder))
+    metadata = {name: results[name] for name in ("temperature", "threshold", "operating_points")}
     return Stage(
         "export",
         RunFolder(workdir).detector(spec.name).onnx,
         version=_VERSION,
         settings=settings.model_dump(mode="json"),
-        inputs={
-            "data": trained.inputs["data"],
-            "train": trained.digest,
-            "evaluate": sha256_json([judged.digest, metadata]),
-        },
+        inputs=Inputs(
+            data=trained.made_of.data, train=trained.digest, evaluate=sha256_json([judged.digest, metadata])
+        ).plain(),
     )
 
 
@@ -71,7 +71,7 @@ def export(
     """
     trained, data = trained_on(workdir, spec)
     evaluated = load_record(RunFolder(workdir).detector(spec.name).evaluate_record)
-    if evaluated.inputs["train"] != trained.digest:
+    if evaluated.made_of.train != trained.digest:
         raise FakelensError(
             f"{spec.name} was retrained since its last evaluation: run `fakelens evaluate {spec.name}` first"
         )
@@ -106,7 +106,7 @@ def _quantize(
     task: Task,
 ) -> list[Tried]:
     """Write static INT8 and, if need be, mixed; `paths` gets the latter. Returns what was tried."""
-    train = data.split("train")
+    train = data.split(TRAIN)
     images = calibration_images(
         train.squares, train.labels, info.settings.input_px, settings.calibration_images, info.seed
     )
@@ -117,7 +117,7 @@ def _quantize(
 
         def judged(path: Path) -> GateResult:
             gate.describe(path, STATIC)
-            return gate.judge(path, STATIC, ["val"])["val"]
+            return gate.judge(path, STATIC, [VAL])[VAL]
 
         def keep(tried: Tried, variant: str) -> None:
             with atomic_path(paths[variant]) as temporary:
@@ -148,9 +148,12 @@ class _Gate:
 
     def describe(self, path: Path, variant: str) -> None:
         """Put into the file what the runtime must know."""
-        judged = self.judged
-        described = describe(self.info, variant, judged.threshold, judged.operating_points, judged.temperature)
-        write_metadata(path, described)
+        info, judged = self.info, self.judged
+        metadata = OnnxMetadata(
+            info.detector, variant, info.settings.input_px, info.stored_px, judged.threshold, judged.operating_points,
+            judged.temperature, info.demo, info.data_licence,
+        )  # fmt: skip
+        write_metadata(path, metadata)
         check_opset(path)
 
     def judge(self, path: Path, variant: str, splits: Sequence[str]) -> dict[str, GateResult]:
@@ -175,7 +178,7 @@ def _results(
         name: [
             f"{split}: {reason}"
             for split, result in by_split.items()
-            if split == "val" or name == FP32
+            if split == VAL or name == FP32
             for reason in result.reasons
         ]
         for name, by_split in results.items()
@@ -202,8 +205,8 @@ def _results(
             size_bytes=path.stat().st_size,
             latency_ms=latencies[name],
             passed=not refusals[name],
-            **{**vars(results[name]["test"]), "reasons": tuple(refusals[name])},
-            val=results[name]["val"],
+            **{**vars(results[name][TEST]), "reasons": tuple(refusals[name])},
+            val=results[name][VAL],
         )
         for name, path in paths.items()
     )

@@ -15,6 +15,7 @@ from fakelens.core.picture_folder import group_of, labelled_pictures, left_out_w
 from fakelens.core.run_folder import PREPARE_RECORD, RunFolder
 from fakelens.dataset.duplicates import near_any, thumbnail
 from fakelens.dataset.examine import examine_image
+from fakelens.dataset.splits import TRAIN, VAL
 from fakelens.dataset.store import ManifestRow, read_manifest
 
 
@@ -127,7 +128,7 @@ class Squares:
 
 
 # Validation pictures chose the checkpoint, the temperature and the thresholds.
-_SEEN_SPLITS = ("train", "val")
+_SEEN_SPLITS = (TRAIN, VAL)
 # A model lies in WORKDIR/bundle, WORKDIR/DETECTOR or WORKDIR/DETECTOR/onnx.
 _LEVELS = 3
 

@@ -10,6 +10,7 @@ from fakelens.core.artifacts import load_record, read_json, sha256_file, sha256_
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.run_folder import RunFolder
+from fakelens.dataset.splits import SPLITS
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.spec import DetectorSpec
 from fakelens.judging.folder import LabelledFolder
@@ -17,7 +18,7 @@ from fakelens.judging.judge import judge_folder
 from fakelens.report.records import NamedSet, NamedSetFigures, read_named_sets
 from fakelens.settings import EvaluationSettings
 
-_RESERVED = ("train", "val", "test", "ood", "wild")
+_RESERVED = (*SPLITS, "ood", "wild")
 
 
 def check_set_name(workdir: Path, name: str) -> None:

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fakelens.core.artifacts import StageRecord, load_record
+from fakelens.config import read_as
+from fakelens.core.artifacts import load_record
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import ImageF32, ImageU8, to_model_input
 from fakelens.core.run_folder import EXPORT_RECORD, DetectorFolder
-from fakelens.core.scoring import LABELS, OperatingPoint, Threshold, points_of
+from fakelens.core.scoring import LABELS, OperatingPoint, Threshold
 from fakelens.evaluation.calibration import calibrated
-from fakelens.evaluation.metrics import SetMetrics
+from fakelens.evaluation.metrics import EvaluateResults, SetMetrics
 from fakelens.runtime.bundle import Bundle
 from fakelens.runtime.detector import OnnxDetector
 
@@ -77,9 +78,9 @@ def _of_checkpoint(path: Path) -> Model:
 
     network, info = load_checkpoint(_checked(path, DetectorFolder(path.parent).train_record))
     scorer = TorchScorer(network, info)
-    record, note = _evaluation_of(path)
-    temperature = 1.0 if record is None else float(record.results["temperature"])
-    points = DEFAULT_POINTS if record is None else points_of(record.results["operating_points"])
+    judged, note = _evaluation_of(path)
+    temperature = judged.temperature if judged else 1.0
+    points = judged.operating_points if judged else DEFAULT_POINTS
 
     def score(images_nchw: ImageF32) -> npt.NDArray[np.float64]:
         return calibrated(scorer.logits(images_nchw), temperature)
@@ -97,16 +98,16 @@ def _checked(path: Path, record: Path) -> Path:
     return path
 
 
-def _evaluation_of(checkpoint: Path) -> tuple[StageRecord | None, str | None]:
-    """The record of `fakelens evaluate` beside a checkpoint, or why there is none to go by."""
+def _evaluation_of(checkpoint: Path) -> tuple[EvaluateResults | None, str | None]:
+    """What `fakelens evaluate` recorded beside a checkpoint, or why there is nothing to go by."""
     path = DetectorFolder(checkpoint.parent).evaluate_record
     if not path.exists():
         fault = "was never judged on validation pictures"
     else:
         record, trained = load_record(path), DetectorFolder(checkpoint.parent).train_record
         # A checkpoint that was copied elsewhere with its evaluation alone is taken at its word.
-        if not trained.exists() or load_record(trained).digest == record.inputs.get("train"):
-            return record, None
+        if not trained.exists() or load_record(trained).digest == record.made_of.train:
+            return read_as(EvaluateResults, record.results, path), None
         fault = "was trained again since it was judged on validation pictures"
     return None, f"{checkpoint} {fault}, so its temperature is 1: `fakelens evaluate DETECTOR` calibrates it"
 

@@ -25,6 +25,7 @@ from fakelens.report.tables import (
 )
 
 _CURVES = {ROC: plot_roc, PRECISION_RECALL: plot_precision_recall, RELIABILITY: plot_reliability}
+_MISTAKES = "mistakes_{}.png"
 _MAX_SLUG, _MAX_LABEL = 60, 20
 
 
@@ -68,7 +69,7 @@ def write_results(place: JudgementFolder, results: JudgeResults, scored: FolderS
     """
     # The record is withdrawn first and written last, so that its presence means that all the rest belongs to it.
     place.record.unlink(missing_ok=True)
-    for path in place.plots.glob("mistakes_*.png"):
+    for path in place.plots.glob(_MISTAKES.format("*")):
         path.unlink()  # of systems that may not be judged this time
     write_text(place.scores, _scores_csv(scored))
     plots = _plots(place.plots, scored)
@@ -97,7 +98,7 @@ def _plots(folder: Path, scored: FolderScores) -> list[Path]:
     groups = [_plot_text(group) for group in pictures.groups]
     slugs = _different([_slug(system.name) for system in scored.systems])
     for slug, (name, (labels, probabilities)) in zip(slugs, sets.items(), strict=True):
-        path = folder / f"mistakes_{slug}.png"
+        path = folder / _MISTAKES.format(slug)
         written.append(
             plot_worst_mistakes(path, Squares(pictures), labels, probabilities, groups, f"{name} on {title}")
         )

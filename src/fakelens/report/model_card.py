@@ -54,14 +54,14 @@ def model_card(entry: Entry, data: PreparedData) -> str:
         f"## Model\n\n{_model_table(entry).markdown()}",
         f"## Data\n\n{data_table(data).markdown()}",
         "## Figures\n\nVerdicts at 0.5; in brackets 95 % intervals: Wilson's of accuracy, bootstrap of AUC, none where "
-        f"it is 1.\n\n{_one(sets_table([entry]))}",
-        f"## Thresholds\n\nChosen on validation photographs alone.\n\n{_one(thresholds_table([entry]))}",
-        f"## Weakest generators and sources\n\n{_one(groups_table([entry], weakest=5))}",
+        f"it is 1.\n\n{sets_table([entry]).markdown_of_one()}",
+        f"## Thresholds\n\nChosen on validation photographs alone.\n\n{thresholds_table([entry]).markdown_of_one()}",
+        f"## Weakest generators and sources\n\n{groups_table([entry], weakest=5).markdown_of_one()}",
         f"## Robustness\n\n{_robustness(entry)}",
         "## Limits",
-        "\n".join(f"- {limit.format(input_px=entry.settings.input_px)}" for limit in _LIMITS),
-        f"## Training settings\n\n```yaml\n{to_commented_yaml(entry.settings)}\n```",
-        f"## All generators and sources\n\n{_one(groups_table([entry]))}",
+        "\n".join(f"- {limit.format(input_px=entry.choice.settings.input_px)}" for limit in _LIMITS),
+        f"## Training settings\n\n```yaml\n{to_commented_yaml(entry.choice.settings)}\n```",
+        f"## All generators and sources\n\n{groups_table([entry]).markdown_of_one()}",
     ]
     return hub_header([entry], data) + "\n\n".join(part for part in parts if part) + "\n"
 
@@ -107,26 +107,22 @@ def _set_sentence(name: str, block: SetMetrics) -> str:
 
 
 def _model_table(entry: Entry) -> Table:
-    trained, shipped = entry.trained, entry.shipped
-    spec = entry.spec
+    trained, shipped, spec = entry.trained, entry.shipped, entry.spec
+    px = entry.choice.settings.input_px
     start = f"{entry.start} (licence {spec.licence})" if trained.pretrained else entry.start
     rows = (
         ("What it is", entry.summary),
         ("Parameters", f"{trained.num_parameters:,}"),
         ("Started from", start),
         ("Trained", f"{trained.num_epochs} epochs, {trained.training_seconds:.0f} s on {trained.device}"),
-        ("Input", f"float32 RGB in [0, 1], N×3×{entry.settings.input_px}×{entry.settings.input_px}, named `image`"),
+        ("Input", f"float32 RGB in [0, 1], N×3×{px}×{px}, named `image`"),
         ("Output", "calibrated probability of being AI-generated, (N,), named `probability`"),
         ("Temperature", f"{entry.temperature:.3f}, fitted on validation pictures, inside the file"),
         ("Ships as", f"{shipped.name}, {shipped.size_bytes / 1e6:.2f} MB, {shipped.latency_ms:.1f} ms"),
         ("After export", f"{percent(shipped.agreement, 1)} same verdicts, AUC {0.0 - shipped.auc_drop:+.4f}"),
-        ("Source revision", str(entry.train.environment["revision"])),
+        ("Source revision", str(entry.train.environment.revision)),
     )  # fmt: skip
     return Table(("", "Model"), rows)
-
-
-def _one(table: Table) -> str:
-    return table.without_first_column().markdown()
 
 
 def _robustness(entry: Entry) -> str:
@@ -135,7 +131,7 @@ def _robustness(entry: Entry) -> str:
     count = entry.robustness[0].num_images
     return (
         f"{count} test pictures, half of them fake. The last column is the one-class control: the share of photographs "
-        f"called AI-generated when they alone are degraded.\n\n{_one(robustness_table([entry]))}"
+        f"called AI-generated when they alone are degraded.\n\n{robustness_table([entry]).markdown_of_one()}"
     )
 
 

@@ -9,12 +9,12 @@ from fakelens.core.artifacts import StageRecord, load_record, read_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.records import ExportResults, TrainResults, Variant
 from fakelens.core.run_folder import METRICS, ROBUSTNESS, SCORES, DetectorFolder, RunFolder
+from fakelens.dataset.splits import TEST
 from fakelens.dataset.store import PreparedData
-from fakelens.detectors.spec import DetectorSpec, settings_in
+from fakelens.detectors.spec import DetectorSpec, TrainingChoice
 from fakelens.evaluation.metrics import EvaluateResults, SetMetrics
 from fakelens.evaluation.robustness import StepFigures
 from fakelens.evaluation.scores import Scores
-from fakelens.settings import DetectorSettings
 
 
 @dataclass(frozen=True)
@@ -85,16 +85,16 @@ class Entry:
         folder = RunFolder(workdir).detector(spec.name)
         train, evaluate = load_record(folder.train_record), load_record(folder.evaluate_record)
         export = load_record(folder.export_record)
-        PreparedData(RunFolder(workdir).data).must_be_of(train.inputs["data"], spec.name)
+        PreparedData(RunFolder(workdir).data).must_be_of(train.made_of.data, spec.name)
         if spec.full:
             full = RunFolder(workdir).detector(spec.full.name).train_record
-            if full.exists() and train.inputs["full"] != load_record(full).digest:
+            if full.exists() and train.made_of.full != load_record(full).digest:
                 raise FakelensError(
                     f"{spec.full.name} was trained again since {spec.name} was made of it: run `fakelens compress "
                     f"{spec.full.name}`"
                 )
         for record in (evaluate, export):
-            if record.inputs["train"] != train.digest:
+            if record.made_of.train != train.digest:
                 raise FakelensError(
                     f"{spec.name} was trained again since `{record.stage}`: run `fakelens {record.stage} {spec.name}`"
                 )
@@ -122,7 +122,7 @@ class Entry:
     @property
     def test(self) -> SetMetrics:
         """The test split's figures."""
-        return self.metrics["test"]
+        return self.metrics[TEST]
 
     @property
     def sets(self) -> dict[str, SetMetrics]:
@@ -139,14 +139,9 @@ class Entry:
         return self.shipped.val.metrics.accuracy, self.shipped.val.metrics.auc
 
     @property
-    def settings(self) -> DetectorSettings:
-        """Those it was trained with."""
-        return settings_in(self.train.settings)
-
-    @property
-    def seed(self) -> int:
-        """Of its training."""
-        return int(self.train.settings["seed"])
+    def choice(self) -> TrainingChoice:
+        """Seed and settings of its training."""
+        return TrainingChoice.of(self.train.settings)
 
     @property
     def start(self) -> str:

@@ -31,6 +31,7 @@ from fakelens.core.run_folder import (
 )
 from fakelens.core.scoring import percent
 from fakelens.core.table import Table
+from fakelens.dataset.splits import TEST
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.spec import DetectorSpec
 from fakelens.evaluation.plots import plot_tradeoff
@@ -159,7 +160,7 @@ def _conclusion(data: PreparedData, entries: Sequence[Entry]) -> Iterator[str]:
         f"rightly (95 % interval {percent(low, 1)} to {percent(high, 1)}"
         f"{', which includes mere chance' if low <= 0.5 else ''}).**"
     )
-    others = [f"{percent(block.accuracy, 1)} on `{name}`" for name, block in best.metrics.items() if name != "test"]
+    others = [f"{percent(block.accuracy, 1)} on `{name}`" for name, block in best.metrics.items() if name != TEST]
     unseen = f"On pictures of other origins it is right in {' and '.join(others)}; " if others else (
         "No set of unseen generators was judged: expect less there; "
     )  # fmt: skip
@@ -191,10 +192,10 @@ def _comparison_notes(data: PreparedData, entries: Sequence[Entry]) -> Iterator[
     yield (
         f"Held-out test split, n={entries[0].test.num_images}, half of them fake, verdicts at 0.5; data's seed "
         f"{data.settings.seed}, one training each ("
-        + ", ".join(f"{e.spec.display_name}: seed {e.seed}" for e in entries)
+        + ", ".join(f"{e.spec.display_name}: seed {e.choice.seed}" for e in entries)
         + f"); {data.results.description}."
     )
-    cpu = entries[0].export.environment["cpu"]
+    cpu = entries[0].export.environment.cpu
     yield f"Time: median of {LATENCY_RUNS} runs, one picture, one thread, onnxruntime on {cpu}."
     yield "Test pictures come from the generators and sources of the training pictures: on unseen ones expect less."
     for name, s in data.results.test_sets.items():
@@ -218,7 +219,7 @@ def _named_set_notes(workdir: Path, entries: Sequence[Entry]) -> Iterator[str]:
 def _detector(entry: Entry) -> Iterator[str]:
     yield f"## {entry.spec.display_name}"
     yield f"{entry.summary}. {entry.exported.why}."
-    yield _one(sets_table([entry]))
+    yield sets_table([entry]).markdown_of_one()
     (_, false_alarms), (missed, _) = entry.test.confusion_matrix
     yield _images(entry, _PICTURES if false_alarms + missed else {SAMPLES: _PICTURES[SAMPLES]})
     if not false_alarms + missed:
@@ -228,26 +229,28 @@ def _detector(entry: Entry) -> Iterator[str]:
     yield (
         f"At 0.5, the {_WEAKEST} weakest of at least five pictures in each set and label, with Wilson's 95 % intervals."
     )
-    yield _one(groups_table([entry], weakest=_WEAKEST))
+    yield groups_table([entry], weakest=_WEAKEST).markdown_of_one()
     if entry.robustness:
         yield f"{_FOLDED}{entry.spec.display_name}: robustness"
-        yield from (_robustness_words(entry), _one(robustness_table([entry], worst=5)), _images(entry, _ROBUSTNESS))
+        yield _robustness_words(entry)
+        yield robustness_table([entry], worst=5).markdown_of_one()
+        yield _images(entry, _ROBUSTNESS)
     yield f"{_FOLDED}{entry.spec.display_name}: training"
     yield _images(entry, _TRAINING_PLOTS)
     yield f"{_FOLDED}{entry.spec.display_name}: thresholds"
     yield "Chosen on validation photographs alone. Between its two thresholds a picture is called uncertain."
-    yield _one(thresholds_table([entry]))
+    yield thresholds_table([entry]).markdown_of_one()
     yield f"{_FOLDED}{entry.spec.display_name}: calibration"
     yield (
         "Expected calibration error over 15 bins, before and after temperature scaling (fitted on validation "
         "pictures); and the error that a perfectly calibrated detector shows by chance on as many pictures."
     )
-    yield _one(calibration_table([entry]))
+    yield calibration_table([entry]).markdown_of_one()
     yield f"{_FOLDED}{entry.spec.display_name}: exported files"
-    yield _one(exports_table([entry]))
+    yield exports_table([entry]).markdown_of_one()
     if (every := groups_table([entry])) != groups_table([entry], weakest=_WEAKEST):
         yield f"{_FOLDED}{entry.spec.display_name}: all generators and sources"
-        yield _one(every)
+        yield every.markdown_of_one()
 
 
 def _robustness_words(entry: Entry) -> str:
@@ -273,10 +276,6 @@ def _side_by_side(entries: Sequence[Entry]) -> Iterator[str]:
             "Accuracy and AUC are the checkpoints', verdicts at 0.5."
         )
         yield compressed.markdown()
-
-
-def _one(table: Table) -> str:
-    return table.without_first_column().markdown() if table.rows else "None."
 
 
 def _images(entry: Entry, names: dict[str, str]) -> str:

@@ -8,6 +8,7 @@ from fakelens.core.records import Metrics
 from fakelens.core.scoring import LABELS, percent
 from fakelens.core.table import Table
 from fakelens.dataset.audit import Evidence
+from fakelens.dataset.splits import TEST
 from fakelens.dataset.store import PreparedData
 from fakelens.evaluation.calibration import calibrated
 from fakelens.evaluation.metrics import GroupFigures, PointFigures, SetMetrics, wilson_interval
@@ -49,16 +50,16 @@ def summary_table(entries: Sequence[Entry]) -> Table:
 
 def comparison_table(data: PreparedData, entries: Sequence[Entry]) -> Table:
     """Comparison of the detectors, a column each, the best in bold; and of what scores without looking at content."""
-    own = ("test", *data.results.test_sets)
+    own = (TEST, *data.results.test_sets)
     named = [name for name in entries[0].named_sets if all(name in e.named_sets for e in entries)]
     sets = {name: [e.sets[name] for e in entries] for name in (*own, *named)}
     shipped = [e.shipped for e in entries]
     figures: dict[str, list[tuple[str, float]]] = {
-        **{_RATE_WORDS[rate]: _higher(sets["test"], rate) for rate in ("accuracy", "precision", "recall", "f1", "auc")},
+        **{_RATE_WORDS[rate]: _higher(sets[TEST], rate) for rate in ("accuracy", "precision", "recall", "f1", "auc")},
         **{
             f"{_RATE_WORDS[rate]} on {name}": _higher(blocks, rate)
             for name, blocks in sets.items()
-            if name != "test"
+            if name != TEST
             for rate in ("accuracy", "auc")
         },
         "Accuracy as shipped": _higher([variant.metrics for variant in shipped], "accuracy"),
@@ -247,15 +248,15 @@ def environment_table(data: PreparedData, entries: Sequence[Entry]) -> Table:
     for e in entries:
         where = f"{e.trained.device}, {e.trained.num_threads} threads"
         stages = ", ".join(f"{r.stage} {r.seconds:.0f} s" for r in (e.train, e.evaluate, e.export))
-        rows.append((f"{e.spec.display_name}: seed of the training", str(e.seed)))
+        rows.append((f"{e.spec.display_name}: seed of the training", str(e.choice.seed)))
         rows.append((f"{e.spec.display_name}: stage times", f"{stages}; {e.trained.num_epochs} epochs on {where}"))
     environment = entries[-1].export.environment
-    versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in environment.versions.items())
     rows += [
         ("prepare", f"{data.record.seconds:.0f} s"),
-        ("Processor", f"{environment['cpu']}, {environment['num_cpus']} cores"),
-        ("Source revision", str(environment["revision"])),
-        ("Versions", f"python {environment['python']}, {versions}"),
+        ("Processor", f"{environment.cpu}, {environment.num_cpus} cores"),
+        ("Source revision", str(environment.revision)),
+        ("Versions", f"python {environment.python}, {versions}"),
     ]
     return Table(("", "How it was made"), tuple(rows))
 
@@ -303,7 +304,7 @@ def _rates(entry: Entry, sets: Sequence[str]) -> tuple[float, ...]:
 def data_table(data: PreparedData) -> Table:
     """Where the pictures come from, how many there are, and what gives their labels away."""
     results = data.results
-    splits = "; ".join(f"{name}: {n['real']} photographs, {n['fake']} fakes" for name, n in results.splits.items())
+    splits = "; ".join(f"{name}: {n.real} photographs, {n.fake} fakes" for name, n in results.splits.items())
     rows = [
         ("Source", results.description),
         ("Revision", results.revision or "—"),
@@ -312,8 +313,8 @@ def data_table(data: PreparedData) -> Table:
         ("Splits", splits),
         ("Refused images, replaced by others", _counts(results.refused)),
         ("Near-duplicates kept within one split", str(results.num_near_duplicates)),
-        ("Generators of the fakes", _counts(results.generators["fake"])),
-        ("Origins of the photographs", _counts(results.generators["real"])),
+        ("Generators of the fakes", _counts(results.generators.fake)),
+        ("Origins of the photographs", _counts(results.generators.real)),
         *((f"Set {name}", f"{s.description}, n={s.num_images}") for name, s in results.test_sets.items()),
         *((f"Leak check: {name}", audit.sentence) for name, audit in results.audits.items()),
     ]

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +15,48 @@ from fakelens.core import imaging
 from fakelens.core.errors import FakelensError
 from fakelens.core.imaging import ImageF32
 from fakelens.core.machine import available_cpus
-from fakelens.core.scoring import Threshold, points_of
+from fakelens.core.scoring import OperatingPoint, Threshold, points_of
 
 INPUT, OUTPUT, HEATMAP = "image", "probability", "heatmap"
+_PREFIX = "fakelens."
 
 
-class OnnxDetector:
+@dataclass(frozen=True, eq=False)  # an opened detector is one, and equals no other
+class OnnxMetadata:
+    """What an exported file says of itself, in metadata that hold nothing but strings."""
+
+    name: str
+    """The detector's."""
+    variant: str
+    input_px: int
+    stored_px: int
+    threshold: Threshold
+    operating_points: tuple[OperatingPoint, ...]
+    temperature: float
+    demo: bool
+    licence: str
+
+    def strings(self) -> dict[str, str]:
+        """As they stand in the file."""
+        plain = asdict(self)
+        threshold, points = plain.pop("threshold"), json.dumps(plain["operating_points"])
+        plain |= {f"threshold_{name}": value for name, value in threshold.items()}
+        plain |= {"operating_points": points, "demo": str(self.demo).lower()}
+        return {f"{_PREFIX}{name}": str(value) for name, value in plain.items()}
+
+    @classmethod
+    def of(cls, strings: Mapping[str, str]) -> "OnnxMetadata":
+        """What a file's metadata say; a KeyError or ValueError where they do not."""
+        plain = {name[len(_PREFIX) :]: text for name, text in strings.items() if name.startswith(_PREFIX)}
+        return OnnxMetadata(
+            plain["name"], plain["variant"], int(plain["input_px"]), int(plain["stored_px"]),
+            Threshold(float(plain["threshold_real"]), float(plain["threshold_fake"])),
+            points_of(json.loads(plain["operating_points"])), float(plain["temperature"]),
+            {"true": True, "false": False}[plain["demo"]], plain["licence"],
+        )  # fmt: skip
+
+
+class OnnxDetector(OnnxMetadata):
     """One ONNX file that scores images; what it needs to know travels in the file's metadata."""
 
     def __init__(self, model: bytes | Path, *, num_threads: int | None = None) -> None:
@@ -32,20 +70,8 @@ class OnnxDetector:
         data = _model_bytes(model)
         self.sha256 = hashlib.sha256(data).hexdigest()
         self._session = _open_session(data, label, num_threads or available_cpus())
-        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         try:
-            self.name = self.metadata["fakelens.name"]
-            self.input_px = int(self.metadata["fakelens.input_px"])
-            self.stored_px = int(self.metadata["fakelens.stored_px"])
-            self.threshold = Threshold(
-                float(self.metadata["fakelens.threshold_real"]),
-                float(self.metadata["fakelens.threshold_fake"]),
-            )
-            self.operating_points = points_of(json.loads(self.metadata["fakelens.operating_points"]))
-            self.temperature = float(self.metadata["fakelens.temperature"])
-            self.variant = self.metadata["fakelens.variant"]
-            self.demo = {"true": True, "false": False}[self.metadata["fakelens.demo"]]
-            self.licence = self.metadata["fakelens.licence"]
+            super().__init__(**vars(OnnxMetadata.of(self._session.get_modelmeta().custom_metadata_map)))
         except (KeyError, ValueError) as error:
             raise FakelensError(
                 f"{label} is not of this version of `fakelens export` (metadata: {error}): export it again"

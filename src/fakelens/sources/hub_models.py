@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from fakelens.core.artifacts import read_json
+from fakelens.core.artifacts import bundle_files
 from fakelens.core.errors import FakelensError
-from fakelens.core.run_folder import BUNDLE_RECORD
+from fakelens.core.run_folder import BUNDLE_RECORD, HUB_NAME, HUB_SCHEME
 from fakelens.sources.hub import hub_errors, with_retries
 
-SCHEME = "hf://"
 _MAIN = "main"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _THREADS = 8
-_NAME = r"[\w.-]+/[\w.-]+"
 _NOT_ALLOWED = (401, 403)
 _PUSHING = "pushing to"
 
@@ -31,7 +29,7 @@ class HubAddress:
     """Branch, tag or commit."""
 
     def __str__(self) -> str:
-        return f"{SCHEME}{self.repository}@{self.revision}"
+        return f"{HUB_SCHEME}{self.repository}@{self.revision}"
 
     @classmethod
     def parse(cls, text: str, revision: str | None = None) -> Self:
@@ -40,9 +38,11 @@ class HubAddress:
         Raises:
             FakelensError: when it is not an address.
         """
-        match = re.fullmatch(rf"(?:{SCHEME})?({_NAME})(?:@(.+?))?/*", text, re.ASCII)
+        match = re.fullmatch(rf"(?:{HUB_SCHEME})?({HUB_NAME})(?:@(.+?))?/*", text, re.ASCII)
         if match is None:
-            raise FakelensError(f"{text!r} is not a repository of the hub: write {SCHEME}ORG/NAME or …/NAME@REVISION")
+            raise FakelensError(
+                f"{text!r} is not a repository of the hub: write {HUB_SCHEME}ORG/NAME or …/NAME@REVISION"
+            )
         from huggingface_hub.errors import HFValidationError
         from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # documented, but not exported
 
@@ -113,11 +113,10 @@ def _fetch_if_there(repository: str, file: str, revision: str | None = None) -> 
 
 def _names(record: Path) -> list[str]:
     try:
-        return [str(name) for name in read_json(record)["files"]]
-    except (ValueError, TypeError, KeyError) as error:
+        return list(bundle_files(record))
+    except FakelensError as error:
         raise FakelensError(
-            f"{record} does not list its files ({type(error).__name__}): remove {record.parent}, where the copy may be "
-            "damaged, or push the bundle again"
+            f"{error}: remove {record.parent}, where the copy may be damaged, or push the bundle again"
         ) from error
 
 

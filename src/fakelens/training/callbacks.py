@@ -14,7 +14,7 @@ from fakelens.core.artifacts import flush, sha256_file, write_text
 from fakelens.core.errors import DamagedFileError, FakelensError
 from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.core.records import EpochRow
-from fakelens.core.run_folder import BEST, HISTORY, LAST
+from fakelens.core.run_folder import BEST, HISTORY, LAST, LAST_HASHES
 from fakelens.core.stopping import is_follower, take_signals_back
 from fakelens.detectors.checkpoint import CheckpointInfo, save_checkpoint
 from fakelens.settings import DetectorSettings
@@ -23,8 +23,8 @@ from fakelens.training.module import METRICS, DetectorModule
 from fakelens.training.phases import Phase
 
 _NEXT_BEST, _PREVIOUS_BEST = "best.next.safetensors", "best.previous.safetensors"
-_PREVIOUS, _HASHES = "last.previous.ckpt", "last.sha256"
-"""The checkpoint before `last.ckpt`, and the SHA-256 of both, the newer one first."""
+# The checkpoint before `last.ckpt`; LAST_HASHES holds the SHA-256 of both, the newer one first.
+_PREVIOUS = "last.previous.ckpt"
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class EpochKeeper(Checkpoint):
             flush(temporary)
             last = self._folder / LAST
             hashes = [sha256_file(temporary), *([sha256_file(last)] if last.exists() else [])]
-            write_text(self._folder / _HASHES, "\n".join(hashes) + "\n")
+            write_text(self._folder / LAST_HASHES, "\n".join(hashes) + "\n")
             if last.exists():
                 last.replace(self._folder / _PREVIOUS)
             temporary.replace(last)
@@ -182,9 +182,8 @@ def read_progress(folder: Path, key: str, reporter: Reporter = SILENT) -> Progre
     last, previous = folder / LAST, folder / _PREVIOUS
     if not last.exists() and not previous.exists():
         return Progressed(key)
-    known = (
-        (folder / _HASHES).read_text(encoding="utf-8", errors="replace").split() if (folder / _HASHES).exists() else []
-    )
+    hashes = folder / LAST_HASHES
+    known = hashes.read_text(encoding="utf-8", errors="replace").split() if hashes.exists() else []
     whole = [path for path in (last, previous) if path.exists() and sha256_file(path) in known]
     if not whole:
         raise DamagedFileError(
@@ -233,7 +232,7 @@ def forget_previous(folder: Path) -> None:
 def forget_progress(folder: Path) -> None:
     """Remove checkpoints of an earlier training, so that the next one starts anew."""
     forget_previous(folder)
-    for name in (LAST, _HASHES):
+    for name in (LAST, LAST_HASHES):
         (folder / name).unlink(missing_ok=True)
 
 

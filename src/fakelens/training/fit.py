@@ -21,6 +21,7 @@ from fakelens.core.progress import SILENT, Reporter, Task
 from fakelens.core.records import CompressionResults, EpochRow, TrainResults
 from fakelens.core.run_folder import BEST, HISTORY, LAST, LOGS, PLOTS
 from fakelens.dataset.loader import EpochSampler, PlainImages, TrainingImages, make_loader
+from fakelens.dataset.splits import TRAIN, VAL
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.checkpoint import CheckpointInfo
 from fakelens.detectors.network import LogitDetector
@@ -105,7 +106,7 @@ class Fitting:
 
     def _loaders(self, trainer: L.Trainer, **epochs: int) -> tuple[Any, Any]:
         settings, px = self.info.settings, self.info.settings.input_px
-        train, val = self.data.split("train"), self.data.split("val")
+        train, val = self.data.split(TRAIN), self.data.split(VAL)
         share: Any = {"rank": trainer.global_rank, "num_processes": trainer.world_size}
         workers = self.common.num_workers
         if workers is None:

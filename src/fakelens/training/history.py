@@ -21,13 +21,6 @@ def write_history(path: Path, rows: Sequence[EpochRow]) -> None:
     write_text(path, text.getvalue())
 
 
-def read_history(path: Path) -> list[EpochRow]:
-    """Read `history.csv`."""
-    kinds = {field.name: field.type for field in fields(EpochRow)}
-    with path.open(newline="", encoding="utf-8") as file:
-        return [EpochRow(**{name: kinds[name](text) for name, text in row.items()}) for row in csv.DictReader(file)]  # type: ignore[operator]
-
-
 def plot_history(folder: Path, history: Sequence[EpochRow], kept: EpochRow, subject: str) -> list[Path]:
     """Write `loss.png`, `accuracy.png` and `learning_rate.png`, each with a line at the epoch that was `kept`."""
     loss = {"training": "train_loss", "validation": "val_loss"}

@@ -9,12 +9,13 @@ import torch
 from fakelens.core.artifacts import Stage, StageRecord, load_record, sha256_file
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter, Task
+from fakelens.core.records import Inputs
 from fakelens.core.run_folder import BEST, EVALUATION, MODEL_CARD, ONNX, DetectorFolder, RunFolder
 from fakelens.core.stopping import is_follower
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.checkpoint import CheckpointInfo, build_network, load_checkpoint
 from fakelens.detectors.network import LogitDetector
-from fakelens.detectors.spec import DetectorSpec
+from fakelens.detectors.spec import DetectorSpec, TrainingChoice
 from fakelens.settings import DetectorSettings, TrainSettings
 from fakelens.training.callbacks import Progressed, forget_previous, forget_progress, read_progress
 from fakelens.training.fit import Fitting, check_machine, quiet_lightning
@@ -45,8 +46,8 @@ def train_stage(
         "train",
         RunFolder(workdir).detector(spec.name).path,
         version=_VERSION,
-        settings={"detector": spec.name, "seed": seed, **settings.model_dump(mode="json"), "engine": decisive(common)},
-        inputs={"data": data.record.digest} | _teacher_digest(workdir, data, spec, settings),
+        settings=TrainingChoice(spec.name, seed, settings).plain() | {"engine": decisive(common)},
+        inputs=Inputs(data=data.record.digest, teacher=_teacher_digest(workdir, data, spec, settings)).plain(),
     )
 
 
@@ -114,11 +115,10 @@ def _teacher_path(workdir: Path, teacher: str) -> Path:
     return path if path.suffix else workdir / teacher / BEST
 
 
-def _teacher_digest(
-    workdir: Path, data: PreparedData, spec: DetectorSpec, settings: DetectorSettings
-) -> dict[str, str]:
+def _teacher_digest(workdir: Path, data: PreparedData, spec: DetectorSpec, settings: DetectorSettings) -> str:
+    """Hash of the teacher's checkpoint; empty without one."""
     if settings.teacher is None:
-        return {}
+        return ""
     path = _teacher_path(workdir, settings.teacher)
     if path.resolve() == RunFolder(workdir).detector(spec.name).best.resolve():
         raise FakelensError(
@@ -135,8 +135,8 @@ def _teacher_digest(
         record = load_record(trained)
         record.output(path.name)
         if not Path(settings.teacher).suffix:
-            data.must_be_of(record.inputs["data"], settings.teacher)
-    return {"teacher": sha256_file(path)}
+            data.must_be_of(record.made_of.data, settings.teacher)
+    return sha256_file(path)
 
 
 def _run_phases(fitting: Fitting, phases: list[Phase], state: Progressed, task: Task) -> Progressed:
