@@ -32,7 +32,8 @@ MAY_IMPORT = {
 PACKAGES = set(MAY_IMPORT)
 # Files that stand beside the packages, by who may import them; the others only what runs everything may.
 SETTINGS = {"sources", "detectors", "dataset", "training", "evaluation", "export", "compression", "report", "judging"}
-BESIDE = {"settings": SETTINGS, "config": SETTINGS - {"sources"}, "figure": {"training", "evaluation", "export"}}
+FIGURES = {"training", "evaluation", "export", "report"}
+BESIDE = {"settings": SETTINGS, "config": SETTINGS - {"sources"}, "figure": FIGURES}
 FILES = sorted(SOURCE.rglob("*.py"))
 SCRIPTS = sorted([*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "notebooks").glob("*.py")])
 FILE_IDS = [path.relative_to(SOURCE).as_posix() for path in FILES]
