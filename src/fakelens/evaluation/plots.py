@@ -93,6 +93,7 @@ def _plot_pictures(
     figure, grid = new_figure(2.1 * _COLUMNS, 2.55 * rows + 0.9, rows=rows, columns=_COLUMNS)
     for axes in np.ravel(grid):
         axes.axis("off")
+        axes.set(xticks=[], yticks=[])  # laying out ticks that nobody sees takes a fifth of the time
     for axes, index, caption in zip(np.ravel(grid), shown, captions, strict=False):
         verdict = int(probabilities[index] >= 0.5)
         confidence = probabilities[index] if verdict else 1 - probabilities[index]
