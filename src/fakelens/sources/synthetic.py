@@ -146,11 +146,11 @@ class Pictures:
             yield draw_picture(rng, _kind(number)[1], self.side_px)
 
 
-def example_pictures(side_px: int) -> dict[str, bytes]:
+def example_pictures(side_px: int, seed: int = 0) -> dict[str, bytes]:
     """Four JPEG pictures to try the app with, by file name: two through a simulated camera, two through a decoder."""
     return {
         f"{words}-{copy}.jpg": draw_picture(
-            np.random.default_rng((0, 16, label, copy)), GENERATORS[label][copy], side_px
+            np.random.default_rng((seed, 16, label, copy)), GENERATORS[label][copy], side_px
         )
         for label, words in ((REAL, "camera-like"), (FAKE, "generator-like"))
         for copy in (1, 2)
