@@ -1,6 +1,7 @@
 """The whole pipeline on tiny data: which files each stage leaves, and what is skipped, refused and said."""
 
 import csv
+import html
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,12 +13,19 @@ from PIL import Image
 from fakelens import pipeline
 from fakelens.core.artifacts import Stage, load_record, read_json
 from fakelens.core.records import ExportResults
-from fakelens.core.scoring import point_at, points_of
+from fakelens.core.scoring import percent, point_at, points_of
+from fakelens.core.table import Table, plain
+from fakelens.dataset.store import PreparedData
 from fakelens.evaluation.robustness import RobustnessScores
 from fakelens.evaluation.scores import Scores
 from fakelens.recipes import RECIPES, named_detectors, shipped, shown
+from fakelens.report.model_card import gist
 from fakelens.report.records import Entry
+from fakelens.report.report import page_of
+from fakelens.runtime.cautions import DEMO
 from fakelens.runtime.detector import OnnxDetector
+from fakelens.runtime.judgement import Judgement
+from fakelens.sharing import open_bundle
 from labelled_pictures import fill, structured
 from onnx_models import VARIANT
 
@@ -284,3 +292,41 @@ def test_the_gate_chooses_on_validation_alone(finished_run: Path) -> None:
             assert variant["reasons"] == own or variant["name"] == "fp32"
             assert variant["passed"] is (not variant["reasons"])
             assert variant["val"]["num_images"] == 12
+
+
+@pytest.mark.parametrize("name", ["![x](y)", "[![x](report.md)", "<b>`a`</b>", "two\nlines", "a|b*c"])
+def test_a_generator_of_any_name_is_text_in_the_report(own_run: Path, name: str) -> None:
+    cell = Table(("Group",), ((name,),))
+    text = f"{cell.markdown()}\n\n{plain(name)}\n"
+    page = page_of(text, own_run / "report")
+    shown = html.escape(" ".join(name.splitlines()), quote=False)
+    assert page.count(shown) == 2
+    assert "<img" not in page.split("<body>")[1]
+
+
+def test_a_damaged_named_set_names_its_remedy(own_run: Path) -> None:
+    (own_run / "sets").mkdir()
+    (own_run / "sets" / "reports.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"reports\.json is not as it was written: delete it.*--set-name reports"):
+        pipeline.report(own_run, SMOKE, DETECTORS)
+
+
+def test_the_conclusion_and_the_card_are_of_the_file_that_ships(finished_run: Path) -> None:
+    entries = [Entry.load(finished_run, spec) for spec in ROWS]
+    best = max(entries, key=Entry.rank).shipped.metrics
+    report = (finished_run / "report" / "report.md").read_text(encoding="utf-8")
+    assert f"it judges {percent(best.accuracy, 1)} of {best.num_images} held-out test pictures" in report
+    for entry in entries:
+        assert (
+            f"On {best.num_images} pictures from the sources it was trained on: it judges "
+            in (gist(entry, PreparedData(finished_run / "data"))[0])
+        )
+        assert percent(entry.shipped.metrics.accuracy, 1) in gist(entry, PreparedData(finished_run / "data"))[0]
+
+
+def test_each_verdict_of_a_demonstration_says_so_wherever_it_goes(finished_run: Path) -> None:
+    image = next((finished_run / "bundle" / "examples").glob("*.jpg"))
+    verdict = open_bundle(finished_run / "bundle").judge(image)
+    assert isinstance(verdict, Judgement)
+    assert DEMO.words in verdict.as_dict()["cautions"]
+    assert DEMO.words in verdict.remarks

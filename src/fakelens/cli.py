@@ -310,7 +310,7 @@ def predict(
     max_fpr: Annotated[
         float | None,
         typer.Option(
-            "--max-fpr", metavar="RATE", help="Largest share of false alarms: 0.01 or 0.05 (default: the bundle's)."
+            "--max-fpr", metavar="RATE", help="Largest share of false alarms, one that the bundle has, such as 0.05."
         ),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
@@ -326,6 +326,7 @@ def predict(
 ) -> None:
     """Judge pictures; a bad file is reported and the rest goes on (exit status 1)."""
     from fakelens.runtime.answers import check_outputs, write_outputs
+    from fakelens.runtime.cautions import DEMO
     from fakelens.runtime.folder import judge_files, picture_files
     from fakelens.runtime.judgement import Answer, Refusal
     from fakelens.sharing import open_bundle
@@ -333,7 +334,7 @@ def predict(
     models = open_bundle(bundle or newest_bundle())
     files, notes = picture_files(paths)
     if models.demo:
-        notes.insert(0, "these detectors were trained on synthetic pictures; their verdicts mean nothing")
+        notes.insert(0, DEMO.words)
     model = models.detector(models.model(detector).name)
     point = models.operating_point(model.name, max_fpr)
     notes += [point.caution] if point.caution else []

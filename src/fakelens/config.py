@@ -160,7 +160,8 @@ def _explain(cls: type[Settings], problem: Any) -> str:
         near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
         return f"unknown setting {name!r}: {hint}"
-    return f"setting {name!r}: {problem['msg'].removeprefix('Value error, ')}" if name else problem["msg"]
+    words = str(problem["msg"]).removeprefix("Value error, ")
+    return f"setting {name!r}: {words}" if name else words
 
 
 def _known_keys(cls: type[Settings], path: list[str]) -> list[str]:

@@ -371,6 +371,9 @@ def judge(
     from fakelens.judging.named_sets import check_set_name, keep_set
     from fakelens.judging.write import output_folder, write_results
 
+    for value, name in ((folders, "folders"), (models, "models"), (scores, "scores")):
+        if isinstance(value, str | Path):
+            raise FakelensError(f"{name} are a list: give [{str(value)!r}] for one")
     if (output or set_name) and len(folders) > 1:
         raise FakelensError("--output and --set-name are for one folder: judge one FOLDER at a time")
     if not (models or scores):

@@ -54,7 +54,10 @@ class Recipe(Settings):
         for name in self.only or ():
             find(name)
         for name, values in self.detectors.items():
-            _merged(find(name), self, values)
+            try:
+                _merged(find(name), self, values)
+            except FakelensError as error:
+                raise FakelensError(f"detectors.{name}: {error}") from error
         return self
 
 

@@ -18,7 +18,7 @@ from fakelens.core.stopping import is_follower
 if TYPE_CHECKING:
     from fakelens.core.scoring import Threshold
     from fakelens.judging.judge import JudgeResults
-    from fakelens.runtime.judgement import Answer
+    from fakelens.runtime.judgement import Answer, Judgement
 
 LOG_EVERY_S = 60
 _WEAKEST_SHOWN = 10
@@ -180,7 +180,7 @@ def print_verdicts(detector: str, threshold: "Threshold", answers: Sequence["Ans
             print(f"error: {each.name} was not judged: {each.remarks[0]}", file=sys.stderr)
         return
     rows = [
-        (each.name, each.words, probability_words(each.probability), " ".join(each.remarks))
+        (each.name, each.words, probability_words(each.probability), " ".join(_remarks(each)))
         if isinstance(each, Judgement)
         else (each.name, "not judged", "", each.error)
         for each in answers
@@ -188,6 +188,13 @@ def print_verdicts(detector: str, threshold: "Threshold", answers: Sequence["Ans
     print_table(("Picture", "Verdict", "Probability of AI", "Remarks"), rows)
     real, fake = percent(threshold.real), percent(threshold.fake)
     print(f"Judged by {detector}: below {real} a photograph, from {fake} AI-generated, uncertain between them.")
+
+
+def _remarks(judgement: "Judgement") -> list[str]:
+    """Those of this picture: that it is a demonstration is said once, before the table."""
+    from fakelens.runtime.cautions import DEMO
+
+    return [words for words in judgement.remarks if words != DEMO.words]
 
 
 def print_judgement(results: "JudgeResults", page: Path, *, as_json: bool) -> None:

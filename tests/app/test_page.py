@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 from fakelens.app import limits, view, wording
 from fakelens.app.uploads import DESK
 from fakelens.core import imaging
+from fakelens.runtime.cautions import DEMO
 from onnx_models import DETECTORS, encoded, flat_picture, make_bundle, noise
 from picture_files import png_promising
 
@@ -80,7 +81,7 @@ def test_three_detectors_and_a_comparison_of_which_one_runs(app: AppTest) -> Non
     assert all(sentence in shown_text(app) for sentence in (*wording.CANNOT_TELL, wording.LIMITS))
     assert wording.NOTHING_STORED in shown_text(app)
     choose_tab(app, LABELS[0])
-    assert [metric.label for metric in app.metric][:3] == ["Judged rightly", "AI-generated found", "False alarms"]
+    assert [metric.label for metric in app.metric][:3] == ["Judged rightly", "Fakes found", "False alarms"]
     assert r"It most often misses\: some\_generator (40% of 20)." in shown_text(app)
 
 
@@ -167,10 +168,8 @@ def test_a_file_that_cannot_be_judged_is_its_reason_and_spoils_only_itself(app: 
     data, reason = BROKEN[kind]
     upload(app, ("bad.png", data), ("white.png", WHITE))
     assert reason in app.error[0].value.replace("\\", "")
-    refused, judged = app.dataframe[0].value["Verdict"]
-    assert refused.startswith("not judged: ")
-    assert reason in refused
-    assert judged == ALL_FAKE[:-1]
+    assert list(app.dataframe[0].value["Verdict"]) == ["not judged", ALL_FAKE[:-1]]
+    assert reason in app.dataframe[0].value["Remarks"][0]
     app.selectbox(key="closer").select_index(1)
     checked(app.run())
     assert verdicts(app) == [ALL_FAKE]
@@ -340,7 +339,7 @@ def test_what_a_deployer_may_change_is_no_damage(
 
 
 def test_a_demonstration_says_that_it_is_one(tmp_path: Path, open_page: Callable[..., AppTest]) -> None:
-    assert wording.DEMO_NOTICE in open_page(make_bundle(tmp_path / "demo", demo=True)).caption[0].value
+    assert DEMO.words in open_page(make_bundle(tmp_path / "demo", demo=True)).warning[0].value
 
 
 def test_without_a_bundle_the_remedy_is_named(

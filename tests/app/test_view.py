@@ -151,7 +151,7 @@ def test_the_figures_are_the_models_own() -> None:
     rows = {label: value for label, value, _ in wording.figure_rows(MODEL)}
     assert rows == {
         "Judged rightly": "91.3 %",
-        "AI-generated found": "89.6 %",
+        "Fakes found": "89.6 %",
         "False alarms": "7 %",
         "Test pictures": "1,800",
         "Model size": "2.6 MB",

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from fakelens.app import view, wording
+from fakelens.app import view
 from fakelens.bundle import writer
 from fakelens.bundle.writer import ModelEntry, write_bundle
 from fakelens.core.artifacts import sha256_file
 from fakelens.runtime.bundle import Bundle
+from fakelens.runtime.cautions import DEMO
 from onnx_models import ABOUT, FACTS, FIGURES, flat_picture, make_bundle, onnx_bytes
 
 PACKAGE = Path(view.__file__).parents[1]
@@ -135,14 +136,14 @@ def test_the_readme_has_five_steps_the_figures_and_the_licence(tmp_path: Path) -
     assert "main file path: `streamlit_app.py`" in text
     assert "**CC-BY-NC-4.0**" in text
     assert "commercially" in text
-    assert wording.DEMO_NOTICE not in text
+    assert DEMO.words not in text
     assert "$" not in text
 
 
 def test_a_demonstration_is_marked_everywhere(tmp_path: Path) -> None:
     folder = make_bundle(tmp_path / "bundle", demo=True)
     assert Bundle.open(folder).demo
-    assert wording.DEMO_NOTICE in (folder / "README.md").read_text()
+    assert DEMO.words in (folder / "README.md").read_text()
 
 
 def test_the_container_is_what_spaces_ask_for_and_not_root(tmp_path: Path) -> None:

@@ -318,7 +318,10 @@ def test_a_bundle_is_all_of_its_models(folder: Path, tmp_path: Path) -> None:
     found, _ = judged(folder, [make_bundle(tmp_path / "bundle", demo=True)])
     assert [system.name for system in found.systems] == list(DETECTORS)
     assert len(found.pairs) == 3
-    assert any("verdicts mean nothing: small_net, large_net, mobile_net" in warning for warning in found.warnings)
+    assert any(
+        "verdicts on real pictures mean nothing: small_net, large_net, mobile_net" in warning
+        for warning in found.warnings
+    )
 
 
 def test_models_of_one_name_are_told_apart(tmp_path: Path) -> None:

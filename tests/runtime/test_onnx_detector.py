@@ -66,6 +66,9 @@ def test_the_heatmap_covers_what_the_model_sees(size: tuple[int, int], box: tupl
         ("fakelens.name", None),
         ("fakelens.threshold_fake", None),
         ("fakelens.input_px", "wide"),
+        ("fakelens.input_px", "0"),
+        ("fakelens.input_px", "200"),  # the network takes 224
+        ("fakelens.stored_px", "100"),
         ("fakelens.demo", "maybe"),
         ("fakelens.threshold_real", "0.9"),
     ],

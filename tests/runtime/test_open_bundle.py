@@ -103,6 +103,10 @@ def test_a_threshold_edited_by_hand_is_refused(folder: Path) -> None:
             lambda c: c["models"][0]["metrics"].update(auc="good"),
             r"models\[0\].metrics: auc should be of type float",
         ),
+        (
+            lambda c: c["models"][0]["metrics"].update(confusion_matrix=[1, 2]),
+            r"models\[0\].metrics: confusion_matrix should be two rows of two counts",
+        ),
         (lambda c: c["data"].pop("licence"), "data: licence"),
         (lambda c: c["models"][0].pop("facts"), r"models\[0\]: facts should be of type list"),
         (lambda c: c["models"][0]["operating_points"][0].pop("threshold"), "operating points are not as"),

@@ -16,6 +16,7 @@ import torch
 
 from fakelens import pipeline
 from fakelens.core.artifacts import StageRecord
+from fakelens.core.errors import FakelensError
 from fakelens.core.progress import Silent, Task
 from fakelens.detectors.checkpoint import load_checkpoint
 from fakelens.detectors.spec import DetectorSpec, discover
@@ -113,6 +114,15 @@ def test_mixed_precision_trains_on_a_cpu_too(data_only: Path) -> None:
     """Lightning refuses to clip the gradients of a fused optimiser there."""
     record = train_spec(data_only, own={"precision": "bf16-mixed", "gradient_clip": 1.0})
     assert np.isfinite(record.results["best"]["val_loss"])
+
+
+def test_half_precision_on_a_cpu_is_refused_with_the_remedy(data_only: Path) -> None:
+    """The engine would train in bfloat16, and the record would say something else."""
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(FakelensError, match="16-mixed needs a GPU: choose bf16-mixed"):
+        train_spec(data_only, own={"precision": "16-mixed"})
+    assert not (data_only / SPEC.name).exists()
 
 
 def _distance(first: list[torch.Tensor], second: list[torch.Tensor]) -> float:

@@ -12,6 +12,7 @@ from fakelens.core.scoring import Verdict, capital
 from fakelens.core.table import harmless
 from fakelens.runtime.answers import answers_csv, answers_json
 from fakelens.runtime.bundle import Bundle, BundledModel
+from fakelens.runtime.cautions import DEMO
 from fakelens.runtime.judgement import Answer, Assessment, Judgement, Picture, Refusal
 
 Pictures = dict[str, Picture | Refusal]
@@ -170,6 +171,9 @@ def show_table(models: Sequence[BundledModel], pictures: Pictures, answers: Mapp
         selection_mode="single-row",
         column_config={
             "Picture": st.column_config.ImageColumn(width="small"),
+            # However long the sentence of one row is, the scores stay in sight.
+            "Verdict": st.column_config.TextColumn(width="medium"),
+            "File": st.column_config.TextColumn(width="small"),
             **{model.display_name: probability for model in models},
         },
     )
@@ -191,12 +195,10 @@ def _table_row(
     models: Sequence[BundledModel], picture: Picture | Refusal, answers: Sequence[Answer]
 ) -> dict[str, object]:
     judgements = [answer for answer in answers if isinstance(answer, Judgement)]
-    remarks = dict.fromkeys(words for answer in answers for words in answer.remarks)
+    remarks = dict.fromkeys(words for answer in answers for words in answer.remarks if words != DEMO.words)
     return {
         "Picture": thumbnail_url(picture),
-        "Verdict": view.combined([one.verdict for one in judgements])
-        if judgements
-        else f"not judged: {answers[0].remarks[0]}",
+        "Verdict": view.combined([one.verdict for one in judgements]) if judgements else "not judged",
         "File": harmless(picture.name),  # the table has a download of its own
         **{
             model.display_name: 100 * answer.probability if isinstance(answer, Judgement) else None
@@ -221,7 +223,8 @@ def show_marks(shown: Judgement) -> None:
 
 def show_cautions(judgements: Sequence[Judgement]) -> None:
     """Reasons for care, each once."""
-    for words in dict.fromkeys(caution.words for one in judgements for caution in one.cautions):
+    cautions = dict.fromkeys(caution for one in judgements for caution in one.cautions if caution != DEMO)
+    for words in (caution.words for caution in cautions):  # the page says above that it is a demonstration
         st.warning(wording.as_text(words), icon=":material/warning:")
 
 

@@ -16,6 +16,7 @@ from fakelens.core.imaging import format_words
 from fakelens.core.run_folder import EXAMPLES
 from fakelens.core.scoring import capital
 from fakelens.runtime.bundle import Bundle
+from fakelens.runtime.cautions import DEMO
 from fakelens.runtime.judgement import Picture
 
 OVERVIEW = "Overview"
@@ -58,7 +59,7 @@ def main() -> None:
             show_limits(bundle)
         with verdict_place:
             if bundle.demo:
-                (st.warning if pictures else st.caption)(f":material/science: {wording.DEMO_NOTICE}")
+                st.warning(DEMO.words, icon=":material/science:")
             show_tabs(bundle, pictures, choice)
     except ValueError as error:
         st.error(f"The app cannot go on. {wording.as_text(str(error))}", icon=":material/error:")
@@ -157,11 +158,14 @@ def remove_others() -> None:
 
 def choose_threshold(bundle: Bundle) -> str:
     """One of `wording.threshold_choices` for all tabs; the address holds it, so that a link carries it."""
+    choices = wording.threshold_choices(bundle.models)
+    if len(choices) == 1:
+        return choices[0]
     with st.expander("Settings"):
         return st.selectbox(
             "How sure must a detector be before it says AI-generated?",
-            wording.threshold_choices(bundle.models),
-            help="Thresholds were chosen on validation photographs; between its two thresholds a picture is uncertain.",
+            choices,
+            help=wording.THRESHOLD_HELP,
             key="threshold",
             bind="query-params",
         )

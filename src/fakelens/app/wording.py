@@ -7,7 +7,6 @@ from fakelens.core.scoring import OperatingPoint, Threshold, capital, percent
 from fakelens.runtime.bundle import BundledModel
 
 INTRO = "Was this picture taken by a camera, or made by an AI? Give it pictures: each detector gives its estimate."
-DEMO_NOTICE = "Demonstration, trained on synthetic pictures: verdicts on real pictures mean nothing."
 NOTHING_STORED = (
     "Nothing is stored: a file is discarded as soon as it has been processed, and what is shown is forgotten when you "
     "remove it or close the page. Nothing is sent anywhere else."
@@ -26,6 +25,10 @@ CANNOT_TELL = (
     "The heat-map shows which regions moved the score, not which regions are fake.",
     "Do not accuse anybody on the strength of it.",
 )
+THRESHOLD_HELP = (
+    "Standard decides around 50 %. A careful setting asks for more: a line that no more than the stated share of the "
+    "photographs reached when it was chosen. Between a detector's two lines a picture is uncertain."
+)
 NOT_VERIFIED = (
     "The file itself says so; it is no part of the score. Where no signature is verified, anybody can write such a "
     "statement. That a picture carries no mark proves nothing: most generated pictures carry none."
@@ -39,12 +42,14 @@ MAP_HELP = (
 def figure_rows(model: BundledModel) -> list[tuple[str, str, str]]:
     """The model's own test figures as (label, value, what it means), in words for people; verdicts at 0.5."""
     figures = model.metrics
-    (real_right, false_alarms), _ = figures.confusion_matrix
-    share = false_alarms / max(1, real_right + false_alarms)
     return [
         ("Judged rightly", percent(figures.accuracy), "accuracy: of all test pictures, if it must always decide"),
-        ("AI-generated found", percent(figures.recall), "recall: of the AI-generated test pictures"),
-        ("False alarms", percent(share), "of the test photographs, so many were called AI-generated"),
+        ("Fakes found", percent(figures.recall), "recall: of the AI-generated test pictures"),
+        (
+            "False alarms",
+            percent(figures.false_positive_rate),
+            "of the test photographs, so many were called AI-generated",
+        ),
         ("Test pictures", f"{figures.num_images:,}", "half of them AI-generated; none was used in training"),
         ("Time", f"{model.latency_ms:.1f} ms", "a picture, measured on a CPU when the model was exported"),
         ("Model size", size_words(model.size_bytes), f"the {model.variant} ONNX file"),

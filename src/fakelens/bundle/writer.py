@@ -33,6 +33,7 @@ from fakelens.core.scoring import percent
 from fakelens.core.table import Table
 from fakelens.core.telemetry import TELEMETRY_OFF
 from fakelens.runtime.bundle import FORMAT, BundleAbout, BundledModel, BundleInfo
+from fakelens.runtime.cautions import DEMO
 from fakelens.runtime.detector import OnnxDetector
 from fakelens.runtime.provenance import verifier
 
@@ -261,7 +262,7 @@ def _readme(models: Sequence[BundledModel], about: BundleAbout, *, demo: bool) -
     return _template(
         "readme_template.md",
         num_models="one detector" if len(models) == 1 else f"{len(models)} detectors, side by side",
-        demo_note=f"\n> **{wording.DEMO_NOTICE}**\n" if demo else "",
+        demo_note=f"\n> **{DEMO.words}**\n" if demo else "",
         size=wording.size_words(sum(model.size_bytes for model in models)),
         python=_PYTHON,
         limits=wording.LIMITS,
@@ -298,4 +299,4 @@ def _table(models: Sequence[BundledModel]) -> str:
         figures = [value for _, value, _ in wording.figure_rows(model)]
         thresholds = f"{percent(model.threshold.real)}, {percent(model.threshold.fake)}"
         rows.append((f"[{model.display_name}]({model.card}) (`{model.file}`)", *figures, thresholds))
-    return Table(head, tuple(rows)).markdown()
+    return Table(head, tuple(rows)).markdown(is_marked_up=True)

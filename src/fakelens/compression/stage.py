@@ -99,7 +99,7 @@ def compress(
     stage = compress_stage(workdir, spec, settings, own, common)
     if not force and (record := stage.finished()):
         return record
-    check_machine(common)
+    check_machine(common, str(own.get("precision", "auto")))
     trained = load_record(RunFolder(workdir).detector(spec.name).train_record)
     full, info = load_checkpoint(trained.output(BEST))
     data.must_be_of(info.data_digest, spec.name)

@@ -154,7 +154,7 @@ class StageRecord:
     @property
     def made_of(self) -> Inputs:
         """`inputs` by name; of a stage behind `prepare`, whose own are files."""
-        return Inputs(**self.inputs)
+        return Inputs(**{name: self.inputs[name] for name in vars(Inputs()) if name in self.inputs})
 
     @property
     def duration(self) -> str:

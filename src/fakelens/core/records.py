@@ -60,6 +60,12 @@ class Metrics:
     """Rows truth, columns verdict, both in the order real, fake."""
     num_images: int
 
+    @property
+    def false_positive_rate(self) -> float:
+        """Share of the photographs that are called fake at 0.5."""
+        right, wrong = self.confusion_matrix[0]
+        return wrong / (right + wrong)
+
 
 LATENCY_RUNS = 31
 """Timed runs behind each latency, whose median it is."""

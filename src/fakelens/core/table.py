@@ -23,13 +23,18 @@ class Table:
         """As `markdown`, of one thing that the first column would name in each row; says so where there is no row."""
         return Table(self.head[1:], tuple(row[1:] for row in self.rows)).markdown() if self.rows else "None."
 
-    def markdown(self) -> str:
-        """GitHub's Markdown table; what would be markup in a name is escaped."""
-        escaped = [[re.sub(r"([|*<\\])", r"\\\1", cell) for cell in row] for row in (self.head, *self.rows)]
+    def markdown(self, *, is_marked_up: bool = False) -> str:
+        """GitHub's Markdown table; what would be markup in a name is escaped, but where cells are Markdown of ours."""
+        escaped = [[cell if is_marked_up else plain(cell) for cell in row] for row in (self.head, *self.rows)]
         for row, column in self.best:
             escaped[row + 1][column] = f"**{escaped[row + 1][column]}**"
         escaped.insert(1, ["---"] * len(self.head))
         return "\n".join("| " + " | ".join(row) + " |" for row in escaped)
+
+
+def plain(text: str) -> str:
+    """Text as Markdown that shows it as it is, in one line: a name is anybody's choice."""
+    return re.sub(r"([|*<>\\\[\]`&])", r"\\\1", " ".join(text.splitlines()))
 
 
 def csv_bytes(head: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:

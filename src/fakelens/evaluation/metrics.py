@@ -165,12 +165,6 @@ class SetMetrics(Metrics):
     groups: tuple[GroupFigures, ...]
     """Per generator and per source of photographs, the worst first."""
 
-    @property
-    def false_positive_rate(self) -> float:
-        """Share of the photographs that are called fake at 0.5."""
-        right, wrong = self.confusion_matrix[0]
-        return wrong / (right + wrong)
-
 
 @dataclass(frozen=True)
 class CalibrationChange:

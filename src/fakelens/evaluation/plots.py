@@ -74,7 +74,7 @@ def plot_worst_mistakes(
     """Worst mistakes: the wrong verdicts of the highest confidence, each with its generator or source."""
     wrong = np.flatnonzero((probabilities >= 0.5) != (labels == 1))
     shown = wrong[np.argsort(-np.abs(probabilities[wrong] - 0.5), kind="stable")][: _COLUMNS * _ROWS]
-    captions = [f"is: {groups[index]}" for index in shown]
+    captions = [f"is: {_WORDS[labels[index]]}, {groups[index]}" for index in shown]
     title = "Worst mistakes" if len(wrong) else "Worst mistakes: none"
     return _plot_pictures(path, squares, shown, (labels, probabilities), captions, title, subject)
 
@@ -172,7 +172,7 @@ def plot_reliability(path: Path, sets: Mapping[str, Scored], subject: str) -> Pa
     axes.set(xlabel="Stated probability of being AI-generated", ylabel="Observed share of AI-generated pictures")
     axes.set_aspect("equal")
     axes.legend(loc="best", frameon=False)
-    title = "Reliability diagram: stated and observed probability"
+    title = "Reliability: stated and observed probability"
     reading = (
         "On the diagonal a stated 80 % is right in 80 % of cases; points below it are overconfident. Area: pictures."
     )

@@ -187,7 +187,8 @@ def _training_warnings(
         )
     if demo := [model.name for model in models if model.demo]:
         warnings.append(
-            f"trained on synthetic pictures made by fakelens, so that their verdicts mean nothing: {', '.join(demo)}"
+            "trained on synthetic pictures made by fakelens, so that their verdicts on real pictures mean nothing: "
+            + ", ".join(demo)
         )
     return warnings
 

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from fakelens.config import read_as
-from fakelens.core.artifacts import load_record, read_json, sha256_file, sha256_json, write_json
+from fakelens.core.artifacts import load_record, sha256_file, sha256_json, write_json
 from fakelens.core.errors import FakelensError
 from fakelens.core.progress import SILENT, Reporter
 from fakelens.core.run_folder import RunFolder
@@ -15,7 +14,7 @@ from fakelens.dataset.store import PreparedData
 from fakelens.detectors.spec import DetectorSpec
 from fakelens.judging.folder import LabelledFolder
 from fakelens.judging.judge import judge_folder
-from fakelens.report.records import NamedSet, NamedSetFigures, read_named_sets
+from fakelens.report.records import NamedSet, NamedSetFigures, read_named_set, read_named_sets
 from fakelens.settings import EvaluationSettings
 
 _RESERVED = (*SPLITS, "ood", "wild")
@@ -38,12 +37,13 @@ def check_set_name(workdir: Path, name: str) -> None:
         raise FakelensError(
             f"--set-name {name}: {workdir} is not a run whose report would show it, name one (--workdir)"
         )
+    read_named_sets(workdir)  # a damaged one would be found when all is judged
 
 
 def keep_set(workdir: Path, name: str, folder: Path, label_values: Mapping[str, str]) -> Path:
     """Keep a labelled folder under a name; returns its record's path. Another folder of that name is replaced."""
     path = RunFolder(workdir).named_set(name)
-    known = read_as(NamedSet, read_json(path), path) if path.is_file() else None
+    known = read_named_set(path) if path.is_file() else None
     new = NamedSet(name, str(folder.resolve()), label_values=dict(label_values))
     if known is None or (known.folder, known.label_values) != (new.folder, new.label_values):
         write_json(path, asdict(new))

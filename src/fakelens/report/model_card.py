@@ -7,10 +7,11 @@ from typing import Any
 import yaml
 
 from fakelens.config import to_commented_yaml
+from fakelens.core.records import Metrics
 from fakelens.core.scoring import percent
-from fakelens.core.table import Table
+from fakelens.core.table import Table, plain
+from fakelens.dataset.splits import TEST
 from fakelens.dataset.store import PreparedData
-from fakelens.evaluation.metrics import SetMetrics
 from fakelens.report.records import Entry
 from fakelens.report.tables import (
     data_table,
@@ -49,7 +50,7 @@ def model_card(entry: Entry, data: PreparedData) -> str:
         "> **A demonstration, trained on synthetic pictures: its verdicts on real pictures mean nothing.**"
         if data.is_demo
         else "",
-        "\n".join(f"- {sentence}" for sentence in gist(entry, data)),
+        "\n".join(f"- {plain(sentence)}" for sentence in gist(entry, data)),
         f"## Use\n\n{_USE}",
         f"## Model\n\n{_model_table(entry).markdown()}",
         f"## Data\n\n{data_table(data).markdown()}",
@@ -68,13 +69,16 @@ def model_card(entry: Entry, data: PreparedData) -> str:
 
 def gist(entry: Entry, data: PreparedData) -> tuple[str, ...]:
     """Gist of the card: a few sentences for a page that has little room."""
-    sentences = [_set_sentence(name, block) for name, block in entry.metrics.items()]
+    # The test split was judged by the file that ships, the other sets by the checkpoint that it was made of.
+    blocks: dict[str, Metrics] = {**entry.metrics, TEST: entry.shipped.metrics}
+    sentences = [_set_sentence(name, block) for name, block in blocks.items()]
     null = data.results.audit.random_split
     sentences.append(f"For comparison, a classifier of the original files' metadata alone scores {percent(null, 0)}.")
     missed = [group for block in entry.metrics.values() for group in block.groups if group.num_images >= 5]
     for label, words in ((1, "It most often misses"), (0, "It most often accuses")):
         worst = sorted((g for g in missed if g.label == label), key=lambda g: g.share_right)[:_NUM_WORST]
-        wrong = [f"{g.name} ({percent(1 - g.share_right, 0)} of {g.num_images})" for g in worst if g.share_right < 1]
+        num_wrong = {g.name: round((1 - g.share_right) * g.num_images) for g in worst}
+        wrong = [f"{g.name} ({num_wrong[g.name]} of {g.num_images})" for g in worst if num_wrong[g.name]]
         if wrong:
             sentences.append(f"{words}: {', '.join(wrong)}.")
     if entry.robustness:
@@ -89,7 +93,7 @@ def gist(entry: Entry, data: PreparedData) -> tuple[str, ...]:
 def point_gist(entry: Entry) -> tuple[str, ...]:
     """Each operating point's figures on the test split, a sentence each, in their order."""
     return tuple(
-        f"At this setting, before export, on {entry.test.num_images:,} test pictures: it calls "
+        f"At this setting, on {entry.test.num_images:,} test pictures, before it was made smaller to ship: it calls "
         f"{percent(point.false_positive_rate, 1)} of the photographs AI-generated, finds "
         f"{percent(point.recall, 0)} of the AI-generated pictures, and leaves "
         f"{percent(1 - point.abstaining.coverage, 0)} of all uncertain."
@@ -97,9 +101,10 @@ def point_gist(entry: Entry) -> tuple[str, ...]:
     )
 
 
-def _set_sentence(name: str, block: SetMetrics) -> str:
+def _set_sentence(name: str, block: Metrics) -> str:
+    when = "On" if name == TEST else "Before it was made smaller to ship, on"
     return (
-        f"Before export, on {block.num_images:,} {_SET_WORDS.get(name, f'pictures of the set {name}')}: it judges "
+        f"{when} {block.num_images:,} {_SET_WORDS.get(name, f'pictures of the set {name}')}: it judges "
         f"{percent(block.accuracy, 1)} correctly, finds "
         f"{percent(block.recall, 0)} of the AI-generated pictures and calls "
         f"{percent(block.false_positive_rate, 0)} of the photographs AI-generated."

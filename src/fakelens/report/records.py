@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fakelens.config import read_as
 from fakelens.core.artifacts import StageRecord, load_record, read_json
-from fakelens.core.errors import FakelensError
+from fakelens.core.errors import DamagedFileError, FakelensError
 from fakelens.core.records import ExportResults, TrainResults, Variant
 from fakelens.core.run_folder import METRICS, ROBUSTNESS, SCORES, DetectorFolder, RunFolder
 from fakelens.dataset.splits import TEST
@@ -50,9 +50,21 @@ def read_named_sets(workdir: Path) -> tuple[NamedSet, ...]:
     Raises:
         FakelensError: naming a damaged record.
     """
-    return tuple(
-        read_as(NamedSet, read_json(path), path) for path in sorted(RunFolder(workdir).named_sets.glob("*.json"))
-    )
+    return tuple(map(read_named_set, sorted(RunFolder(workdir).named_sets.glob("*.json"))))
+
+
+def read_named_set(path: Path) -> NamedSet:
+    """The named set of one record.
+
+    Raises:
+        FakelensError: when it is damaged.
+    """
+    try:
+        return read_as(NamedSet, read_json(path), path)
+    except FakelensError as error:
+        raise DamagedFileError(
+            path, "is not as it was written", f"delete it, and judge its folder again with --set-name {path.stem}"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -153,7 +165,7 @@ class Entry:
     @property
     def summary(self) -> str:
         """The detector in one sentence, which does not claim weights it did not start from."""
-        own = self.trained.pretrained or not self.spec.weights
+        own = self.trained.pretrained or self.spec.full or not self.spec.weights
         return self.spec.summary if own else f"{self.spec.display_name}, trained from scratch"
 
     @property

@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import re
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -30,10 +31,11 @@ from fakelens.core.run_folder import (
     RunFolder,
 )
 from fakelens.core.scoring import percent
-from fakelens.core.table import Table
+from fakelens.core.table import Table, plain
 from fakelens.dataset.splits import TEST
 from fakelens.dataset.store import PreparedData
 from fakelens.detectors.spec import DetectorSpec
+from fakelens.evaluation.metrics import wilson_interval
 from fakelens.evaluation.plots import plot_tradeoff
 from fakelens.figure import DESCRIPTION
 from fakelens.report.records import Entry, read_named_sets
@@ -98,7 +100,7 @@ def write_report(workdir: Path, detectors: Sequence[DetectorSpec], recipe_yaml: 
     _copy_plots(folder, entries)
     markdown = "\n\n".join(_blocks(workdir, data, entries, recipe_yaml)) + "\n"
     write_text(folder / REPORT_TEXT, markdown)
-    write_text(folder / REPORT_PAGE, _page(markdown, folder))
+    write_text(folder / REPORT_PAGE, page_of(markdown, folder))
     return folder / REPORT_PAGE
 
 
@@ -152,16 +154,17 @@ def _bullets(sentences: Iterable[str]) -> str:
 def _conclusion(data: PreparedData, entries: Sequence[Entry]) -> Iterator[str]:
     """Three sentences: which detector, how far to trust it, what ships. The best is chosen on validation."""
     best = entries[0]
-    low, high = best.test.intervals["accuracy"]
+    shipped = best.shipped.metrics
+    low, high = wilson_interval(round(shipped.accuracy * shipped.num_images), shipped.num_images)
     several = "the most accurate on validation pictures, as it ships"
     chosen = f"{best.spec.display_name} is {several if len(entries) > 1 else 'the detector of this run'}"
     yield (
-        f"**{chosen}: it judges {percent(best.test.accuracy, 1)} of {best.test.num_images:,} held-out test pictures "
+        f"**{chosen}: it judges {percent(shipped.accuracy, 1)} of {shipped.num_images:,} held-out test pictures "
         f"rightly (95 % interval {percent(low, 1)} to {percent(high, 1)}"
         f"{', which includes mere chance' if low <= 0.5 else ''}).**"
     )
     others = [f"{percent(block.accuracy, 1)} on `{name}`" for name, block in best.metrics.items() if name != TEST]
-    unseen = f"On pictures of other origins it is right in {' and '.join(others)}; " if others else (
+    unseen = f"On pictures of other origins its checkpoint is right in {' and '.join(others)}; " if others else (
         "No set of unseen generators was judged: expect less there; "
     )  # fmt: skip
     nulls = [percent(audit.random_split, 1) for audit in data.results.audits.values()]
@@ -174,10 +177,16 @@ def _conclusion(data: PreparedData, entries: Sequence[Entry]) -> Iterator[str]:
     )
 
 
+def _code(text: str) -> str:
+    """A span of code, which ends at the same number of backticks that it began with."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}{text}{fence}"
+
+
 def _next_steps(workdir: Path, data: PreparedData) -> Iterator[str]:
-    bundle = RunFolder(workdir).bundle
-    yield f'Try it in the browser: `fakelens app --bundle "{bundle}"`'
-    yield f'Judge pictures of your own: `fakelens predict PICTURE… --bundle "{bundle}"`'
+    bundle = shlex.quote(str(RunFolder(workdir).bundle))
+    yield f"Try it in the browser: {_code(f'fakelens app --bundle {bundle}')}"
+    yield f"Judge pictures of your own: {_code(f'fakelens predict PICTURE… --bundle {bundle}')}"
     if data.is_demo:
         yield "Train on real pictures: `fakelens run` takes OpenFake: gigabytes to download, hours on a GPU"
         yield (
@@ -199,7 +208,7 @@ def _comparison_notes(data: PreparedData, entries: Sequence[Entry]) -> Iterator[
     yield f"Time: median of {LATENCY_RUNS} runs, one picture, one thread, onnxruntime on {cpu}."
     yield "Test pictures come from the generators and sources of the training pictures: on unseen ones expect less."
     for name, s in data.results.test_sets.items():
-        also = ", ".join(s.generators_also_in_training)
+        also = plain(", ".join(s.generators_also_in_training))
         yield f"{name}: {s.description}, n={s.num_images}, half of them fake{also and f'; also in training: {also}'}."
 
 
@@ -209,11 +218,12 @@ def _named_set_notes(workdir: Path, entries: Sequence[Entry]) -> Iterator[str]:
         if blocks:
             (real, wrong), (missed, fake) = blocks[0].confusion_matrix
             counts = f"{real + wrong} real and {missed + fake} fake pictures"
-            yield f"{named.name}: {counts} of `{named.folder}`, kept under this name by `fakelens judge --set-name`."
-            yield from (f"{named.name}: {warning}" for warning in named.warnings)
+            where = _code(named.folder)
+            yield f"{named.name}: {counts} of {where}, kept under this name by `fakelens judge --set-name`."
+            yield from (f"{named.name}: {plain(warning)}" for warning in named.warnings)
             if named.left_out:
                 some = "; ".join([*named.left_out[:_NAMED], *(["…"] if len(named.left_out) > _NAMED else [])])
-                yield f"{named.name}: {len(named.left_out)} of its pictures left out: {some}"
+                yield f"{named.name}: {len(named.left_out)} of its pictures left out: {plain(some)}"
 
 
 def _detector(entry: Entry) -> Iterator[str]:
@@ -294,13 +304,13 @@ def _copy_plots(folder: Path, entries: Sequence[Entry]) -> None:
                     shutil.copyfile(record.output(f"{PLOTS}/{name}"), temporary)
 
 
-def _page(markdown: str, folder: Path) -> str:
+def page_of(markdown: str, folder: Path) -> str:
     """The Markdown as one HTML page that holds its images, with contents and folded details."""
     from markdown_it import MarkdownIt
 
     renderer = MarkdownIt("commonmark", {"html": False}).enable("table")
     renderer.add_render_rule(
-        "image", lambda _, tokens, i, *__: _image(folder / tokens[i].attrs["src"], tokens[i].content)
+        "image", lambda _, tokens, i, *__: _image(folder, tokens[i].attrs["src"], tokens[i].content)
     )
     renderer.add_render_rule("table_open", lambda *_: "<div class=wide><table>")
     renderer.add_render_rule("table_close", lambda *_: "</table></div>")
@@ -319,10 +329,13 @@ def _page(markdown: str, folder: Path) -> str:
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(body=body)
 
 
-def _image(path: Path, words: str) -> str:
-    """One image, its bytes in the page."""
+def _image(folder: Path, source: str, words: str) -> str:
+    """One plot, its bytes in the page; nothing else is opened, whatever a name may look like."""
     from PIL import Image
 
+    path = folder / source
+    if path not in (folder / PLOTS).rglob("*.png"):
+        return html.escape(words)
     with Image.open(path) as image:
         buffer = io.BytesIO()
         image.convert("RGB").save(buffer, "WEBP", quality=_WEBP_QUALITY)

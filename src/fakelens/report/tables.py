@@ -63,6 +63,7 @@ def comparison_table(data: PreparedData, entries: Sequence[Entry]) -> Table:
             for rate in ("accuracy", "auc")
         },
         "Accuracy as shipped": _higher([variant.metrics for variant in shipped], "accuracy"),
+        "The same on validation": _higher([variant.val.metrics for variant in shipped], "accuracy"),
         "ONNX size (MB)": [(f"{variant.size_bytes / 1e6:.2f}", -variant.size_bytes) for variant in shipped],
         "Time per picture (ms)": [(f"{variant.latency_ms:.1f}", -variant.latency_ms) for variant in shipped],
     }
@@ -196,8 +197,13 @@ def comparison_cells(comparison: Comparison) -> tuple[str, ...]:
     low, high = comparison.auc_interval
     return (
         str(comparison.only_first_right), str(comparison.only_second_right), _p_words(comparison.mcnemar_p),
-        f"{comparison.auc_difference:+.3f} ({low:+.3f} to {high:+.3f})", _p_words(comparison.delong_p),
+        f"{_signed(comparison.auc_difference)} ({_signed(low)} to {_signed(high)})", _p_words(comparison.delong_p),
     )  # fmt: skip
+
+
+def _signed(difference: float) -> str:
+    """A difference to three digits, with a real minus; none where it is nothing."""
+    return f"{difference:+.3f}".replace("-", "−") if abs(difference) >= 0.0005 else "0.000"
 
 
 def _p_words(p: float) -> str:
@@ -258,7 +264,7 @@ def environment_table(data: PreparedData, entries: Sequence[Entry]) -> Table:
         ("Source revision", str(environment.revision)),
         ("Versions", f"python {environment.python}, {versions}"),
     ]
-    return Table(("", "How it was made"), tuple(rows))
+    return Table(("What", "Value"), tuple(rows))
 
 
 def compression_table(entries: Sequence[Entry]) -> Table:
@@ -318,7 +324,7 @@ def data_table(data: PreparedData) -> Table:
         *((f"Set {name}", f"{s.description}, n={s.num_images}") for name, s in results.test_sets.items()),
         *((f"Leak check: {name}", audit.sentence) for name, audit in results.audits.items()),
     ]
-    return Table(("", "Data"), tuple(rows))
+    return Table(("What", "Value"), tuple(rows))
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from fakelens import __version__
 from fakelens.core.artifacts import write_json, write_text
 from fakelens.core.scoring import VERDICT_WORDS, capital, percent, probability_words
+from fakelens.runtime.cautions import DEMO
 from fakelens.runtime.judgement import Judgement
 
 if TYPE_CHECKING:
     from fakelens.runtime.bundle import Bundle
 
 _MAX_STEM = 60
-_DEMO = "A demonstration, trained on synthetic pictures: its verdicts mean nothing."
 _NO_PROOF = (
     "A verdict is a statistical guess and no proof. That a file carries no mark of its origin proves nothing. Do not "
     "accuse anybody on the strength of it."
@@ -116,14 +116,14 @@ def _page(record: dict[str, Any]) -> str:
         "Lower threshold": f"{percent(thresholds['real'])}: below it a photograph",
         "Upper threshold": f"{percent(thresholds['fake'])}: from it on AI-generated",
         "Marks found in the file": "; ".join(record["marks"]) or "none",
-        "Cautions": " ".join([*([_DEMO] if detector["is_demo"] else []), *record["cautions"]]) or "none",
+        "Cautions": " ".join(record["cautions"]) or "none",
         "Detector": f"{detector['display_name']}, {detector['variant']}",
         "SHA-256 of the detector": detector["sha256"],
         "Trained on": detector["trained_on"],
         "fakelens": record["fakelens"],
     }
     cells = (f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in rows.items())
-    demo = f"{_DEMO} " if detector["is_demo"] else ""
+    demo = f"{DEMO.words} " if detector["is_demo"] else ""
     return _PAGE.substitute(
         title=html.escape(f"Verdict on {PurePath(file['name']).name}"),
         verdict=html.escape(f"{demo}{capital(VERDICT_WORDS[record['verdict']])}. {record['sentence']}"),

@@ -257,8 +257,10 @@ def _parse(content: Any) -> BundleInfo:
 def _parse_model(block: Any, where: str) -> BundledModel:
     threshold = _read(Threshold, _value(block, "threshold", dict, where), f"{where}.threshold")
     figures = _value(block, "metrics", dict, where)
-    rows = _value(figures, "confusion_matrix", list, f"{where}.metrics")
-    metrics = _read(Metrics, figures, f"{where}.metrics", confusion_matrix=tuple(tuple(row) for row in rows))
+    matrix = _value(figures, "confusion_matrix", list, f"{where}.metrics")
+    if [[type(count) for count in row] if isinstance(row, list) else row for row in matrix] != [[int] * 2] * 2:
+        raise FakelensError(f"{where}.metrics: confusion_matrix should be two rows of two counts, not {matrix!r}")
+    metrics = _read(Metrics, figures, f"{where}.metrics", confusion_matrix=tuple(map(tuple, matrix)))
     points = points_of(_value(block, "operating_points", list, where))
     facts = tuple(map(str, _value(block, "facts", list, where)))
     point_facts = tuple(map(str, _value(block, "point_facts", list, where)))

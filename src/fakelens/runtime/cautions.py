@@ -36,6 +36,10 @@ class Caution:
     """Whether the verdict becomes `uncertain` whatever the score."""
 
 
+DEMO = Caution("Demonstration, trained on synthetic pictures: verdicts on real pictures mean nothing.")
+"""Of every verdict of such a detector, so that it is in each file and answer that a verdict leaves in."""
+
+
 def cautions_of(
     container: Container, picture: Image.Image, input_px: int, *, is_one_of_several: bool = False
 ) -> tuple[Caution, ...]:

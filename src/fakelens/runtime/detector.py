@@ -48,8 +48,11 @@ class OnnxMetadata:
     def of(cls, strings: Mapping[str, str]) -> "OnnxMetadata":
         """What a file's metadata say; a KeyError or ValueError where they do not."""
         plain = {name[len(_PREFIX) :]: text for name, text in strings.items() if name.startswith(_PREFIX)}
+        input_px, stored_px = int(plain["input_px"]), int(plain["stored_px"])
+        if not 0 < input_px <= stored_px:
+            raise ValueError(f"input_px {input_px}, stored_px {stored_px}")
         return OnnxMetadata(
-            plain["name"], plain["variant"], int(plain["input_px"]), int(plain["stored_px"]),
+            plain["name"], plain["variant"], input_px, stored_px,
             Threshold(float(plain["threshold_real"]), float(plain["threshold_fake"])),
             points_of(json.loads(plain["operating_points"])), float(plain["temperature"]),
             {"true": True, "false": False}[plain["demo"]], plain["licence"],
@@ -72,6 +75,9 @@ class OnnxDetector(OnnxMetadata):
         self._session = _open_session(data, label, num_threads or available_cpus())
         try:
             super().__init__(**vars(OnnxMetadata.of(self._session.get_modelmeta().custom_metadata_map)))
+            sides_px = [side for side in self._session.get_inputs()[0].shape[2:] if isinstance(side, int)]
+            if any(side != self.input_px for side in sides_px):
+                raise ValueError(f"input_px {self.input_px}, where the network takes {sides_px}")
         except (KeyError, ValueError) as error:
             raise FakelensError(
                 f"{label} is not of this version of `fakelens export` (metadata: {error}): export it again"

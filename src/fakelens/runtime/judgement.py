@@ -16,7 +16,7 @@ from PIL import Image
 
 from fakelens.core.imaging import DEFAULT_LIMITS, Container, ImageRefused, Limits, read_image
 from fakelens.core.scoring import VERDICT_WORDS, Threshold, Verdict, percent, probability_words
-from fakelens.runtime.cautions import Caution, cautions_of
+from fakelens.runtime.cautions import DEMO, Caution, cautions_of
 from fakelens.runtime.detector import OnnxDetector
 from fakelens.runtime.provenance import Mark, credentials_mark, marks_of
 
@@ -205,6 +205,7 @@ def assess(detector: OnnxDetector, picture: Picture) -> Assessment:
     image = picture.images[detector.stored_px]
     probability, heatmap = detector.examine(image)
     cautions = cautions_of(picture.container, image, detector.input_px, is_one_of_several=picture.is_one_of_several)
+    cautions = (*([DEMO] if detector.demo else []), *cautions)
     seconds = time.perf_counter() - started_s
     box = detector.heatmap_box(image)
     return Assessment(detector.name, detector.sha256, probability, heatmap, box, cautions, seconds)

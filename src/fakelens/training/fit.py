@@ -158,12 +158,15 @@ class Fitting:
         return stage.finish([self.folder / BEST], asdict(results), aside=[self.folder / HISTORY, *plots])
 
 
-def check_machine(common: TrainSettings) -> None:
+def check_machine(common: TrainSettings, precision: str) -> None:
     """Refuse what this machine cannot train with, before anything is touched.
 
     Raises:
-        FakelensError: for an accelerator, a number of devices or a logger that is not there.
+        FakelensError: for an accelerator, a number of devices or a logger that is not there, and for half precision
+            on a CPU, which the engine would replace by another.
     """
+    if precision == "16-mixed" and not _on_gpu(common):
+        raise FakelensError("precision=16-mixed needs a GPU: choose bf16-mixed or 32-true, or leave it at auto")
     with tempfile.TemporaryDirectory(prefix="fakelens-") as folder, quiet_lightning():
         logger = _logger(common.logger, Path(folder), "check", "check")
         try:

@@ -73,7 +73,7 @@ def train(
     if not force and (record := stage.finished()):
         return record
     # What is refused must leave the folder as it was.
-    check_machine(common)
+    check_machine(common, settings.precision)
     data.verify()
     if stage.folder.is_dir() and not is_follower():
         stage.keep_others(reporter, but=OTHER_STAGES, force=force)
