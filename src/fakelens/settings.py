@@ -99,7 +99,7 @@ class DataSettings(CollectSettings):
 
 
 class AugmentationSettings(Settings):
-    """How training images are varied; the same for photographs and fakes."""
+    """Variation of training images; the same for photographs and fakes."""
 
     crop_scale: float = Field(0.6, gt=0, le=1)
     """Smallest side of the random crop as a fraction of the stored square; larger crops are shrunk, smaller enlarged.
@@ -144,7 +144,7 @@ class AugmentationSettings(Settings):
 
 
 class DetectorSettings(Settings):
-    """How one detector is trained; each detector file states its own defaults."""
+    """Training of one detector; each detector file states its own defaults."""
 
     pretrained: bool = True
     """Start from the published weights; false trains from scratch. Ignored by a detector that has none."""
@@ -194,7 +194,7 @@ class DetectorSettings(Settings):
 
 
 class TrainSettings(Settings):
-    """How training runs, whatever the detector; the first four stand over every detector's own settings."""
+    """Training in general, whatever the detector; the first four stand over every detector's own settings."""
 
     of_execution: ClassVar[frozenset[str]] = frozenset(
         {"num_workers", "num_threads", "accelerator", "devices", "num_nodes", "logger"}
@@ -233,7 +233,7 @@ class TrainSettings(Settings):
 
 
 class EvaluationSettings(Settings):
-    """How scores become verdicts and how thoroughly they are judged."""
+    """From scores to verdicts, and the effort with which these are judged."""
 
     uncertain_band: float = Field(0.1, ge=0, lt=0.5)
     """Probabilities closer to 0.5 than this are called uncertain; the risk-coverage plot shows what a width costs."""
@@ -264,7 +264,7 @@ class EvaluationSettings(Settings):
 
 
 class GateSettings(Settings):
-    """What an exported file may lose."""
+    """Limits of what an exported file may lose."""
 
     max_difference: float = Field(1e-4, gt=0)
     """fp32: largest difference of a probability from the checkpoint's."""
@@ -279,7 +279,7 @@ class GateSettings(Settings):
 
 
 class ExportSettings(Settings):
-    """How ONNX files are made and what they may lose."""
+    """Making of ONNX files, and the limits of what they may lose."""
 
     calibration_images: int = Field(256, ge=2)
     """Training pictures on which static quantisation measures its ranges."""
@@ -290,7 +290,7 @@ class ExportSettings(Settings):
 
 
 class CompressSettings(Settings):
-    """How `fakelens compress` makes a compact detector, and whether `fakelens run` does."""
+    """Making of a compact detector by `fakelens compress`, and by `fakelens run` where it is wanted."""
 
     in_run: bool = True
     """Whether `fakelens run` compresses the detectors that are too large, and ships the compact ones in their place."""

@@ -98,7 +98,7 @@ def take_pictures(bundle: Bundle) -> Pictures:
 
 
 def other_arrivals(bundle: Bundle) -> Iterator[Arrival]:
-    """What was pasted, photographed or chosen since the page last ran; a photograph as long as it is shown."""
+    """Pictures pasted, photographed or chosen since the page last ran; a photograph as long as it is shown."""
     pasted = st.chat_input(
         "Click here, paste a picture (Ctrl+V), press Enter",
         accept_file="multiple",

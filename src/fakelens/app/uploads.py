@@ -203,7 +203,7 @@ def _announce(session: str, words: str) -> None:
 
 
 def refusal() -> str | None:
-    """Why a file of the visitor whose page runs was refused just now; each refusal is shown once."""
+    """The reason why a file of the visitor whose page runs was refused just now; each is shown once."""
     context = get_script_run_ctx()
     return _PENDING_REASONS.pop(context.session_id, None) if context else None
 

@@ -78,7 +78,7 @@ def _thresholds(model: BundledModel) -> dict[str, Threshold]:
 
 
 def measured_words(model: BundledModel, choice: str) -> str:
-    """What a setting's own thresholds do on the test split, and why its rate may not hold; empty if not measured.
+    """Figures of a setting's own thresholds on the test split, and why its rate may not hold; empty if not measured.
 
     `choice` is one of `threshold_choices`, as for the verdict; a model that has none of it takes its default.
     """

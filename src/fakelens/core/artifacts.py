@@ -158,7 +158,7 @@ class StageRecord:
 
     @property
     def duration(self) -> str:
-        """How long the stage took, or that it was left as it was."""
+        """Time that the stage took, or that it was left as it was."""
         return f"{self.seconds:.0f} s" if self.is_new else "unchanged, kept"
 
     def output(self, name: str) -> Path:
@@ -230,7 +230,7 @@ class Stage:
             self.record_path.replace(self.record_path.with_suffix(".previous.json"))
 
     def changes(self) -> list[str]:
-        """What differs from the finished or interrupted work that lies in the folder; empty if nothing does."""
+        """Differences from the finished or interrupted work that lies in the folder; empty if there are none."""
         return self._changes(self._left(strict=False))
 
     def _changes(self, left: Mapping[str, Any] | None) -> list[str]:
@@ -363,7 +363,7 @@ def bundle_files(record: Path) -> dict[str, str]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, names_only: bool = False) -> list[str]:
-    """What differs between two nested mappings of plain values: `a.b 1 → 2`, or the names alone."""
+    """Differences between two nested mappings of plain values: `a.b 1 → 2`, or the names alone."""
     before, after = _flat(old), _flat(new)
     names = [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
     if names_only:

@@ -52,7 +52,7 @@ _OS_REMEDIES = {
 
 
 def in_one_line(error: OSError | MemoryError) -> str | None:
-    """What a user can do about an error of the system: what failed, where, and the remedy; None for a bug."""
+    """An error of the system in a line for a user: what failed, where, and the remedy; None for a bug."""
     if isinstance(error, MemoryError):
         return (
             "out of memory: end other programs, or use smaller settings (batch_size, data.num_workers, "

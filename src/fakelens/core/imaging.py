@@ -70,7 +70,7 @@ class ImageRefused(FakelensError):  # noqa: N818  a refusal is an answer, not a 
 
 @dataclass(frozen=True)
 class Container:
-    """What the file says about itself before any pixel is decoded: the metadata that may leak a label."""
+    """A file's facts before any pixel is decoded: the metadata that may leak a label."""
 
     format: str
     width_px: int
@@ -86,7 +86,7 @@ MEMORY_KINDS = {"JPEG", "PROGRESSIVE", "PNG", "DEEP", "WEBP", "AVIF", "HEIF", "T
 
 @dataclass(frozen=True)
 class Limits:
-    """What is decoded: the defaults protect one's own machine, an app for strangers sets narrower ones."""
+    """Limits of decoding: the defaults protect one's own machine, an app for strangers sets narrower ones."""
 
     max_bytes: int = MAX_BYTES
     max_pixels: int = MAX_PIXELS
@@ -273,7 +273,7 @@ def _quantisation(image: Image.Image) -> tuple[float, float]:
 
 
 def _memory_kind(image: Image.Image) -> str:
-    """What decides how much memory decoding takes: the format, and two expensive forms of it."""
+    """The kind of file by which decoding takes memory: the format, and two expensive forms of it."""
     if image.info.get("progressive"):
         return "PROGRESSIVE"
     return "DEEP" if image.format in ("PNG", "TIFF") and "16" in _raw_mode(image) else _format_of(image)
@@ -346,7 +346,7 @@ def _with_key_colour(image: Image.Image, data: bytes) -> Image.Image:
 
 
 def _raw_mode(image: Image.Image) -> str:
-    """How the samples of an image that is not loaded yet lie in the file, by Pillow's name; empty if unknown."""
+    """Layout of the samples of an image that is not loaded yet, by Pillow's name; empty if unknown."""
     options = next((tile[3] for tile in getattr(image, "tile", [])), "")
     return str(options[0] if isinstance(options, tuple) and options else options)
 

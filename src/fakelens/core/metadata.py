@@ -18,7 +18,7 @@ _C2PA_TIFF_TAG = 0xCD41
 
 @dataclass(frozen=True)
 class Metadata:
-    """What an image file says beside its pixels, unparsed; empty where it says nothing."""
+    """Metadata of an image file, unparsed; empty where there are none."""
 
     exif: bytes
     xmp: bytes

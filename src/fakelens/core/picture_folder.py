@@ -136,13 +136,13 @@ def _folders_in(root: Path) -> list[str]:
 
 
 def nothing_words(listings: Iterable[Listing]) -> str:
-    """Why listings may be empty: the endings that count, and what there is instead."""
+    """The reason why listings may be empty: the endings that count, and what there is instead."""
     words = f"files with {', '.join(sorted(SUFFIXES))} count"
     return "; ".join([words, *left_out_words(listings)])
 
 
 def left_out_words(listings: Iterable[Listing]) -> list[str]:
-    """What listings left out, as one sentence: `left out: 5 HEIC, 2 TXT`; empty for nothing."""
+    """Files that listings left out, as one sentence: `left out: 5 HEIC, 2 TXT`; empty for nothing."""
     counts = sum((Counter(listing.left_out) for listing in listings), Counter[str]())
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     kinds = [f"{num} {kind}" for kind, num in ranked[:_MAX_KINDS]]
@@ -167,7 +167,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _kind_left_out(parent: str, name: str) -> str | None:
-    """What is counted instead of listing the file; None for a picture."""
+    """The kind that is counted instead of listing the file; None for a picture."""
     if _is_hidden(name):
         return "hidden"
     suffix = os.path.splitext(name)[1].lower().strip()  # noqa: PTH122  a data set has a million of them

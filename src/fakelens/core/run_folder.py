@@ -152,7 +152,7 @@ class RunFolder:
 
     @property
     def bundle_record(self) -> Path:
-        """What the bundle holds."""
+        """The record of the bundle's contents."""
         return self.bundle / BUNDLE_RECORD
 
     @property

@@ -95,7 +95,7 @@ class OperatingPoint:
 
     @property
     def caution(self) -> str | None:
-        """Why the rate may not hold: there were too few photographs to show it."""
+        """The reason why the rate may not hold: there were too few photographs to show it."""
         rate, num = self.false_positive_rate, self.num_photographs
         if rate is None or num is None or rate * num >= 1:
             return None

@@ -22,7 +22,7 @@ class Stopped(BaseException):
 
     @property
     def words(self) -> str:
-        """What the command says at its end."""
+        """The words of the command at its end."""
         return f"interrupted ({self}): run the same command again to go on"
 
     def exit_at_once(self) -> None:

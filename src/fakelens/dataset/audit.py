@@ -78,7 +78,7 @@ class Audit:
 
     @property
     def warning(self) -> str | None:
-        """What to do, where the files give everything away or more than `WARN_ABOVE` is left after preparation."""
+        """A remedy, where the files give everything away or more than `WARN_ABOVE` is left after preparation."""
         limit = _WARN_CONTAINER_ABOVE if self.evidence == "container" else WARN_ABOVE
         return f"{self.sentence} {_REMEDIES[self.evidence]}" if self.random_split > limit else None
 

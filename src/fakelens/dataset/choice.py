@@ -145,7 +145,7 @@ def within_cap(good: Sequence[Picture], cap: int | None) -> tuple[Picture, ...]:
 
 
 def division_remedy(good: Sequence[Picture], num_images: int, cap: int | None) -> str:
-    """Why `num_images` of the pictures cannot be divided, and how many can."""
+    """The reason why `num_images` of the pictures cannot be divided, and how many can."""
     labels, _, groups = _columns(within_cap(good, cap))
     sizes = np.unique(groups, return_counts=True)[1]
     largest = largest_division(labels, groups, num_images)

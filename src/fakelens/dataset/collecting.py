@@ -229,7 +229,7 @@ class FurtherSet:
 
 @dataclass(frozen=True)
 class FurtherSetPlan:
-    """How many images of which further test set."""
+    """Number of images of one further test set."""
 
     num_images: dict[str, int]
     """Name -> at most this many."""

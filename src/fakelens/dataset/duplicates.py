@@ -166,7 +166,7 @@ def same_bytes(digests: Sequence[str], labels: Sequence[int]) -> dict[int, int]:
 
 
 def both_labels_words(double_of: Mapping[str, str]) -> str:
-    """What is said of pictures under both labels: how many, and which."""
+    """A sentence about pictures under both labels: how many, and which."""
     # Of a pair once.
     pairs = [item for item in sorted(double_of.items()) if item[0] < item[1] or double_of[item[1]] != item[0]]
     names = [f"{name} as {other}" for name, other in pairs]

@@ -117,7 +117,7 @@ def _balanced_shares(kinds: Ints, numbers: Ints, sizes: Ints) -> Ints | None:
 
 
 def _shares(kinds: Ints, numbers: Ints, least: npt.NDArray[np.number]) -> Ints | None:
-    """How many groups of each kind each split gets, (K, 3), all in all `numbers`; None where that cannot be.
+    """Groups of each kind for each split, (K, 3), all in all `numbers`; None where that cannot be.
 
     An integer program in the kinds, not the groups: few unknowns, whatever the data set's size.
 

@@ -82,7 +82,7 @@ STEPS: tuple[Step, ...] = tuple(
 
 
 def degrade(square: ImageU8, step: Step, rng: np.random.Generator) -> ImageU8:
-    """What the detector is shown when the degraded picture is handed in as a file; (S, S, 3) uint8 to the same.
+    """The square that a detector sees when the degraded picture is handed in as a file; (S, S, 3) uint8 to the same.
 
     Raises:
         ImageRefused: when a step leaves less than `MIN_SIDE_PX`; from S = 64 px on none does.

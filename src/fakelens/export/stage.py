@@ -136,7 +136,7 @@ def _quantize(
 
 @dataclass(frozen=True)
 class _Gate:
-    """What an exported file is compared with, and what travels in it."""
+    """The reference that an exported file is compared with, and what travels in it."""
 
     settings: GateSettings
     info: CheckpointInfo

@@ -144,7 +144,7 @@ def _composed(text: str) -> str:
 
 
 def _spellings(image: str, root: Path) -> Iterator[str]:
-    """What the folder may call a path: relative to it, absolute, below the folder's own name; with either slash."""
+    """Spellings of a path in the folder: relative to it, absolute, below the folder's own name; with either slash."""
     bases = [Path(os.path.abspath(root)), Path(os.path.realpath(root))]  # noqa: PTH100  links are kept in the first
     own_names = {_composed(base.name) for base in bases}
     for text in dict.fromkeys((image, image.replace("\\", "/"))):

@@ -99,7 +99,7 @@ def _checked(path: Path, record: Path) -> Path:
 
 
 def _evaluation_of(checkpoint: Path) -> tuple[EvaluateResults | None, str | None]:
-    """What `fakelens evaluate` recorded beside a checkpoint, or why there is nothing to go by."""
+    """Record of `fakelens evaluate` beside a checkpoint, or the reason why there is none to go by."""
     path = DetectorFolder(checkpoint.parent).evaluate_record
     if not path.exists():
         fault = "was never judged on validation pictures"

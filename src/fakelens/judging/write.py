@@ -208,7 +208,7 @@ def pairs_table(results: JudgeResults) -> Table:
 
 
 def pairs_note(results: JudgeResults) -> str:
-    """How to read `pairs_table`."""
+    """Reading help for `pairs_table`."""
     several = f", and {len(results.pairs)} tests are made here: they are not corrected for that" * (
         len(results.pairs) > 1
     )

@@ -111,7 +111,7 @@ def _of_the_pixels(picture: Image.Image) -> list[Caution]:
 
 
 def fine_share(luma: npt.NDArray[np.float32]) -> float:
-    """How much of the contrast of an (H, W) picture is lost at half its size, 0 to 1."""
+    """Share of the contrast of an (H, W) picture that is lost at half its size, 0 to 1."""
     image = Image.fromarray(luma)
     half = image.resize((max(1, image.width // 2), max(1, image.height // 2)), Image.Resampling.BOX)
     coarse = np.asarray(half.resize(image.size, Image.Resampling.BILINEAR))

@@ -23,7 +23,7 @@ _PREFIX = "fakelens."
 
 @dataclass(frozen=True, eq=False)  # an opened detector is one, and equals no other
 class OnnxMetadata:
-    """What an exported file says of itself, in metadata that hold nothing but strings."""
+    """Metadata of an exported file, which hold nothing but strings."""
 
     name: str
     """The detector's."""
@@ -46,7 +46,7 @@ class OnnxMetadata:
 
     @classmethod
     def of(cls, strings: Mapping[str, str]) -> "OnnxMetadata":
-        """What a file's metadata say; a KeyError or ValueError where they do not."""
+        """Metadata out of a file's strings; a KeyError or ValueError where they do not fit."""
         plain = {name[len(_PREFIX) :]: text for name, text in strings.items() if name.startswith(_PREFIX)}
         input_px, stored_px = int(plain["input_px"]), int(plain["stored_px"])
         if not 0 < input_px <= stored_px:

@@ -51,7 +51,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Assessment:
-    """What one detector says of one picture, whatever the thresholds."""
+    """One detector's score of one picture, whatever the thresholds."""
 
     detector: str
     detector_sha256: str

@@ -62,7 +62,7 @@ def _storage_refused(error: Any) -> bool:
 
 
 def _asked_wait_s(error: Any) -> int | None:
-    """How long a hub that limits requests asks to wait."""
+    """Seconds that a hub that limits requests asks to wait."""
     from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]  # see above
 
     headers = getattr(getattr(error, "response", None), "headers", {})

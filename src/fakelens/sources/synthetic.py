@@ -48,7 +48,7 @@ class _Leaf(NamedTuple):
 
 @dataclass(frozen=True)
 class Camera:
-    """How one camera model turns light into a picture."""
+    """One camera model, which turns light into a picture."""
 
     bayer: tuple[str, str]
     """Colour of the mosaic's cells: the first two of even rows, then those of odd rows."""
@@ -64,7 +64,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Decoder:
-    """How one generator upsamples: stages of ×2, each a transposed convolution with stride 2."""
+    """One generator's upsampling: stages of ×2, each a transposed convolution with stride 2."""
 
     taps: tuple[float, ...]
     """The kernel along one axis. Nearest neighbour is (1, 1); followed by a convolution, it is four taps."""

@@ -61,7 +61,7 @@ class DetectorModule(L.LightningModule):
 
     @property
     def judged_network(self) -> LogitDetector:
-        """What is validated and saved: the running average, or the network itself."""
+        """The network that is validated and saved: the running average, or the network itself."""
         return self.network if self._average is None else cast("LogitDetector", self._average.module)
 
     def on_train_start(self) -> None:
