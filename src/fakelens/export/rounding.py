@@ -143,7 +143,7 @@ def _feature_maps(model: Any, names: list[str], images_nchw: ImageF32) -> Iterat
 
 
 def _columns(node: Any, maps: Floats, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
-    """Columns that a convolution's weights are multiplied with: (N, C, H, W) to (G, K, L), L positions drawn at random."""
+    """Columns that a convolution's weights multiply: (N, C, H, W) to (G, K, L), L positions drawn at random."""
     from onnx import helper
 
     given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
