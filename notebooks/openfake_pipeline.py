@@ -105,7 +105,8 @@ display(Markdown("\n".join(f"| {' | '.join(row)} |" for row in rows)))
 
 # %%
 data = pipeline.prepare(workdir, recipe, reporter=reporter)
-print(data.description, data.splits, f"refused: {data.refused}", sep="\n")
+splits = {name: vars(counts) for name, counts in data.splits.items()}
+print(data.description, splits, f"refused: {data.refused}", sep="\n")
 
 # %% [markdown]
 # Look at them before anything learns from them. The demonstration's "photographs" are made-up scenes through a
