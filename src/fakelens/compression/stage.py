@@ -99,11 +99,11 @@ def compress(
     stage = compress_stage(workdir, spec, settings, own, common)
     if not force and (record := stage.finished()):
         return record
-    check_machine(common, str(own.get("precision", "auto")))
+    taught = TrainingChoice.of(stage.settings).settings
+    check_machine(common, taught.precision)
     trained = load_record(RunFolder(workdir).detector(spec.name).train_record)
     full, info = load_checkpoint(trained.output(BEST))
     data.must_be_of(info.data_digest, spec.name)
-    taught = TrainingChoice.of(stage.settings).settings
     goal = _Goal.of(full, taught.input_px, spec, settings)
     data.verify()
     if stage.folder.is_dir():
