@@ -54,8 +54,8 @@ def model_card(entry: Entry, data: PreparedData) -> str:
         f"## Use\n\n{_USE}",
         f"## Model\n\n{_model_table(entry).markdown()}",
         f"## Data\n\n{data_table(data).markdown()}",
-        "## Figures\n\nOf the checkpoint; verdicts at 0.5; in brackets 95 % intervals: Wilson's of accuracy, bootstrap of "
-        f"AUC, none where it is 1.\n\n{sets_table([entry]).markdown_of_one()}",
+        "## Figures\n\nOf the checkpoint; verdicts at 0.5; in brackets 95 % intervals: Wilson's of accuracy, bootstrap "
+        f"of AUC, none where it is 1.\n\n{sets_table([entry]).markdown_of_one()}",
         f"## Thresholds\n\nChosen on validation photographs alone.\n\n{thresholds_table([entry]).markdown_of_one()}",
         f"## Weakest generators and sources\n\n{groups_table([entry], weakest=5).markdown_of_one()}",
         f"## Robustness\n\n{_robustness(entry)}",
