@@ -62,6 +62,7 @@ types: setup
 
 docs: setup ## build the documentation into site/, warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "Open site/index.html, or for its search: $(BIN)/mkdocs serve"
 
 pictures: demo ## photograph app and report for the documentation anew
 	$(BIN)/python benchmarks/pictures.py runs/demo

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from fakelens.core.scoring import FAKE, LABELS, REAL
+from fakelens.recipes import RECIPES
 from fakelens.runtime.bundle import Bundle
 from fakelens.runtime.judgement import Refusal, judge
 from fakelens.sources.synthetic import example_pictures
@@ -23,7 +24,8 @@ def main() -> int:
     """Print a line a picture; the exit status says whether all holds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--side-px", type=int, default=96, help="side of the pictures, data.synthetic_px of the run")
+    own = RECIPES["demo"].data.synthetic_px
+    parser.add_argument("--side-px", type=int, default=own, help="side of the pictures, data.synthetic_px of the run")
     arguments = parser.parse_args()
     bundle = Bundle.open(arguments.bundle, num_threads=1)
     size_mb = sum((arguments.bundle / model.file).stat().st_size for model in bundle.models) / 1e6

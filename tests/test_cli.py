@@ -1,12 +1,10 @@
 """The command line as a script sees it: output, exit status, and one line instead of a trace."""
 
 import csv
-import io
 import json
 import re
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -17,20 +15,9 @@ from fakelens import cli
 from fakelens.core.artifacts import read_json
 from fakelens.detectors.spec import discover
 from fakelens.recipes import load_recipe, named_detectors
+from in_process import fakelens
 from labelled_pictures import LEVELS, fill, flat_folder, scores_file, tiny_checkpoint
 from onnx_models import DETECTORS, make_bundle, onnx_bytes
-
-
-def fakelens(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """What a command ends with and prints, run in this process: its imports would take most of the time."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["fakelens", *map(str, arguments)])
-        patch.chdir(cwd or Path.cwd())
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-    assert isinstance(ended.value.code, int)
-    return subprocess.CompletedProcess(sys.argv, ended.value.code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture

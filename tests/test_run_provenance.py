@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from fakelens.detectors.checkpoint import load_checkpoint
 from fakelens.detectors.spec import discover
 from fakelens.judging.systems import open_models
 from fakelens.recipes import RECIPES, Recipe, recipe_for
+from in_process import fakelens
 
 SPEC = next(iter(discover().values()))
 
@@ -234,11 +233,6 @@ def test_detectors_of_a_run_are_those_of_its_bundle_and_report(run: Path) -> Non
     assert recipe.only == (SPEC.name,)
     with pytest.raises(FakelensError, match="unknown detector 'resnet'"):
         recipe_for(None, run, ["only=[resnet]"])
-
-
-def fakelens(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "fakelens", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240)
 
 
 def test_a_working_folder_without_a_bundle_is_not_judged_with_that_of_another_run(tmp_path: Path) -> None:

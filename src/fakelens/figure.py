@@ -5,6 +5,8 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+import numpy as np
+
 from fakelens.core.artifacts import atomic_path
 
 # Colours that remain apart for the colour-blind (Okabe & Ito 2008), and that lighten to grey in this order.
@@ -13,6 +15,7 @@ _COLOURS = (RIGHT, WRONG, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DESCRIPTION = "Description"
 """The PNG file's own field for what it shows and how to read it."""
 _QUIET = "0.45"
+_DPI = 120
 _CHARACTERS_PER_INCH = 15.0  # of the note beneath a figure, at 8.5 points
 
 
@@ -49,6 +52,9 @@ def save_figure(path: Path, figure: Any, title: str, subject: str, reading: str)
         subject: whose figures these are: a detector, a data set.
         reading: one sentence on how to read it.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image, PngImagePlugin
+
     size = max(9.5, figure.get_figwidth())  # a wide figure is shown smaller
     width = int(figure.get_figwidth() * _CHARACTERS_PER_INCH * 8.5 / size)
     note = "\n".join(fill(line, width) for line in (subject, reading))
@@ -57,6 +63,13 @@ def save_figure(path: Path, figure: Any, title: str, subject: str, reading: str)
     with atomic_path(path) as temporary, warnings.catch_warnings():
         # A folder may be named in a script that the font lacks: the plot then shows boxes, the tables the name.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+        # Not by `savefig`, which draws everything twice.
+        figure.set_dpi(_DPI)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
         # In words too, for who cannot see it: the report tells them.
-        figure.savefig(temporary, dpi=120, format="png", metadata={DESCRIPTION: f"{title}. {reading}"})
+        words = PngImagePlugin.PngInfo()
+        words.add_text(DESCRIPTION, f"{title}. {reading}")
+        image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        image.save(temporary, "PNG", dpi=(_DPI, _DPI), pnginfo=words)
     return path

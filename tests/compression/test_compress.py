@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from fakelens.core.artifacts import load_record, read_json
 from fakelens.detectors.checkpoint import load_checkpoint
 from fakelens.detectors.spec import discover
 from fakelens.recipes import RECIPES, Recipe, shipped, shown
+from in_process import fakelens
 from reading import read_history
 from training.test_training_stage import KillAfter, Killed
 
@@ -125,11 +124,8 @@ def test_compression_can_be_left_out() -> None:
 
 
 def test_the_command_compresses_and_the_next_ones_take_it_for_any_detector(trained_only: Path) -> None:
-    def fakelens(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-W", "error", "-m", "fakelens", *arguments, "--workdir", str(trained_only)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=200)
-
     options = ("--recipe", "smoke", "--set", "compress.steps=1", "--set", "evaluate.robustness_images=0")
+    options += ("--workdir", str(trained_only))
     compressed = fakelens("compress", LARGE.name, "--target-mb", "0.13", *options)
     assert compressed.returncode == 0, compressed.stderr
     record = json.loads((trained_only / LARGE.compact.name / "train.json").read_text())

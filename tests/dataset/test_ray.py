@@ -21,8 +21,12 @@ SETTINGS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def start(workdir: Path) -> subprocess.Popen[str]:
-    changes = {"data.engine": "ray", "data.num_workers": 2} | {f"data.{key}": value for key, value in SETTINGS.items()}
+# Starting Ray takes tens of seconds.
+KILLED = ["local", "ray"] if os.environ.get("FAKELENS_ALL_MOMENTS") else ["local"]
+
+
+def start(workdir: Path, engine: str) -> subprocess.Popen[str]:
+    changes = {"data.engine": engine, "data.num_workers": 2} | {f"data.{key}": value for key, value in SETTINGS.items()}
     command = [sys.executable, "-m", "fakelens", "prepare", "--workdir", str(workdir)]
     command += [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
     return subprocess.Popen(
@@ -32,10 +36,12 @@ def start(workdir: Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_a_killed_ray_run_goes_on_and_ends_with_the_local_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", KILLED)
+def test_ray_goes_on_where_a_killed_run_stopped_and_ends_with_the_local_bytes(tmp_path: Path, engine: str) -> None:
+    """`FAKELENS_ALL_MOMENTS=1` kills one on Ray too."""
     local = prepare(tmp_path / "local", DataSettings(**SETTINGS, num_workers=0))
     workdir = tmp_path / "cluster"
-    killed = start(workdir)
+    killed = start(workdir, engine)
     deadline = time.monotonic() + 120
     while len(done := list((workdir / "data" / ".parts").glob("images-*.json"))) < 3 and time.monotonic() < deadline:
         assert killed.poll() is None, killed.communicate()[0]
@@ -45,7 +51,7 @@ def test_a_killed_ray_run_goes_on_and_ends_with_the_local_bytes(tmp_path: Path) 
     assert not (workdir / "data" / "prepare.json").exists()
     times = {path: path.stat().st_mtime_ns for path in done}
 
-    resumed = start(workdir)
+    resumed = start(workdir, "ray")
     while resumed.poll() is None and not (workdir / "data" / "prepare.json").exists():
         assert {path: path.stat().st_mtime_ns for path in done if path.exists()}.items() <= times.items()
         time.sleep(0.1)

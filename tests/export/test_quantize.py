@@ -125,7 +125,7 @@ def test_scores_from_a_process_without_torch(tmp_path: Path) -> None:
     model.write_bytes(onnx_bytes())
     squares = np.random.default_rng(0).integers(0, 256, (7, 256, 256, 3), dtype=np.uint8)
     np.save(tmp_path / "squares.npy", squares)
-    (found,) = isolated_scores(model, [tmp_path / "squares.npy"])
+    ((found,),) = isolated_scores([model], [tmp_path / "squares.npy"])
     assert found.probability.shape == (7,)
     assert found.batch_difference < 1e-6
     assert np.ptp(found.probability) > 0

@@ -1,7 +1,7 @@
 """Trains in two phases again and again, each time killed at another fsync or rename, and goes on; not a test itself.
 
-`python killed_training.py DATA SCRATCH WORKERS STEP` prints, as JSON, how many such moments there are, and for every
-STEP-th of them what the training that was killed there and went on ended with.
+`python killed_training.py DATA SCRATCH WORKERS EPOCHS STEP` prints, as JSON, how many such moments there are with so
+many epochs a phase, and for every STEP-th of them what the training that was killed there and went on ended with.
 """
 
 import hashlib
@@ -22,7 +22,6 @@ from fakelens.training.phases import Phase
 from reading import read_history
 
 SPEC = next(iter(discover().values()))
-PHASES = [Phase("head", True, 0, 2, 1e-2, 0.0), Phase("all", False, 2, 2, 1e-2, 0.1)]
 
 
 def count(kill_at: int) -> list[int]:
@@ -69,9 +68,10 @@ def trained(workdir: Path, workers: int, kill_at: int) -> dict[str, Any]:
     return json.loads(text) if status == 0 else {}
 
 
-def main(data: Path, scratch: Path, workers: int, step: int) -> None:
+def main(data: Path, scratch: Path, workers: int, epochs: int, step: int) -> None:
     torch.set_num_threads(1)  # a process that has computed in several threads cannot be forked
-    module.plan_phases = lambda *_: PHASES  # type: ignore[assignment]
+    phases = [Phase("head", True, 0, epochs, 1e-2, 0.0), Phase("all", False, epochs, epochs, 1e-2, 0.1)]
+    module.plan_phases = lambda *_: phases  # type: ignore[assignment]
 
     def folder(name: str) -> Path:
         (scratch / name).mkdir()
@@ -88,4 +88,4 @@ def main(data: Path, scratch: Path, workers: int, step: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))

@@ -23,6 +23,7 @@ from fakelens.detectors.spec import DetectorSpec, discover
 from fakelens.recipes import RECIPES, Recipe, training_settings
 from fakelens.training.phases import Phase
 from fakelens.training.stage import train
+from in_process import fakelens
 from reading import read_history
 
 SPEC, OTHER = list(discover().values())[:2]
@@ -212,10 +213,10 @@ def test_a_run_on_two_processes_leaves_the_files_of_one_and_says_each_line_once(
 
 @pytest.mark.parametrize("variable", ["WORLD_SIZE", "SLURM_NTASKS"])
 def test_a_run_in_several_processes_of_a_launcher_is_refused_with_the_way_to_do_it(
-    tmp_path: Path, variable: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    command = [sys.executable, "-m", "fakelens", "run", "--recipe", "smoke", "--workdir", str(tmp_path)]
-    result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, variable: "2"})
+    monkeypatch.setenv(variable, "2")
+    result = fakelens("run", "--recipe", "smoke", "--workdir", tmp_path)
     assert result.returncode == 1
     assert "fakelens train DETECTOR" in result.stderr
     assert not list(tmp_path.iterdir())

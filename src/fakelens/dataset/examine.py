@@ -191,7 +191,8 @@ def run_here(works: Sequence[Work], num_workers: int | None, blocks_in_flight: i
         except BrokenProcessPool as error:
             raise FakelensError(
                 "a process that decodes images died, perhaps for lack of memory: run the same command again to go "
-                "on, with --set data.num_workers=1 --set data.blocks_in_flight=1 if it happens again"
+                "on, with --set data.num_workers=1 --set data.blocks_in_flight=1 if it happens again; a script calls "
+                'fakelens.pipeline below `if __name__ == "__main__":`, since each of these processes imports it'
             ) from error
         finally:
             stop.set()

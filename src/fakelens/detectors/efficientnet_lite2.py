@@ -20,9 +20,16 @@ def build(options: BuildOptions) -> "nn.Module":
     Raises:
         FakelensError: when the weights cannot be fetched.
     """
-    from fakelens.detectors.network import LogitDetector, load_published, start_gently, start_undecided
+    from fakelens.detectors.network import (
+        LogitDetector,
+        load_published,
+        pad_by_numbers,
+        start_gently,
+        start_undecided,
+    )
 
     network = _untrained(num_classes=1, drop_rate=options.dropout, tiny=options.tiny and not options.pretrained)
+    pad_by_numbers(network)
     if options.pretrained:
         load_published(network, _WEIGHTS, "classifier.")
         start_undecided(network.get_classifier())
@@ -65,5 +72,5 @@ DETECTOR = DetectorSpec(
         dropout=0.2,
         ema_decay=0.99,
     ),
-    demo=DetectorSettings(pretrained=False, input_px=96, learning_rate=1e-3, batch_size=16, epochs=5, dropout=0.2),
+    demo=DetectorSettings(pretrained=False, input_px=80, learning_rate=1e-3, batch_size=16, epochs=5, dropout=0.2),
 )

@@ -20,11 +20,18 @@ def build(options: BuildOptions) -> "nn.Module":
     """
     import timm
 
-    from fakelens.detectors.network import LogitDetector, load_published, start_gently, start_undecided
+    from fakelens.detectors.network import (
+        LogitDetector,
+        load_published,
+        pad_by_numbers,
+        start_gently,
+        start_undecided,
+    )
 
     size: dict[str, Any] = _TINY if options.tiny and not options.pretrained else {}
     # ImageNet-21k is only a name here: without `pretrained` nothing of it is loaded.
     network: Any = timm.create_model("tf_efficientnetv2_s.in21k", num_classes=1, drop_rate=options.dropout, **size)
+    pad_by_numbers(network)
     if options.pretrained:
         load_published(network, _WEIGHTS, "classifier.")
         start_undecided(network.get_classifier())
@@ -54,5 +61,5 @@ DETECTOR = DetectorSpec(
         learning_rate=3e-4, batch_size=32, head_epochs=5, epochs=12, label_smoothing=0.1, dropout=0.2
     ),
     plan={**PLAN_OF_PRETRAINED, "learning_rate": 3e-4, "head_learning_rate": 3e-4, "batch_size": 32},
-    demo=DetectorSettings(pretrained=False, input_px=96, learning_rate=1e-3, batch_size=16, epochs=1, dropout=0.2),
+    demo=DetectorSettings(pretrained=False, input_px=80, learning_rate=1e-3, batch_size=16, epochs=1, dropout=0.2),
 )

@@ -67,5 +67,5 @@ DETECTOR = DetectorSpec(
         ema_decay=0.99,
     ),
     plan={**PLAN_OF_PRETRAINED, "learning_rate": 5e-4, "head_learning_rate": 5e-4, "batch_size": 64},
-    demo=DetectorSettings(pretrained=False, input_px=96, learning_rate=1e-3, batch_size=16, epochs=7, dropout=0.2),
+    demo=DetectorSettings(pretrained=False, input_px=80, learning_rate=1e-3, batch_size=16, epochs=5, dropout=0.2),
 )

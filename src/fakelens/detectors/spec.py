@@ -108,7 +108,7 @@ def find(name: str | DetectorSpec) -> DetectorSpec:
     if isinstance(name, DetectorSpec):
         return name
     detectors = discover()
-    full = name.removesuffix(COMPACT)
+    full = str(name).removesuffix(COMPACT)  # a wrong kind is an unknown name
     if full != name and full in detectors:
         return detectors[full].compact
     if name not in detectors:

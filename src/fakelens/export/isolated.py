@@ -1,6 +1,7 @@
-"""One ONNX file in a process of its own that has no torch: its probabilities, its loading time, its memory.
+"""ONNX files in a process of its own that has no torch: their probabilities, loading time, memory.
 
-`python -m fakelens.export.isolated scores MODEL OUT.npz SQUARES.npy…` and `… cost MODEL PICTURE` are that process.
+`python -m fakelens.export.isolated scores OUT.npz MODEL.onnx… SQUARES.npy…` and `… cost MODEL.onnx PICTURE` are that
+process.
 """
 
 import json
@@ -20,6 +21,7 @@ from fakelens.core.errors import FakelensError
 
 _BATCH = 32
 _PREDICTIONS = 5
+_MODEL = ".onnx"
 BATCHES = (1, 3, 5)
 
 
@@ -43,19 +45,22 @@ class IsolatedCost:
     """Largest resident memory of the whole process, Python and libraries included, after five predictions."""
 
 
-def isolated_scores(model: Path, squares: Sequence[Path]) -> list[IsolatedScores]:
-    """The probabilities of each of `squares`, (N, S, S, 3) uint8 in an `.npy` file, all by one process.
+def isolated_scores(models: Sequence[Path], squares: Sequence[Path]) -> list[list[IsolatedScores]]:
+    """For each `.onnx` file the scores of each of `squares`, (N, S, S, 3) uint8 in an `.npy` file; all by one process.
 
     Raises:
         FakelensError: with what the process said, when it fails.
     """
     with tempfile.TemporaryDirectory(prefix="fakelens-") as folder:
         out = Path(folder) / "scores.npz"
-        _run("scores", model, out, *squares)
+        _run("scores", out, *models, *squares)
         with np.load(out) as arrays:
             return [
-                IsolatedScores(arrays[f"probability_{number}"], float(arrays[f"batch_difference_{number}"]))
-                for number in range(len(squares))
+                [
+                    IsolatedScores(arrays[f"probability_{number}_{i}"], float(arrays[f"batch_difference_{number}_{i}"]))
+                    for i in range(len(squares))
+                ]
+                for number in range(len(models))
             ]
 
 
@@ -68,30 +73,33 @@ def isolated_cost(model: Path, image: Path) -> IsolatedCost:
     return IsolatedCost(**json.loads(_run("cost", model, image)))
 
 
-def _run(task: str, model: Path, *paths: Path) -> str:
-    command = [sys.executable, "-m", __name__, task, str(model), *map(str, paths)]
+def _run(task: str, *paths: Path) -> str:
+    command = [sys.executable, "-m", __name__, task, *map(str, paths)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise FakelensError(f"{model} does not work in a process of its own: {done.stderr.strip()}")
+        models = ", ".join(str(path) for path in paths if path.suffix == _MODEL)
+        raise FakelensError(f"{models} does not work in a process of its own: {done.stderr.strip()}")
     return done.stdout
 
 
-def _write_scores(model: Path, out: Path, *paths: Path) -> None:
+def _write_scores(out: Path, *paths: Path) -> None:
     from fakelens.core.imaging import to_model_input
     from fakelens.runtime.detector import OnnxDetector
 
-    detector = OnnxDetector(model)
     arrays: dict[str, Any] = {}
-    for number, path in enumerate(paths):
-        squares = np.load(path, mmap_mode="r")
-        scores = [
-            detector.score(to_model_input(np.asarray(squares[start : start + _BATCH]), detector.input_px))
-            for start in range(0, len(squares), _BATCH)
-        ]
-        few = to_model_input(np.asarray(squares[: max(BATCHES)]), detector.input_px)
-        firsts = [float(detector.score(few[:size])[0]) for size in BATCHES]
-        arrays[f"probability_{number}"] = np.concatenate(scores)
-        arrays[f"batch_difference_{number}"] = max(firsts) - min(firsts)
+    models = [path for path in paths if path.suffix == _MODEL]
+    for number, model in enumerate(models):
+        detector = OnnxDetector(model)
+        for i, path in enumerate(paths[len(models) :]):
+            squares = np.load(path, mmap_mode="r")
+            scores = [
+                detector.score(to_model_input(np.asarray(squares[start : start + _BATCH]), detector.input_px))
+                for start in range(0, len(squares), _BATCH)
+            ]
+            few = to_model_input(np.asarray(squares[: max(BATCHES)]), detector.input_px)
+            firsts = [float(detector.score(few[:size])[0]) for size in BATCHES]
+            arrays[f"probability_{number}_{i}"] = np.concatenate(scores)
+            arrays[f"batch_difference_{number}_{i}"] = max(firsts) - min(firsts)
     np.savez(out, **arrays)
 
 

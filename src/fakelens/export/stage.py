@@ -22,7 +22,7 @@ from fakelens.evaluation.scores import Scores
 from fakelens.evaluation.stage import begin, trained_on
 from fakelens.export.benchmark import median_latencies_ms
 from fakelens.export.gate import judge
-from fakelens.export.isolated import isolated_scores
+from fakelens.export.isolated import IsolatedScores, isolated_scores
 from fakelens.export.onnx import check_opset, export_onnx, write_metadata
 from fakelens.export.quantize import StaticQuantizer, calibration_images, quantize_dynamic
 from fakelens.export.search import Search, Tried
@@ -93,7 +93,7 @@ def export(
         task.advance(1, "dynamic INT8")
         search = _quantize(paths, data, info, settings, gate, task)
         task.advance(1, "verifying")
-        results = {name: gate.judge(path, name, _SPLITS) for name, path in paths.items()}
+        results = gate.judge(paths, _SPLITS)
     return stage.finish(list(paths.values()), asdict(_results(paths, results, search)))
 
 
@@ -117,7 +117,7 @@ def _quantize(
 
         def judged(path: Path) -> GateResult:
             gate.describe(path, STATIC)
-            return gate.judge(path, STATIC, [VAL])[VAL]
+            return gate.judge({STATIC: path}, [VAL])[STATIC][VAL]
 
         def keep(tried: Tried, variant: str) -> None:
             with atomic_path(paths[variant]) as temporary:
@@ -156,16 +156,20 @@ class _Gate:
         write_metadata(path, metadata)
         check_opset(path)
 
-    def judge(self, path: Path, variant: str, splits: Sequence[str]) -> dict[str, GateResult]:
-        """Load the file in a process without torch and compare its probabilities with the checkpoint's, by split."""
-        results = {}
-        for split, own in zip(splits, isolated_scores(path, [self.squares[name] for name in splits]), strict=True):
-            expected = self.scores.of(split)
-            results[split] = judge(
-                calibrated(expected.logit, self.judged.temperature), own.probability, expected.label,
-                own.batch_difference, self.settings, exact=variant == FP32,
-            )  # fmt: skip
-        return results
+    def judge(self, paths: Mapping[str, Path], splits: Sequence[str]) -> dict[str, dict[str, GateResult]]:
+        """Load the files in a process without torch and compare their probabilities with the checkpoint's, by split."""
+        scores = isolated_scores(list(paths.values()), [self.squares[name] for name in splits])
+        return {
+            variant: {split: self._judged(variant, split, one) for split, one in zip(splits, own, strict=True)}
+            for variant, own in zip(paths, scores, strict=True)
+        }
+
+    def _judged(self, variant: str, split: str, own: IsolatedScores) -> GateResult:
+        expected = self.scores.of(split)
+        return judge(
+            calibrated(expected.logit, self.judged.temperature), own.probability, expected.label,
+            own.batch_difference, self.settings, exact=variant == FP32,
+        )  # fmt: skip
 
 
 def _results(
