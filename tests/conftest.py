@@ -51,6 +51,12 @@ def own_run(finished_run: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots are empty files of their size: drawing takes a third of a small run, and other tests look at them."""
+    monkeypatch.setattr("matplotlib.figure.Figure.draw", lambda *_: None)
+
+
+@pytest.fixture
 def waited_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[float]]:
     """How long a client would have waited between its retries; it knows no token and writes nowhere else."""
     from huggingface_hub import close_session, constants

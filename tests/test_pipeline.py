@@ -29,6 +29,7 @@ from fakelens.sharing import open_bundle
 from labelled_pictures import fill, structured
 from onnx_models import VARIANT
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 DETECTORS = named_detectors(None)
 SMOKE = RECIPES["smoke"]
 ROWS = shown(DETECTORS, SMOKE)

@@ -15,6 +15,7 @@ from fakelens.detectors.spec import discover, find
 from fakelens.export.onnx import OPSET
 from fakelens.recipes import Recipe, load_recipe, training_settings
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 PAGE = (Path(__file__).parents[1] / "docs" / "plan.md").read_text(encoding="utf-8")
 PLAN, DEFAULT = load_recipe("plan"), load_recipe("openfake")
 Pair = tuple[Any, Any]

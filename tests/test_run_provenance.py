@@ -21,6 +21,7 @@ from fakelens.judging.systems import open_models
 from fakelens.recipes import RECIPES, Recipe, recipe_for
 from in_process import fakelens
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 SPEC = next(iter(discover().values()))
 
 

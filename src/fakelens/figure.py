@@ -65,7 +65,7 @@ def save_figure(path: Path, figure: Any, title: str, subject: str, reading: str)
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
         # Not by `savefig`, which draws everything twice.
         figure.set_dpi(_DPI)
-        canvas = FigureCanvasAgg(figure)
+        canvas: Any = FigureCanvasAgg(figure)
         canvas.draw()
         # In words too, for who cannot see it: the report tells them.
         words = PngImagePlugin.PngInfo()

@@ -69,7 +69,7 @@ def run(
         prepare(workdir, recipe, force=force, reporter=next(steps))
         for spec, own in rows.items():
             step = next(steps)
-            if _trains_in_several_processes(recipe):
+            if _trains_in_several_processes(recipe) and (force or not _is_trained(workdir, recipe, spec)):
                 _train_apart(workdir, spec, force=force)
             else:
                 train(workdir, recipe, spec, force=force, reporter=step)
@@ -90,6 +90,15 @@ def _trains_in_several_processes(recipe: Recipe) -> bool:
     import torch
 
     return torch.cuda.device_count() > 1
+
+
+def _is_trained(workdir: Path, recipe: Recipe, spec: DetectorSpec) -> bool:
+    """Whether nothing is left to train: a process for each device takes seconds to say so."""
+    from fakelens.training.stage import train_stage
+
+    settings = training_settings(spec, recipe)
+    stage = train_stage(workdir, prepared(workdir), spec, settings, recipe.train, recipe.training_seed)
+    return stage.finished() is not None
 
 
 def _train_apart(workdir: Path, spec: DetectorSpec, *, force: bool) -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from fakelens.core.artifacts import load_record
 from fakelens.dataset.stage import prepare
 from fakelens.settings import DataSettings
 
-pytest.importorskip("ray", reason="needs the extra `cluster`")
+# Importing it takes seconds.
+pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra `cluster`")
 
 SETTINGS: dict[str, Any] = {
-    "source": "synthetic", "num_images": 900, "stored_px": 64, "synthetic_px": 96, "min_side_px": 64
+    "source": "synthetic", "num_images": 400, "stored_px": 64, "synthetic_px": 96, "min_side_px": 64
 }  # fmt: skip
 
 
@@ -43,7 +45,7 @@ def test_ray_goes_on_where_a_killed_run_stopped_and_ends_with_the_local_bytes(tm
     workdir = tmp_path / "cluster"
     killed = start(workdir, engine)
     deadline = time.monotonic() + 120
-    while len(done := list((workdir / "data" / ".parts").glob("images-*.json"))) < 3 and time.monotonic() < deadline:
+    while len(done := list((workdir / "data" / ".parts").glob("images-*.json"))) < 2 and time.monotonic() < deadline:
         assert killed.poll() is None, killed.communicate()[0]
         time.sleep(0.05)
     os.killpg(killed.pid, signal.SIGKILL)

@@ -20,6 +20,7 @@ from fakelens.training.phases import learning_rate_factor, plan_phases
 from fakelens.training.stage import train
 from reading import read_history
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 SPEC = next(iter(discover().values()))
 HARNESS = Path(__file__).with_name("killed_training.py")
 ALL_MOMENTS = bool(os.environ.get("FAKELENS_ALL_MOMENTS"))

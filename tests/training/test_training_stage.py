@@ -26,6 +26,7 @@ from fakelens.training.stage import train
 from in_process import fakelens
 from reading import read_history
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 SPEC, OTHER = list(discover().values())[:2]
 
 
@@ -207,6 +208,7 @@ def test_a_run_on_two_processes_leaves_the_files_of_one_and_says_each_line_once(
     lines = [re.sub(r"^\[\d+/\d+\] ", "", line) for line in result.stderr.splitlines() if "WARNING" not in line]
     said = [line.split(":")[0] for line in lines if ": epoch " not in line]
     of_detector = [f"{name} {SPEC.name}" for name in ("train", "evaluate", "export")]
+    assert result.stderr.count("Initializing distributed") == 2  # not for those that are trained already
     for stage in ("prepare", *of_detector, "bundle", "report"):
         assert said.count(stage) == 1, (stage, result.stderr)
 
