@@ -90,6 +90,8 @@ recipe = load_recipe(os.environ.get("FAKELENS_RECIPE", "demo"))  # "openfake", "
 workdir = Path(os.environ.get("FAKELENS_WORKDIR", f"runs/{recipe.name}"))
 detectors = [find(name) for name in recipe.only or ()] or [each for each in discover().values() if each.runs_by_default]
 settings = [training_settings(spec, recipe) for spec in detectors]
+# From scratch there is no phase for the head alone.
+settings = [each if each.pretrained else each.model_copy(update={"head_epochs": 0}) for each in settings]
 keys = ["pretrained", "input_px", "mean", "optimizer", "learning_rate"]
 keys += ["scheduler", "batch_size", "head_epochs", "epochs", "label_smoothing"]
 rows = [["setting", *(spec.display_name for spec in detectors)], ["---"] * (len(detectors) + 1)]

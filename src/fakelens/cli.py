@@ -297,9 +297,9 @@ def audit(recipe: RecipeOption = None, workdir: WorkdirOption = None, set_: SetO
     """Report how well format, size and compression alone predict the label, before and after preparation."""
     from fakelens import pipeline
 
-    _, folder = _setup(recipe, set_, workdir)
+    chosen, folder = _setup(recipe, set_, workdir)
     for one in pipeline.prepared(folder).results.audits.values():
-        print(f"{'WARNING: ' if one.warning else ''}{one.warning or one.sentence}")
+        print(f"WARNING: {one.warning}" if one.warning and chosen.data.source != "synthetic" else one.sentence)
 
 
 @app.command()

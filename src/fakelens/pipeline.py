@@ -328,7 +328,9 @@ def _bundle(workdir: Path, recipe: Recipe, detectors: Sequence[DetectorSpec], re
     header = hub_header(loaded, data, **SPACE)
     folder = write_bundle(RunFolder(workdir).bundle, entries, about, examples, header=header, reporter=reporter)
     size = sum(entry.onnx_path.stat().st_size for entry in entries) / 1e6
-    reporter.say(f"bundle: {RunFolder(workdir).bundle} ({len(entries)} models, {size:.1f} MB together)")
+    reporter.say(
+        f"bundle: {RunFolder(workdir).bundle} ({len(entries)} model{'s' * (len(entries) != 1)}, {size:.2f} MB together)"
+    )
     return folder
 
 

@@ -155,14 +155,14 @@ def test_a_camera_that_is_denied_leaves_the_page_usable(visit: Callable[..., Any
     page.get_by_text("Paste a picture, use the camera").click()
     page.get_by_text("Use the camera", exact=True).click()
     page.get_by_text("allow access").first.wait_for()
-    page.get_by_role("button", name="Camera like 1", exact=True).click()
+    page.get_by_role("button", name="Camera-like 1", exact=True).click()
     heading(page, "likely a photograph").wait_for()
 
 
 def test_an_examples_verdict_is_in_sight_on_a_telephone(visit: Callable[..., Any]) -> None:
     page = visit(viewport={"width": 390, "height": 844})
     page.get_by_text("Paste a picture, use the camera").click()
-    page.get_by_role("button", name="Camera like 1", exact=True).click()
+    page.get_by_role("button", name="Camera-like 1", exact=True).click()
     verdict = page.get_by_role("heading", name="detectors")
     verdict.wait_for()
     page.wait_for_function("document.querySelector('[data-testid=stMain]').scrollTop == 0")

@@ -73,7 +73,7 @@ def test_json_refuses_nan(tmp_path: Path) -> None:
     ],
 )
 def test_a_missing_record_names_the_command_that_writes_it(record: str, command: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"{record} is missing: run `{command}` with the same --workdir"):
+    with pytest.raises(ValueError, match=f"{record} is missing: run `{command} --workdir {tmp_path}`"):
         artifacts.load_record(tmp_path / record)
 
 
@@ -155,7 +155,7 @@ def test_a_damaged_output_names_the_command_that_makes_it_again(
     (tmp_path / place).mkdir(parents=True)
     (tmp_path / place / "x").write_bytes(b"other")
     record = StageRecord(stage, "", {}, {}, {"x": "0" * 64}, "", 0.0, {}, environment(), tmp_path / place)
-    with pytest.raises(artifacts.DamagedFileError, match=f"run `{command}`"):
+    with pytest.raises(artifacts.DamagedFileError, match=f"run `{command} --workdir {tmp_path}`"):
         record.output("x")
 
 

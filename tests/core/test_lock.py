@@ -64,6 +64,40 @@ def test_children_work_in_the_folder_of_their_parent(tmp_path: Path) -> None:
         assert subprocess.run(command, stdin=subprocess.DEVNULL, env=environment).returncode == 0
 
 
+SLOW_TO_END = """
+import signal, sys, time
+from pathlib import Path
+from fakelens.core.lock import hold
+signal.signal(signal.SIGTERM, lambda *_: time.sleep(2) or sys.exit())
+with hold(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+PARENT_OF_ONE = """
+import os, subprocess, sys
+from pathlib import Path
+from fakelens.core.lock import PARENT, hold
+with hold(Path(sys.argv[1])):
+    child = subprocess.Popen([sys.executable, "-c", *sys.argv[2:]], env=os.environ | {PARENT: str(os.getpid())})
+    child.wait()
+"""
+
+
+def test_a_child_whose_parent_is_killed_takes_the_lock_over_and_ends(tmp_path: Path) -> None:
+    """Otherwise it would go on writing beside the next run."""
+    command = [sys.executable, "-c", PARENT_OF_ONE, str(tmp_path), SLOW_TO_END, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "held\n"
+        parent.kill()
+        parent.wait()
+        with pytest.raises(FolderInUseError), hold(tmp_path):
+            pass
+        assert parent.stdout.read() == ""  # which the child closes by ending
+    with hold(tmp_path):
+        pass
+
+
 @pytest.mark.parametrize("variable", ["RANK", "LOCAL_RANK", "SLURM_PROCID"])
 def test_further_processes_of_a_training_do_not_wait_for_the_first(
     tmp_path: Path, holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch, variable: str

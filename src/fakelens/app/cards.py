@@ -198,7 +198,10 @@ def _table_row(
     remarks = dict.fromkeys(words for answer in answers for words in answer.remarks if words != DEMO.words)
     return {
         "Picture": thumbnail_url(picture),
-        "Verdict": view.combined([one.verdict for one in judgements]) if judgements else "not judged",
+        # A narrow column: that these are detectors is known.
+        "Verdict": view.combined([one.verdict for one in judgements]).replace(" detectors:", ":")
+        if judgements
+        else "not judged",
         "File": harmless(picture.name),  # the table has a download of its own
         **{
             model.display_name: 100 * answer.probability if isinstance(answer, Judgement) else None
@@ -228,10 +231,10 @@ def show_cautions(judgements: Sequence[Judgement]) -> None:
         st.warning(wording.as_text(words), icon=":material/warning:")
 
 
-def thumbnail_url(picture: Picture | Refusal) -> str | None:
-    """A small picture as a data URL, for a table's cell."""
+def thumbnail_url(picture: Picture | Refusal) -> str:
+    """A small picture as a data URL, for a table's cell, which stays empty where there is none."""
     if not isinstance(picture, Picture):
-        return None
+        return ""
     with Image.open(io.BytesIO(picture.preview)) as image:
         image.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX), Image.Resampling.BILINEAR)
         return "data:image/jpeg;base64," + base64.b64encode(heatmap.as_jpeg(image)).decode()

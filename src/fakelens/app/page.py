@@ -116,7 +116,7 @@ def other_arrivals(bundle: Bundle) -> Iterator[Arrival]:
     if examples:
         st.markdown("Examples, made by a program: to see how the page works, not how well a detector does.")
     for column, name in zip(st.columns(max(1, len(examples))), examples, strict=False):
-        path, label = bundle.folder / name, Path(name).stem.replace("-", " ")
+        path, label = bundle.folder / name, " ".join(Path(name).stem.rsplit("-", 1))
         column.image(path, width="stretch", alt=f"Example picture: {label}")
         column.button(
             capital(label), key=name, width="stretch", on_click=choose_example, args=(path, name, capital(label))

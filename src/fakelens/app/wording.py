@@ -6,7 +6,7 @@ from fakelens.app.limits import MAX_FILE_MB, MAX_PICTURES
 from fakelens.core.scoring import OperatingPoint, Threshold, capital, percent
 from fakelens.runtime.bundle import BundledModel
 
-INTRO = "Was this picture taken by a camera, or made by an AI? Give it pictures: each detector gives its estimate."
+INTRO = "Was this picture taken by a camera, or made by an AI? Give pictures, and each detector gives its estimate."
 NOTHING_STORED = (
     "Nothing is stored: a file is discarded as soon as it has been processed, and what is shown is forgotten when you "
     "remove it or close the page. Nothing is sent anywhere else."

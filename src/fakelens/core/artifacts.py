@@ -172,7 +172,7 @@ class StageRecord:
             raise DamagedFileError(
                 path,
                 f"is not the file that `{self.stage}` wrote" if path.is_file() else "is missing",
-                f"restore it from a copy, or run `{command_for(self.folder / f'{self.stage}.json')} --force`",
+                f"restore it from a copy, or run `{command_for(self.folder / f'{self.stage}.json', '--force')}`",
             )
         return path
 
@@ -337,7 +337,7 @@ def load_record(path: Path) -> StageRecord:
         FakelensError: naming the file and the remedy when it is missing, damaged or of another make.
     """
     if not path.exists():
-        raise FakelensError(f"{path} is missing: run `{command_for(path)}` with the same --workdir")
+        raise FakelensError(f"{path} is missing: run `{command_for(path)}`")
     plain = read_json(path)
     try:
         whole = is_sealed(path, plain)
@@ -347,10 +347,10 @@ def load_record(path: Path) -> StageRecord:
         own["environment"] = Environment(**own["environment"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise FakelensError(
-            f"{path} is not a stage record of this version: run `{command_for(path)} --force`"
+            f"{path} is not a stage record of this version: run `{command_for(path, '--force')}`"
         ) from error
     if not whole:
-        raise DamagedFileError(path, "is not as its stage wrote it", f"run `{command_for(path)} --force`")
+        raise DamagedFileError(path, "is not as its stage wrote it", f"run `{command_for(path, '--force')}`")
     return StageRecord(**own, results=plain, folder=path.parent)
 
 

@@ -5,7 +5,9 @@ import json
 import os
 import platform
 import shlex
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +40,8 @@ def hold(folder: Path) -> Iterator[None]:
         if not _locked(file):
             holder = _holder(place)
             if str(holder.get("pid")) == os.environ.get(PARENT):
-                yield
+                with _beside_its_holder(place, file):
+                    yield
                 return
             raise FolderInUseError(
                 f"{folder} is in use by {_words(holder)}: wait until that ends, or choose another folder with --workdir"
@@ -61,6 +64,28 @@ def hold(folder: Path) -> Iterator[None]:
             _held.discard(place)
             # Emptied, not removed: a process that has just opened it would lock a file that nobody else sees.
             file.truncate(0)
+
+
+@contextlib.contextmanager
+def _beside_its_holder(place: Path, file: Any) -> Iterator[None]:
+    """Work in a folder that the parent holds. Should that be killed, take its lock over at once, and end in order."""
+    over = threading.Event()
+
+    def wait() -> None:
+        with contextlib.suppress(ModuleNotFoundError, OSError, ValueError):
+            import fcntl
+
+            fcntl.lockf(file, fcntl.LOCK_EX)  # who waits comes before whoever asks later
+            if not over.is_set():
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+    _held.add(place)
+    try:
+        yield
+    finally:
+        over.set()
+        _held.discard(place)
 
 
 def _locked(file: Any) -> bool:

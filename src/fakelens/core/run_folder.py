@@ -3,6 +3,7 @@
 WORKDIR/recipe.yaml  .lock  data/  DETECTOR/{train.json,best.safetensors,…,evaluation/,onnx/}  bundle/  report/
 """
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,15 +189,17 @@ class RunFolder:
         return DetectorFolder(self.path / name)
 
 
-def command_for(record: Path) -> str:
+def command_for(record: Path, *options: str) -> str:
     """The command that writes a stage's record, by where it lies."""
     stage, folder = record.stem, record.parent
+    if stage not in ("prepare", "train"):
+        folder = folder.parent
+    words = ["fakelens", stage, folder.name]
     if stage == "prepare":
-        return "fakelens prepare"
-    detector = (folder if stage == "train" else folder.parent).name
-    if stage == "train" and detector.endswith(COMPACT):
-        return f"fakelens compress {detector.removesuffix(COMPACT)}"
-    return f"fakelens {stage} {detector}"
+        words.pop()
+    elif stage == "train" and folder.name.endswith(COMPACT):
+        words = ["fakelens", "compress", folder.name.removesuffix(COMPACT)]
+    return shlex.join([*words, *options, "--workdir", str(folder.parent)])
 
 
 def newest_bundle(option: str = "--bundle") -> Path:
@@ -208,6 +211,7 @@ def newest_bundle(option: str = "--bundle") -> Path:
     records = sorted(RUNS.glob(f"*/bundle/{BUNDLE_RECORD}"), key=lambda path: path.stat().st_mtime)
     if not records:
         raise FakelensError(
-            f"no bundle found in runs/*/bundle: give one with {option}, or make one with `fakelens run`"
+            f"no bundle found in runs/*/bundle: give one with {option}, or make one with `fakelens run` (a "
+            "demonstration in minutes with `fakelens run --recipe demo`)"
         )
     return records[-1].parent

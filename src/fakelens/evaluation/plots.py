@@ -173,9 +173,7 @@ def plot_reliability(path: Path, sets: Mapping[str, Scored], subject: str) -> Pa
     axes.set_aspect("equal")
     axes.legend(loc="best", frameon=False)
     title = "Reliability: stated and observed probability"
-    reading = (
-        "On the diagonal a stated 80 % is right in 80 % of cases; points below it are overconfident. Area: pictures."
-    )
+    reading = "On the diagonal a stated 80 % is right in 80 % of cases, above it in more. Area: pictures."
     return save_figure(path, figure, title, subject, reading)
 
 

@@ -160,7 +160,9 @@ def exported_files(workdir: Path, detectors: Sequence[str] | None) -> list[Expor
         for path in sorted(folder.onnx.glob(onnx_file("*"))):
             files.append(Exported(name, path.stem, path, accuracies.get(path.name), checkpoint))
     if not files:
-        raise FakelensError(f"nothing is exported in {workdir}: run `fakelens run` or `fakelens export DETECTOR` first")
+        raise FakelensError(
+            f"nothing is exported in {workdir}: choose another --workdir, or run `fakelens export DETECTOR` first"
+        )
     return files
 
 

@@ -84,8 +84,8 @@ def gist(entry: Entry, data: PreparedData) -> tuple[str, ...]:
     if entry.robustness:
         step = max(entry.robustness, key=lambda step: step.flips)
         sentences.append(
-            f"Verdicts suffer most from {step.family}, {step.label}: {percent(step.flips, 0)} of {step.num_images} "
-            "change."
+            f"What changes verdicts most, of the degradations that were tried, is {step.family}, {step.label}: "
+            f"{round(step.flips * step.num_images)} of {step.num_images} pictures get another one."
         )
     return tuple(sentences)
 
@@ -93,10 +93,10 @@ def gist(entry: Entry, data: PreparedData) -> tuple[str, ...]:
 def point_gist(entry: Entry) -> tuple[str, ...]:
     """Each operating point's figures on the test split, a sentence each, in their order."""
     return tuple(
-        f"At this setting, on {entry.test.num_images:,} test pictures, before it was made smaller to ship: it calls "
-        f"{percent(point.false_positive_rate, 1)} of the photographs AI-generated, finds "
-        f"{percent(point.recall, 0)} of the AI-generated pictures, and leaves "
-        f"{percent(1 - point.abstaining.coverage, 0)} of all uncertain."
+        f"On {entry.test.num_images:,} test pictures, before it was made smaller to ship, this setting called "
+        f"{percent(point.false_positive_rate, 1)} of the photographs AI-generated, found "
+        f"{percent(point.recall, 1)} of the AI-generated pictures, and left "
+        f"{percent(1 - point.abstaining.coverage, 1)} of all uncertain."
         for point in entry.test.operating_points
     )
 

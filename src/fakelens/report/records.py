@@ -158,15 +158,17 @@ class Entry:
     @property
     def start(self) -> str:
         """The weights that training started from."""
-        if self.spec.full:
-            return f"{self.spec.full.display_name}, pruned"
-        return self.trained.pretrained or "from scratch"
+        start = self.trained.pretrained or "from scratch"
+        return f"{start}, then pruned" if self.spec.full else start
 
     @property
     def summary(self) -> str:
         """The detector in one sentence, which does not claim weights it did not start from."""
-        own = self.trained.pretrained or self.spec.full or not self.spec.weights
-        return self.spec.summary if own else f"{self.spec.display_name}, trained from scratch"
+        if self.trained.pretrained or not self.spec.weights:
+            return self.spec.summary
+        full = self.spec.full
+        words = f"{(full or self.spec).display_name}, trained from scratch"
+        return words + (self.spec.summary.removeprefix(full.summary) if full else "")
 
     @property
     def temperature(self) -> float:

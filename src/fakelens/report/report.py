@@ -157,7 +157,9 @@ def _conclusion(data: PreparedData, entries: Sequence[Entry]) -> Iterator[str]:
     shipped = best.shipped.metrics
     low, high = wilson_interval(round(shipped.accuracy * shipped.num_images), shipped.num_images)
     several = "the most accurate on validation pictures, as it ships"
-    chosen = f"{best.spec.display_name} is {several if len(entries) > 1 else 'the detector of this run'}"
+    equal = [entry.spec.display_name for entry in entries[1:] if entry.rank()[0] == best.rank()[0]]
+    same = f" ({' and '.join(equal)} just as much)" if equal else ""
+    chosen = f"{best.spec.display_name} is {several + same if len(entries) > 1 else 'the detector of this run'}"
     yield (
         f"**{chosen}: it judges {percent(shipped.accuracy, 1)} of {shipped.num_images:,} held-out test pictures "
         f"rightly (95 % interval {percent(low, 1)} to {percent(high, 1)}"
@@ -236,10 +238,15 @@ def _detector(entry: Entry) -> Iterator[str]:
         yield "Worst mistakes: the test split has none at 0.5."
     yield _images(entry, _TEST_PLOTS)
     yield "### Weakest generators and sources"
-    yield (
-        f"At 0.5, the {_WEAKEST} weakest of at least five pictures in each set and label, with Wilson's 95 % intervals."
-    )
-    yield groups_table([entry], weakest=_WEAKEST).markdown_of_one()
+    groups = [group for block in entry.metrics.values() for group in block.groups if group.num_images >= 5]
+    if all(group.share_right == 1 for group in groups):
+        yield "None stands out: at 0.5 every picture of those with at least five is judged rightly."
+    else:
+        yield (
+            f"In each set the {_WEAKEST} generators and the {_WEAKEST} sources of photographs that are judged worst at "
+            "0.5, of those with at least five pictures; with Wilson's 95 % intervals."
+        )
+        yield groups_table([entry], weakest=_WEAKEST).markdown_of_one()
     if entry.robustness:
         yield f"{_FOLDED}{entry.spec.display_name}: robustness"
         yield _robustness_words(entry)
