@@ -172,7 +172,7 @@ def test_the_page_says_the_same(bundle: Path, answers: dict[str, Answer], monkey
     assert list(table["File"]) == list(answers)
     for index, answer in enumerate(answers.values()):
         assert table["Remarks"][index] == " ".join(answer.remarks)
-        words = f"All 3 detectors: {answer.words}" if isinstance(answer, Judgement) else "not judged"
+        words = f"All 3: {answer.words}" if isinstance(answer, Judgement) else "not judged"
         assert table["Verdict"][index] == words
         if isinstance(answer, Judgement):
             for display_name, _ in DETECTORS.values():

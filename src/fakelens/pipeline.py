@@ -17,10 +17,19 @@ from fakelens.core.lock import PARENT, hold
 from fakelens.core.outputs import check_folder
 from fakelens.core.progress import SILENT, Numbered, Reporter
 from fakelens.core.records import ExportResults, Metrics, TrainResults
-from fakelens.core.run_folder import RunFolder, newest_bundle
+from fakelens.core.run_folder import RUNS, RunFolder, newest_bundle
 from fakelens.core.stopping import is_follower
 from fakelens.detectors.spec import DetectorSpec, TrainingChoice, find
-from fakelens.recipes import Recipe, load_recipe, named_detectors, save_recipe, shipped, shown, training_settings
+from fakelens.recipes import (
+    RECIPES,
+    Recipe,
+    load_recipe,
+    named_detectors,
+    save_recipe,
+    shipped,
+    shown,
+    training_settings,
+)
 
 if TYPE_CHECKING:
     from fakelens.dataset.store import PreparedData, PrepareResults
@@ -165,9 +174,15 @@ def prepared(workdir: Path) -> "PreparedData":
     if RunFolder(workdir).prepare_record.exists():
         return PreparedData(RunFolder(workdir).data)
     beside = sorted(path for path in workdir.parent.glob("*") if RunFolder(path).prepare_record.exists())
-    options = " or ".join(f"--workdir {shlex.quote(str(path))}" for path in beside)
+    # In its own place a recipe's name is enough.
+    options = " or ".join(
+        f"--recipe {path.name}"
+        if path == RUNS / path.name and path.name in RECIPES
+        else shlex.join(["--workdir", str(path)])
+        for path in beside
+    )
     remedy = "run `fakelens prepare` first, with the same --recipe and --workdir"
-    others = f"choose a run that has them ({options}), or " if beside else ""
+    others = f"add {options}, where there are some, or " if beside else ""
     raise FakelensError(f"{workdir} holds no prepared images: {others}{remedy}")
 
 
