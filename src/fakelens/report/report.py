@@ -239,7 +239,7 @@ def _detector(entry: Entry) -> Iterator[str]:
     yield _images(entry, _TEST_PLOTS)
     yield "### Weakest generators and sources"
     groups = [group for block in entry.metrics.values() for group in block.groups if group.num_images >= 5]
-    if all(group.share_right == 1 for group in groups):
+    if groups and all(group.share_right == 1 for group in groups):
         yield "None stands out: at 0.5 every picture of those with at least five is judged rightly."
     else:
         yield (
