@@ -20,10 +20,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     The browser's, which need no finished run, are tried while the other process makes it for both.
     """
     order = {"browser": 0, "slow": 1}
-    ranks: dict[Path, int] = {}
+    ranks: dict[Path, tuple[int, bool]] = {}
     for item in items:
         own = min((order[mark.name] for mark in item.iter_markers() if mark.name in order), default=2)
-        ranks[item.path] = min(own, ranks.get(item.path, 2))
+        needs_no_run = "finished_run" not in getattr(item, "fixturenames", ())
+        ranks[item.path] = min((own, needs_no_run), ranks.get(item.path, (2, True)))
     items.sort(key=lambda item: ranks[item.path])
 
 
@@ -54,6 +55,12 @@ def own_run(finished_run: Path, tmp_path: Path) -> Path:
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plots are empty files of their size: drawing takes a third of a small run, and other tests look at them."""
     monkeypatch.setattr("matplotlib.figure.Figure.draw", lambda *_: None)
+
+
+@pytest.fixture
+def unscanned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streamlit's tester looks for components in every installed package at each opening of the page."""
+    monkeypatch.setattr("streamlit.components.v2.manifest_scanner.scan_component_manifests", list)
 
 
 @pytest.fixture

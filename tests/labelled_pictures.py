@@ -1,5 +1,6 @@
 """Folders of labelled pictures and models to judge them with, for the tests of `fakelens judge`."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -41,6 +42,7 @@ def flat_folder(root: Path) -> Path:
     return fill(root, {name: flat_picture(level) for name, level in LEVELS.items()})
 
 
+@functools.cache
 def structured(seed: int, format: str = "PNG") -> bytes:
     """A picture of soft blots that looks like no other seed's."""
     blots = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)

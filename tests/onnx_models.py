@@ -1,5 +1,6 @@
 """Tiny ONNX detectors, pictures and bundles for the tests of runtime, app and bundle."""
 
+import functools
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -90,6 +91,7 @@ def onnx_bytes(
     return data
 
 
+@functools.cache
 def flat_picture(level: int, size: tuple[int, int] = (320, 240), format: str = "PNG", grain: int = 10) -> bytes:
     """A grey picture, by default with some grain: white is fake to the tiny detectors, black real, 127 uncertain."""
     pixels = level + np.random.default_rng(level).integers(-grain, grain + 1, (size[1], size[0]))
@@ -99,7 +101,8 @@ def flat_picture(level: int, size: tuple[int, int] = (320, 240), format: str = "
 
 def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, format, **options)
+    fast = {"compress_level": 1} if format == "PNG" else {}
+    image.save(buffer, format, **{**fast, **options})
     return buffer.getvalue()
 
 

@@ -19,6 +19,8 @@ from in_process import fakelens
 from labelled_pictures import LEVELS, fill, flat_folder, scores_file, tiny_checkpoint
 from onnx_models import DETECTORS, make_bundle, onnx_bytes
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:

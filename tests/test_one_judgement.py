@@ -20,11 +20,13 @@ from fakelens import cli
 from fakelens.app import view
 from fakelens.app.endpoint import routes
 from fakelens.app.limits import ENDPOINT
+from fakelens.core.scoring import capital
 from fakelens.runtime.bundle import Bundle
 from fakelens.runtime.judgement import Answer, Judgement, judge
 from onnx_models import DETECTORS, encoded, flat_picture, make_bundle, noise
 from picture_files import png_promising, with_png_chunk, with_segments
 
+pytestmark = pytest.mark.usefixtures("unscanned")
 XMP = b'<x:xmpmeta><a DigitalSourceType="x/digitalsourcetype/trainedAlgorithmicMedia"/></x:xmpmeta>'
 SCENE = Image.fromarray(noise(40, 50)).resize((400, 320), Image.Resampling.BICUBIC)
 
@@ -172,7 +174,7 @@ def test_the_page_says_the_same(bundle: Path, answers: dict[str, Answer], monkey
     assert list(table["File"]) == list(answers)
     for index, answer in enumerate(answers.values()):
         assert table["Remarks"][index] == " ".join(answer.remarks)
-        words = f"All 3: {answer.words}" if isinstance(answer, Judgement) else "not judged"
+        words = f"{capital(answer.words)} (3 of 3)" if isinstance(answer, Judgement) else "Not judged"
         assert table["Verdict"][index] == words
         if isinstance(answer, Judgement):
             for display_name, _ in DETECTORS.values():

@@ -26,5 +26,5 @@ def test_a_log_file_gets_a_line_now_and_then(
 
 def test_a_stage_of_several_says_which_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     with TerminalReporter() as reporter:
-        Numbered(reporter, 3, 12).say("train: done")
+        Numbered(reporter, "[3/12]").say("train: done")
     assert capsys.readouterr().err == "[3/12] train: done\n"

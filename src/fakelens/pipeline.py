@@ -15,10 +15,10 @@ from fakelens.core.artifacts import differences, load_record, read_json, write_b
 from fakelens.core.errors import FakelensError
 from fakelens.core.lock import PARENT, hold
 from fakelens.core.outputs import check_folder
-from fakelens.core.progress import SILENT, Numbered, Reporter
+from fakelens.core.progress import POSITION, SILENT, Numbered, Reporter, numbered_by_parent
 from fakelens.core.records import ExportResults, Metrics, TrainResults
 from fakelens.core.run_folder import RUNS, RunFolder, newest_bundle
-from fakelens.core.stopping import is_follower
+from fakelens.core.stopping import Stopped, is_follower
 from fakelens.detectors.spec import DetectorSpec, TrainingChoice, find
 from fakelens.recipes import (
     RECIPES,
@@ -41,6 +41,7 @@ Place = str | Path
 """A path."""
 Detector = DetectorSpec | str
 """A detector, or its name."""
+_CTRL_C_S = 1.0  # Ctrl+C reaches a child too, and a second signal would cut its end short
 
 
 def _chosen(detectors: Sequence[Detector] | None, recipe: Recipe) -> list[DetectorSpec]:
@@ -73,13 +74,13 @@ def run(
     # Data, bundle and report are of all; each detector is trained, and each row evaluated and exported.
     num_compressed = sum(row.full is not None for own in rows.values() for row in own)
     total = 3 + len(detectors) + num_compressed + 2 * sum(map(len, rows.values()))
-    steps = (Numbered(reporter, number, total) for number in itertools.count(1))
+    steps = (Numbered(reporter, f"[{number}/{total}]") for number in itertools.count(1))
     with _working(workdir, recipe, reporter):
         prepare(workdir, recipe, force=force, reporter=next(steps))
         for spec, own in rows.items():
             step = next(steps)
             if _trains_in_several_processes(recipe) and (force or not _is_trained(workdir, recipe, spec)):
-                _train_apart(workdir, spec, force=force)
+                _train_apart(workdir, spec, step.position, force=force)
             else:
                 train(workdir, recipe, spec, force=force, reporter=step)
             for row in own:
@@ -110,7 +111,7 @@ def _is_trained(workdir: Path, recipe: Recipe, spec: DetectorSpec) -> bool:
     return stage.finished() is not None
 
 
-def _train_apart(workdir: Path, spec: DetectorSpec, *, force: bool) -> None:
+def _train_apart(workdir: Path, spec: DetectorSpec, position: str, *, force: bool) -> None:
     """Train in a process of its own, which the engine starts again for each further device.
 
     Otherwise each of them would go on with all later stages, in one folder.
@@ -119,11 +120,18 @@ def _train_apart(workdir: Path, spec: DetectorSpec, *, force: bool) -> None:
         SystemExit: with its status, when it fails; it has said why.
     """
     command = [sys.executable, "-m", "fakelens", "train", spec.name, "--workdir", str(workdir)]
-    environment = os.environ | {PARENT: str(os.getpid())}
+    environment = os.environ | {PARENT: str(os.getpid()), POSITION: position}
     with subprocess.Popen([*command, *(["--force"] if force else [])], env=environment) as child:
         try:
             status = child.wait()
-        except BaseException:  # the user's or the scheduler's end of this process
+        except Stopped as stop:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(_CTRL_C_S)
+            child.terminate()
+            if child.wait() != stop.status:
+                raise
+            status = stop.status
+        except BaseException:
             child.terminate()
             raise
     if status:
@@ -224,6 +232,7 @@ def train(
         raise FakelensError(f"{spec.name} is not trained on its own: `fakelens compress {spec.full.name}` makes it")
 
     settings = training_settings(spec, recipe)
+    reporter = numbered_by_parent(reporter)
     with _working(workdir, recipe, reporter, data=True):
         record = train(workdir, spec, settings, recipe.train, seed=recipe.training_seed, force=force, reporter=reporter)
     results = read_as(TrainResults, record.results, record.folder)

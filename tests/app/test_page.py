@@ -17,6 +17,7 @@ from fakelens.runtime.cautions import DEMO
 from onnx_models import DETECTORS, encoded, flat_picture, make_bundle, noise
 from picture_files import png_promising
 
+pytestmark = pytest.mark.usefixtures("unscanned")
 SOURCE = Path(view.__file__).with_name("page.py")
 LABELS = [display_name for display_name, _ in DETECTORS.values()]
 TABS = ["Overview", *LABELS]
@@ -168,7 +169,7 @@ def test_a_file_that_cannot_be_judged_is_its_reason_and_spoils_only_itself(app: 
     data, reason = BROKEN[kind]
     upload(app, ("bad.png", data), ("white.png", WHITE))
     assert reason in app.error[0].value.replace("\\", "")
-    assert list(app.dataframe[0].value["Verdict"]) == ["not judged", "All 3: likely AI-generated"]
+    assert list(app.dataframe[0].value["Verdict"]) == ["Not judged", "Likely AI-generated (3 of 3)"]
     assert reason in app.dataframe[0].value["Remarks"][0]
     app.selectbox(key="closer").select_index(1)
     checked(app.run())
@@ -181,7 +182,7 @@ def test_thirty_at_once_are_a_table_and_one_card(app: AppTest) -> None:
     assert "Only the first 30 of these 31" in app.info[0].value
     table = app.dataframe[0].value
     assert len(table) == limits.MAX_PICTURES == 30
-    assert list(table["Verdict"]).count("All 3: likely AI-generated") == 29
+    assert list(table["Verdict"]).count("Likely AI-generated (3 of 3)") == 29
     assert [f"{table[label][0]:.1f}" for label in LABELS] == ["99.7"] * 3
     assert "cannot be decoded" in table["Remarks"][7]
     assert table["Picture"][0].startswith("data:image/jpeg;base64,")
@@ -253,7 +254,7 @@ def test_a_pasted_picture_an_example_and_a_photograph_join_the_others(app: AppTe
     checked(app.run())
     table = app.dataframe[0].value
     assert list(table["File"]) == ["pasted.png", "Camera-like 1", "Camera picture"]
-    assert list(table["Verdict"]) == ["All 3: likely AI-generated", *["All 3: likely a photograph"] * 2]
+    assert list(table["Verdict"]) == ["Likely AI-generated (3 of 3)", *["Likely a photograph (3 of 3)"] * 2]
     next(button for button in app.button if button.label.startswith("Remove")).click()
     checked(app.run())
     assert verdicts(app) == []

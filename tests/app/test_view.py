@@ -189,30 +189,34 @@ def test_a_caution_of_the_undecided_kind_keeps_the_score_and_takes_the_verdict(d
     assert (shown.verdict, shown.words) == (Verdict.UNCERTAIN, "uncertain")
     assert shown.probability > 0.99
     assert "but for the reason below that says nothing" in shown.sentence
+    assert "which says nothing here: see the reason below" in view.row_html("A detector", shown)
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "words"),
+    ("verdicts", "words", "brief"),
     [
-        ("f", "Likely AI-generated"),
-        ("rr", "Both detectors: likely a photograph"),
-        ("fff", "All 3 detectors: likely AI-generated"),
-        ("uuu", "All 3 detectors: uncertain"),
+        ("f", "Likely AI-generated", "Likely AI-generated"),
+        ("rr", "Both detectors: likely a photograph", "Likely a photograph (2 of 2)"),
+        ("fff", "All 3 detectors: likely AI-generated", "Likely AI-generated (3 of 3)"),
+        ("uuu", "All 3 detectors: uncertain", "Uncertain (3 of 3)"),
         (
             "ffr",
             "The detectors contradict each other (2 likely AI-generated, 1 likely a photograph): treat this picture ",
+            "Undecided: contradictory",
         ),
         (
             "fru",
             "The detectors contradict each other (1 likely AI-generated, 1 likely a photograph, 1 uncertain): treat",
+            "Undecided: contradictory",
         ),
-        ("ffu", "2 of 3 detectors: likely AI-generated; 1 uncertain"),
-        ("ruu", "1 of 3 detectors: likely a photograph; 2 uncertain"),
+        ("ffu", "2 of 3 detectors: likely AI-generated; 1 uncertain", "Likely AI-generated (2 of 3)"),
+        ("ruu", "1 of 3 detectors: likely a photograph; 2 uncertain", "Likely a photograph (1 of 3)"),
     ],
 )
-def test_what_several_detectors_say_together(verdicts: str, words: str) -> None:
+def test_what_several_detectors_say_together(verdicts: str, words: str, brief: str) -> None:
     letters = {"f": Verdict.FAKE, "r": Verdict.REAL, "u": Verdict.UNCERTAIN}
     assert view.combined([letters[letter] for letter in verdicts]).startswith(words)
+    assert view.combined_briefly([letters[letter] for letter in verdicts]) == brief
 
 
 def test_words_from_outside_are_no_markup() -> None:

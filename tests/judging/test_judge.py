@@ -33,6 +33,7 @@ from fakelens.settings import EvaluationSettings
 from labelled_pictures import LEVELS, evaluated, fill, flat_folder, scores_file, structured, tiny_checkpoint
 from onnx_models import DETECTORS, encoded, flat_picture, make_bundle, onnx_bytes
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 LABELS = np.array([int(image.startswith("fake")) for image in LEVELS])
 SURE = {image: (0.9 if label else 0.1) for image, label in zip(LEVELS, LABELS, strict=True)}
 

@@ -1,7 +1,8 @@
 """Trains in two phases again and again, each time killed at another fsync or rename, and goes on; not a test itself.
 
-`python killed_training.py DATA SCRATCH WORKERS EPOCHS STEP` prints, as JSON, how many such moments there are with so
-many epochs a phase, and for every STEP-th of them what the training that was killed there and went on ended with.
+`python killed_training.py DATA SCRATCH EPOCHS WORKERS:STEP…` prints, as JSON, for each number of loader workers how
+many such moments there are with so many epochs a phase, and for every STEP-th of them what the training that was killed
+there and went on ended with.
 """
 
 import hashlib
@@ -68,15 +69,14 @@ def trained(workdir: Path, workers: int, kill_at: int) -> dict[str, Any]:
     return json.loads(text) if status == 0 else {}
 
 
-def main(data: Path, scratch: Path, workers: int, epochs: int, step: int) -> None:
-    torch.set_num_threads(1)  # a process that has computed in several threads cannot be forked
-    phases = [Phase("head", True, 0, epochs, 1e-2, 0.0), Phase("all", False, epochs, epochs, 1e-2, 0.1)]
-    module.plan_phases = lambda *_: phases  # type: ignore[assignment]
+def tried(data: Path, scratch: Path, workers: int, step: int) -> dict[str, Any]:
+    """The undisturbed training, and those that were killed."""
 
     def folder(name: str) -> Path:
-        (scratch / name).mkdir()
-        (scratch / name / "data").symlink_to(data)
-        return scratch / name
+        place = scratch / f"{workers}-{name}"
+        place.mkdir()
+        (place / "data").symlink_to(data)
+        return place
 
     expected = trained(folder("undisturbed"), workers, 0)
     outcomes = {}
@@ -84,8 +84,19 @@ def main(data: Path, scratch: Path, workers: int, epochs: int, step: int) -> Non
         place = folder(str(moment))
         assert trained(place, workers, moment) == {}, moment
         outcomes[moment] = trained(place, workers, 0)
-    print(json.dumps({"expected": expected, "outcomes": outcomes}))
+    return {"expected": expected, "outcomes": outcomes}
+
+
+def main(data: Path, scratch: Path, epochs: int, *tries: str) -> None:
+    torch.set_num_threads(1)  # a process that has computed in several threads cannot be forked
+    # Imported once for all children.
+    import fakelens.training.callbacks
+    import fakelens.training.fit  # noqa: F401
+
+    phases = [Phase("head", True, 0, epochs, 1e-2, 0.0), Phase("all", False, epochs, epochs, 1e-2, 0.1)]
+    module.plan_phases = lambda *_: phases  # type: ignore[assignment]
+    print(json.dumps([tried(data, scratch, *map(int, each.split(":"))) for each in tries]))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])

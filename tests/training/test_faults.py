@@ -35,28 +35,27 @@ def data_only(finished_run: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize(("workers", "step"), [(0, 11), (2, 23)])
-def test_killed_at_any_fsync_or_rename_of_two_phases_it_ends_the_same(
-    finished_run: Path, tmp_path: Path, workers: int, step: int
-) -> None:
+def test_killed_at_any_fsync_or_rename_of_two_phases_it_ends_the_same(finished_run: Path, tmp_path: Path) -> None:
     """`FAKELENS_ALL_MOMENTS=1` tries every moment of twice as many epochs instead of a few of them."""
     epochs = 2 if ALL_MOMENTS else 1
-    arguments = [finished_run / "data", tmp_path, workers, epochs, 1 if ALL_MOMENTS else step]
+    tries = ["0:1", "2:1"] if ALL_MOMENTS else ["0:11", "2:23"]
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", HARNESS, *map(str, arguments)],
+        [sys.executable, "-W", "ignore", HARNESS, finished_run / "data", tmp_path, str(epochs), *tries],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    expected = told["expected"]
-    assert [row["phase"] for row in expected["history"]] == ["head"] * epochs + ["all"] * epochs
-    assert expected["moments"] > 15 * epochs
-    assert len(told["outcomes"]) > (expected["moments"] - 1 if ALL_MOMENTS else 1)
-    for moment, outcome in told["outcomes"].items():
-        for name in ("weights", "history", "best", "files"):
-            assert outcome[name] == expected[name], (moment, name)
+    assert len(told) == 2
+    for with_workers in told:
+        expected, outcomes = with_workers["expected"], with_workers["outcomes"]
+        assert [row["phase"] for row in expected["history"]] == ["head"] * epochs + ["all"] * epochs
+        assert expected["moments"] > 15 * epochs
+        assert len(outcomes) > (expected["moments"] - 1 if ALL_MOMENTS else 1)
+        for moment, outcome in outcomes.items():
+            for name in ("weights", "history", "best", "files"):
+                assert outcome[name] == expected[name], (moment, name)
 
 
 class Stop(Exception):  # noqa: N818
@@ -199,11 +198,12 @@ def test_a_schedulers_checkpoint_in_the_current_folder_is_not_loaded(
     assert outcome(data_only) == undisturbed
 
 
-def started(workdir: Path, *settings: str) -> subprocess.Popen[str]:
+def started(workdir: Path, *words: str, settings: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    """A command that trains, when the first epoch has been said."""
     sets = [word for setting in ("train.max_epochs=500", *settings) for word in ("--set", setting)]
-    command = [sys.executable, "-m", "fakelens", "train", SPEC.name, "--recipe", "smoke", "--workdir", str(workdir)]
+    command = [sys.executable, "-m", "fakelens", *words, "--recipe", "smoke", "--workdir", str(workdir), *sets]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([*command, *sets], stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     deadline, checkpoint = time.monotonic() + 150, workdir / SPEC.name / "last.ckpt"
     written = set[int]()
     while len(written) < 2:  # at the second one the first epoch has been said
@@ -214,36 +214,43 @@ def started(workdir: Path, *settings: str) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_training_soon_with_its_status_and_a_checkpoint(
-    data_only: Path, number: signal.Signals, status: int
-) -> None:
-    process = started(data_only)
-    process.send_signal(number)
+def ended(process: subprocess.Popen[str], status: int) -> str:
+    """What a command that was told to end said, once, and soon."""
     begun = time.monotonic()
     _, said = process.communicate(timeout=60)
     assert process.returncode == status, said
     assert time.monotonic() - begun < 10
-    assert "run the same command again to go on" in said
+    assert said.count("run the same command again to go on") == 1, said
     assert "Traceback" not in said
+    return said
+
+
+def test_a_signal_ends_training_soon_with_its_status_and_a_checkpoint(data_only: Path) -> None:
+    process = started(data_only, "train", SPEC.name)
+    process.terminate()
+    said = ended(process, 143)
     assert f"epoch 1 of {SPEC.demo.epochs} (all)" in said  # a line an epoch where there is no terminal
     folder = data_only / SPEC.name
     assert read_progress(folder, json.loads((folder / ".train.begun.json").read_text())["key"]).history
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("to", ["the first", "the second"])
-def test_a_signal_to_one_of_two_processes_ends_both(data_only: Path, to: str) -> None:
+@pytest.mark.parametrize(
+    ("number", "to", "status"), [(signal.SIGINT, "the run", 130), (signal.SIGTERM, "the second", 143)]
+)
+def test_a_signal_to_one_of_the_processes_of_a_run_ends_all(
+    data_only: Path, number: signal.Signals, to: str, status: int
+) -> None:
+    """A run on two devices has its training in a process of its own, whose second one the engine starts."""
     psutil = pytest.importorskip("psutil")
-    process = started(data_only, "train.devices=2", "train.accelerator=cpu")
-    (second,) = [child for child in psutil.Process(process.pid).children() if "fakelens" in " ".join(child.cmdline())]
-    os.kill(process.pid if to == "the first" else second.pid, signal.SIGTERM)
-    begun = time.monotonic()
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 143, said
-    assert time.monotonic() - begun < 10
-    assert not second.is_running() or second.status() == psutil.STATUS_ZOMBIE
-    assert said.count("run the same command again") == 1
+    run = started(data_only, "run", "--detectors", SPEC.name, settings=("train.devices=2", "train.accelerator=cpu"))
+    children = psutil.Process(run.pid).children(recursive=True)
+    first, second = (child for child in children if "fakelens" in " ".join(child.cmdline()))
+    os.kill(run.pid if to == "the run" else second.pid, number)
+    said = ended(run, status)
+    assert "[2/6] train" in said
+    for process in (first, second):
+        assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_signal_ends_prepare_with_its_status(tmp_path: Path) -> None:
@@ -272,6 +279,27 @@ with stopping.stopped_by_signals():
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
     assert (done.returncode, done.stderr) == (143, "interrupted (SIGTERM): run the same command again to go on\n")
+
+
+def test_a_signal_that_comes_in_a_finaliser_ends_the_command_all_the_same() -> None:
+    """Python drops what is raised there: training went on to its end, and to exit status 0."""
+    code = """
+import os, signal, sys, time
+from fakelens.core import stopping
+class Finalised:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0)
+with stopping.stopped_by_signals():
+    try:
+        Finalised()
+        time.sleep(60)
+    except stopping.Stopped as stop:
+        time.sleep(0.2)  # nothing comes after it
+        sys.exit(stop.status)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stderr) == (143, "")
 
 
 def test_a_logger_follows_training_and_changes_nothing(

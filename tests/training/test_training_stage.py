@@ -205,7 +205,9 @@ def test_a_run_on_two_processes_leaves_the_files_of_one_and_says_each_line_once(
     assert result.returncode == 0, result.stderr
     assert files(own_run) == files(finished_run)
     assert len(read_history(own_run / SPEC.name / "history.csv")) == 2
-    lines = [re.sub(r"^\[\d+/\d+\] ", "", line) for line in result.stderr.splitlines() if "WARNING" not in line]
+    lines = [line for line in result.stderr.splitlines() if "WARNING" not in line]
+    assert {line[:6] for line in lines if f"train {SPEC.name}" in line} == {"[2/15]"}, result.stderr
+    lines = [re.sub(r"^\[\d+/\d+\] ", "", line) for line in lines]
     said = [line.split(":")[0] for line in lines if ": epoch " not in line]
     of_detector = [f"{name} {SPEC.name}" for name in ("train", "evaluate", "export")]
     assert result.stderr.count("Initializing distributed") == 2  # not for those that are trained already

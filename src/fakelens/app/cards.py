@@ -19,6 +19,7 @@ Pictures = dict[str, Picture | Refusal]
 Assessments = dict[tuple[str, str], Assessment]
 """By model and picture."""
 _THUMBNAIL_PX = 96
+_PROBABILITY_PX = 165  # three of them beside picture, verdict and name fit the page
 _SHOWN = "shown"  # key of the pictures of the last run
 _CLOSER = "closer"  # key of the picture that is looked at
 
@@ -151,7 +152,7 @@ def show_table(models: Sequence[BundledModel], pictures: Pictures, answers: Mapp
     """All pictures under all detectors: a table to sort, whose rows open, and files to keep."""
     table = [_table_row(models, pictures[key], answers[key]) for key in pictures]
     probability = st.column_config.ProgressColumn(
-        width="small",
+        width=_PROBABILITY_PX,
         help="Probability that it is AI-generated",
         format="%.1f %%",
         min_value=0,
@@ -170,11 +171,10 @@ def show_table(models: Sequence[BundledModel], pictures: Pictures, answers: Mapp
         on_select=open_row,
         selection_mode="single-row",
         column_config={
-            "Picture": st.column_config.ImageColumn(width="small"),
-            # However long the sentence of one row is, the scores stay in sight.
-            "Verdict": st.column_config.TextColumn(width="medium"),
-            "File": st.column_config.TextColumn(width="small"),
+            "Picture": st.column_config.ImageColumn(width=60),
+            "Verdict": st.column_config.TextColumn(width=190),
             **{model.display_name: probability for model in models},
+            "File": st.column_config.TextColumn(width=130),
         },
     )
     st.caption("Tick a row to look closer at its picture.")
@@ -198,15 +198,12 @@ def _table_row(
     remarks = dict.fromkeys(words for answer in answers for words in answer.remarks if words != DEMO.words)
     return {
         "Picture": thumbnail_url(picture),
-        # A narrow column: that these are detectors is known.
-        "Verdict": view.combined([one.verdict for one in judgements]).replace(" detectors:", ":")
-        if judgements
-        else "not judged",
-        "File": harmless(picture.name),  # the table has a download of its own
+        "Verdict": view.combined_briefly([one.verdict for one in judgements]) if judgements else "Not judged",
         **{
             model.display_name: 100 * answer.probability if isinstance(answer, Judgement) else None
             for model, answer in zip(models, answers, strict=True)
         },
+        "File": harmless(picture.name),  # the table has a download of its own
         "Remarks": " ".join(remarks),
     }
 

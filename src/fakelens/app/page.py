@@ -22,13 +22,20 @@ from fakelens.runtime.judgement import Picture
 OVERVIEW = "Overview"
 # Streamlit leaves 96 px empty above the title: on a telephone the verdict would begin lower by as much.
 # A tall picture would push the verdicts out of sight. Why a file was refused stands in words for screen readers alone.
+# The tables of several pictures need more width than lines of text do; a telephone's width cuts the last tabs.
 _STYLE = """<style>
-[data-testid=stMainBlockContainer] { padding-top: 2.5rem }
+[data-testid=stMainBlockContainer] { padding-top: 2.5rem; max-width: 60rem }
+[data-testid=stMarkdownContainer] :is(p, li) { max-width: 44rem }
 [data-testid=stFileChip] [role=alert] {
   position: static !important; width: auto !important; height: auto !important; clip: auto !important;
   white-space: normal !important; font-size: .85rem
 }
 [data-testid=stImage] img { max-height: 55vh; object-fit: contain; object-position: left top }
+@media (max-width: 640px) {
+  [data-testid=stImage] img { max-height: 30vh }
+  [data-testid=stTabs] [role=tablist] { flex-wrap: wrap }
+  [data-testid=stAlertContainer] { padding: .6rem .75rem }
+}
 </style>"""
 _TO_THE_VERDICT = "<script>document.querySelector('[data-testid=stMain]').scrollTo({top: 0})</script>"
 
@@ -100,7 +107,7 @@ def take_pictures(bundle: Bundle) -> Pictures:
 def other_arrivals(bundle: Bundle) -> Iterator[Arrival]:
     """Pictures pasted, photographed or chosen since the page last ran; a photograph as long as it is shown."""
     pasted = st.chat_input(
-        "Click here, paste a picture (Ctrl+V), press Enter",
+        "Paste a picture here, press Enter",
         accept_file="multiple",
         file_type=limits.FILE_TYPES,
         max_upload_size=limits.MAX_FILE_MB,

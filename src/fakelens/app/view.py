@@ -81,7 +81,9 @@ def caption(shown: Judgement) -> str:
     """The file's facts in a line."""
     container = shown.container
     size = f"{container.width_px} × {container.height_px} px"
-    return f"{size}, {container.format}, {size_words(container.num_bytes)}. Processed in {shown.seconds:.2f} s."
+    return (
+        f"{size}, {container.format}, {size_words(container.num_bytes)}. Processed in {max(0.01, shown.seconds):.2f} s."
+    )
 
 
 def bar_html(probability: float, threshold: Threshold, verdict: Verdict) -> str:
@@ -106,6 +108,7 @@ def bar_html(probability: float, threshold: Threshold, verdict: Verdict) -> str:
 
 def row_html(detector: str, shown: Judgement) -> str:
     """One detector's verdict in a line with a small bar; the name is escaped, the rest is numbers and our words."""
+    but = ", which says nothing here: see the reason below" if shown.is_overruled else ""
     return (
         '<div style="margin-bottom:.15rem"><div style="display:flex;justify-content:space-between;gap:1rem">'
         f"<b>{html.escape(detector)}</b><span>{capital(shown.words)}</span></div>"
@@ -113,7 +116,7 @@ def row_html(detector: str, shown: Judgement) -> str:
         f'{probability_words(shown.probability)}" style="height:.55rem;border-radius:.3rem;overflow:hidden;'
         f'background:rgba(128,128,128,.2)"><div style="height:100%;width:{100 * shown.probability:.2f}%;'
         f'background:{COLOURS[shown.verdict]}"></div></div>'
-        f'<div style="font-size:.85rem">Probability of AI: {probability_words(shown.probability)}</div></div>'
+        f'<div style="font-size:.85rem">Probability of AI: {probability_words(shown.probability)}{but}</div></div>'
     )
 
 
@@ -131,6 +134,16 @@ def combined(verdicts: Collection[Verdict]) -> str:
     decided = next(verdict for verdict, _ in counts if verdict is not Verdict.UNCERTAIN)
     share = sum(verdict is decided for verdict in verdicts)
     return f"{share} of {num} detectors: {VERDICT_WORDS[decided]}; {num - share} uncertain"
+
+
+def combined_briefly(verdicts: Collection[Verdict]) -> str:
+    """What several detectors say about one picture, in a few words: `Likely AI-generated (2 of 3)`."""
+    decided = Counter(verdict for verdict in verdicts if verdict is not Verdict.UNCERTAIN)
+    if len(decided) > 1:
+        return "Undecided: contradictory"
+    verdict, count = next(iter(decided.items()), (Verdict.UNCERTAIN, len(verdicts)))
+    share = f" ({count} of {len(verdicts)})" if len(verdicts) > 1 else ""
+    return f"{capital(VERDICT_WORDS[verdict])}{share}"
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,10 +25,12 @@ from fakelens.detectors.spec import DetectorSpec, TrainingChoice
 from fakelens.export.onnx import export_onnx
 from fakelens.export.quantize import Candidate, quantize_static
 from fakelens.settings import CompressSettings, DetectorSettings, TrainSettings
-from fakelens.training.callbacks import Progressed, forget_progress, read_progress
-from fakelens.training.fit import Fitting, check_machine, quiet_lightning
 from fakelens.training.phases import Phase
 from fakelens.training.stage import OTHER_STAGES, decisive
+
+if TYPE_CHECKING:
+    from fakelens.training.callbacks import Progressed
+    from fakelens.training.fit import Fitting
 
 _VERSION = 2
 STEPS = "steps"
@@ -99,6 +101,9 @@ def compress(
     stage = compress_stage(workdir, spec, settings, own, common)
     if not force and (record := stage.finished()):
         return record
+    # The engine takes seconds to import, which a finished compression has no need of.
+    from fakelens.training.fit import Fitting, check_machine, quiet_lightning
+
     taught = TrainingChoice.of(stage.settings).settings
     check_machine(common, taught.precision)
     trained = load_record(RunFolder(workdir).detector(spec.name).train_record)
@@ -216,7 +221,7 @@ class _Step:
     """The outcome of one step."""
 
     network: LogitDetector
-    state: Progressed
+    state: "Progressed"
 
     @property
     def best(self) -> EpochRow:
@@ -225,10 +230,12 @@ class _Step:
 
 
 def _run_steps(
-    stage: Stage, fitting: Fitting, goal: _Goal, settings: CompressSettings, full: LogitDetector, task: Task, *,
+    stage: Stage, fitting: "Fitting", goal: _Goal, settings: CompressSettings, full: LogitDetector, task: Task, *,
     force: bool,
 ) -> list[_Step]:  # fmt: skip
     """Prune and train, as often as there are steps; those that an earlier run left are read."""
+    from fakelens.training.callbacks import forget_progress, read_progress
+
     steps: list[_Step] = []
     epochs = fitting.info.settings.epochs
     for number in range(settings.steps):
@@ -270,7 +277,7 @@ def _prune(network: LogitDetector, goal: _Goal, settings: CompressSettings, numb
         prune_until(network, goal.size_of, goal.size_of(network) - excess, goal.input_px, settings.round_to)
 
 
-def _finish(stage: Stage, fitting: Fitting, goal: _Goal, steps: list[_Step], full: StageRecord) -> StageRecord:
+def _finish(stage: Stage, fitting: "Fitting", goal: _Goal, steps: list[_Step], full: StageRecord) -> StageRecord:
     last = steps[-1]
     with atomic_path(stage.folder / BEST) as temporary:
         shutil.copyfile(stage.folder / STEPS / str(len(steps)) / BEST, temporary)

@@ -1,8 +1,12 @@
 """Progress of long work: stages speak to a Reporter, and only the command line draws it."""
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
+
+POSITION = "FAKELENS_POSITION"
+"""Environment variable by which a run tells a process of its own which of how many stages it does."""
 
 
 class Task(Protocol):
@@ -30,22 +34,28 @@ class Reporter(Protocol):
 
 
 class Numbered:
-    """A Reporter that says before each line which of how many stages it is of."""
+    """A Reporter that says before each line which of how many stages it is of (`position`: `[3/12]`)."""
 
-    def __init__(self, reporter: Reporter, number: int, total: int) -> None:
-        self._reporter, self._position = reporter, f"[{number}/{total}]"
+    def __init__(self, reporter: Reporter, position: str) -> None:
+        self._reporter, self.position = reporter, position
 
     def say(self, text: str) -> None:
         """One line with its position."""
-        self._reporter.say(f"{self._position} {text}")
+        self._reporter.say(f"{self.position} {text}")
 
     def log(self, text: str) -> None:
         """One line with its position."""
-        self._reporter.log(f"{self._position} {text}")
+        self._reporter.log(f"{self.position} {text}")
 
     def task(self, title: str, total: float) -> AbstractContextManager[Task]:
         """A progress display with its position."""
-        return self._reporter.task(f"{self._position} {title}", total)
+        return self._reporter.task(f"{self.position} {title}", total)
+
+
+def numbered_by_parent(reporter: Reporter) -> Reporter:
+    """The reporter of a command that a run may have started for one of its stages."""
+    position = os.environ.get(POSITION)
+    return Numbered(reporter, position) if position else reporter
 
 
 class _SilentTask:

@@ -3,11 +3,13 @@
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
 
 _GRACE_S = 8.0
+_AGAIN_S = 0.05
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 _LAUNCHERS = {"TORCHELASTIC_RUN_ID", "SLURM_PROCID"}
@@ -57,15 +59,27 @@ class _Handler:
 _active: list[_Handler] = []
 
 
+def _raise_again(stop: Stopped) -> None:
+    """Send the signal once more, in a moment: in a finaliser, where it came first, Python drops what is raised."""
+    take_signals_back()
+    timer = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), stop.status - 128))
+    timer.daemon = True
+    timer.start()
+
+
 @contextlib.contextmanager
 def stopped_by_signals() -> Iterator[None]:
     """Within the block SIGINT and SIGTERM raise `Stopped` in the main thread."""
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    before, dropped = {number: signal.getsignal(number) for number in _SIGNALS}, sys.unraisablehook
     _active.append(_Handler())
     take_signals_back()
+    sys.unraisablehook = lambda event: (
+        _raise_again(event.exc_value) if isinstance(event.exc_value, Stopped) else dropped(event)
+    )
     try:
         yield
     finally:
+        sys.unraisablehook = dropped
         _active.pop()
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -99,10 +99,15 @@ class Judgement:
         return VERDICT_WORDS[self.verdict]
 
     @property
+    def is_overruled(self) -> bool:
+        """Whether a caution decided against the score."""
+        return self.verdict is not self.threshold.verdict(self.probability)
+
+    @property
     def sentence(self) -> str:
         """The meaning of the score at these thresholds, as a sentence."""
         given = f"The detector gives {probability_words(self.probability)}"
-        if self.verdict is not self.threshold.verdict(self.probability):
+        if self.is_overruled:
             return f"{given}, but for the reason below that says nothing."
         real, fake = percent(self.threshold.real), percent(self.threshold.fake)
         if self.verdict is Verdict.FAKE:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,9 +17,11 @@ from fakelens.detectors.checkpoint import CheckpointInfo, build_network, load_ch
 from fakelens.detectors.network import LogitDetector
 from fakelens.detectors.spec import DetectorSpec, TrainingChoice
 from fakelens.settings import DetectorSettings, TrainSettings
-from fakelens.training.callbacks import Progressed, forget_previous, forget_progress, read_progress
-from fakelens.training.fit import Fitting, check_machine, quiet_lightning
 from fakelens.training.phases import Phase, plan_phases
+
+if TYPE_CHECKING:
+    from fakelens.training.callbacks import Progressed
+    from fakelens.training.fit import Fitting
 
 _VERSION = 4
 # Settings that the detector's own (`DetectorSettings`) and the seed already hold.
@@ -72,6 +74,10 @@ def train(
     stage = train_stage(workdir, data, spec, settings, common, seed)
     if not force and (record := stage.finished()):
         return record
+    # The engine takes seconds to import, which a finished training has no need of.
+    from fakelens.training.callbacks import Progressed, forget_previous, forget_progress, read_progress
+    from fakelens.training.fit import Fitting, check_machine, quiet_lightning
+
     # What is refused must leave the folder as it was.
     check_machine(common, settings.precision)
     data.verify()
@@ -139,7 +145,7 @@ def _teacher_digest(workdir: Path, data: PreparedData, spec: DetectorSpec, setti
     return sha256_file(path)
 
 
-def _run_phases(fitting: Fitting, phases: list[Phase], state: Progressed, task: Task) -> Progressed:
+def _run_phases(fitting: "Fitting", phases: list[Phase], state: "Progressed", task: Task) -> "Progressed":
     network: LogitDetector | None = None
     info = fitting.info
     for number, phase in enumerate(phases):
