@@ -22,14 +22,16 @@ from fakelens.runtime.judgement import Picture
 OVERVIEW = "Overview"
 # Streamlit leaves 96 px empty above the title: on a telephone the verdict would begin lower by as much.
 # A tall picture would push the verdicts out of sight. Why a file was refused stands in words for screen readers alone.
-# The tables of several pictures need more width than lines of text do; a telephone's width cuts the last tabs.
+# Streamlit's own list of endings says again what stands above it. The table of several pictures needs more width than
+# lines of text; a telephone's would cut the last tabs.
 _STYLE = """<style>
-[data-testid=stMainBlockContainer] { padding-top: 2.5rem; max-width: 60rem }
+[data-testid=stMainBlockContainer] { padding-top: 2.5rem; max-width: 68rem }
 [data-testid=stMarkdownContainer] :is(p, li) { max-width: 44rem }
 [data-testid=stFileChip] [role=alert] {
   position: static !important; width: auto !important; height: auto !important; clip: auto !important;
   white-space: normal !important; font-size: .85rem
 }
+[data-testid=stFileUploaderDropzoneInstructions] { display: none }
 [data-testid=stImage] img { max-height: 55vh; object-fit: contain; object-position: left top }
 @media (max-width: 640px) {
   [data-testid=stImage] img { max-height: 30vh }

@@ -189,7 +189,10 @@ def centre_crops(squares_nhwc: ImageU8, input_px: int) -> ImageU8:
     """
     side = squares_nhwc.shape[1]
     if input_px > side:
-        raise FakelensError(f"the model wants {input_px} px but the stored pictures have {side} px")
+        raise FakelensError(
+            f"the detector looks at {input_px} px, the stored pictures have {side} px: choose a smaller input_px, or "
+            "prepare larger pictures (data.stored_px)"
+        )
     offset = (side - input_px) // 2
     crops = squares_nhwc[:, offset : offset + input_px, offset : offset + input_px]
     return np.ascontiguousarray(crops.transpose(0, 3, 1, 2))

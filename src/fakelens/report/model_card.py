@@ -14,6 +14,7 @@ from fakelens.dataset.splits import TEST
 from fakelens.dataset.store import PreparedData
 from fakelens.report.records import Entry
 from fakelens.report.tables import (
+    SMALLEST_GROUP,
     data_table,
     groups_table,
     robustness_table,
@@ -74,7 +75,7 @@ def gist(entry: Entry, data: PreparedData) -> tuple[str, ...]:
     sentences = [_set_sentence(name, block) for name, block in blocks.items()]
     null = data.results.audit.random_split
     sentences.append(f"For comparison, a classifier of the original files' metadata alone scores {percent(null, 0)}.")
-    missed = [group for block in entry.metrics.values() for group in block.groups if group.num_images >= 5]
+    missed = [group for block in entry.metrics.values() for group in block.groups if group.num_images >= SMALLEST_GROUP]
     for label, words in ((1, "It most often misses"), (0, "It most often accuses")):
         worst = sorted((g for g in missed if g.label == label), key=lambda g: g.share_right)[:_NUM_WORST]
         num_wrong = {g.name: round((1 - g.share_right) * g.num_images) for g in worst}

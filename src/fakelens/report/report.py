@@ -40,6 +40,7 @@ from fakelens.evaluation.plots import plot_tradeoff
 from fakelens.figure import DESCRIPTION
 from fakelens.report.records import Entry, read_named_sets
 from fakelens.report.tables import (
+    SMALLEST_GROUP,
     calibration_table,
     comparison_table,
     comparisons_table,
@@ -238,13 +239,13 @@ def _detector(entry: Entry) -> Iterator[str]:
         yield "Worst mistakes: the test split has none at 0.5."
     yield _images(entry, _TEST_PLOTS)
     yield "### Weakest generators and sources"
-    groups = [group for block in entry.metrics.values() for group in block.groups if group.num_images >= 5]
+    groups = [group for block in entry.metrics.values() for group in block.groups if group.num_images >= SMALLEST_GROUP]
     if groups and all(group.share_right == 1 for group in groups):
-        yield "None stands out: at 0.5 every picture of those with at least five is judged rightly."
+        yield f"None stands out: at 0.5 every picture of those with at least {SMALLEST_GROUP} is judged rightly."
     else:
         yield (
             f"In each set the {_WEAKEST} generators and the {_WEAKEST} sources of photographs that are judged worst at "
-            "0.5, of those with at least five pictures; with Wilson's 95 % intervals."
+            f"0.5, of those with at least {SMALLEST_GROUP} pictures; with Wilson's 95 % intervals."
         )
         yield groups_table([entry], weakest=_WEAKEST).markdown_of_one()
     if entry.robustness:

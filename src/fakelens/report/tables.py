@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
+from operator import itemgetter
 
 from fakelens.core.records import Metrics
 from fakelens.core.scoring import LABELS, percent
@@ -30,7 +31,8 @@ _NULLS: dict[Evidence, str] = {
 }
 _GROUP_WORDS = {"real": "photographs from", "fake": "fakes by"}
 # Small groups' shares are mostly chance.
-_SMALLEST_GROUP = 5
+SMALLEST_GROUP = 5
+"""Pictures that a group must have to be called weak."""
 
 
 def summary_table(entries: Sequence[Entry]) -> Table:
@@ -72,8 +74,8 @@ def comparison_table(data: PreparedData, entries: Sequence[Entry]) -> Table:
     for name, cells in figures.items():
         nulls = (f"{null:.3f} (balanced)" if name == "Accuracy" else "—" for null in audits)
         if len({words for words, _ in cells}) > 1:
-            top = max(value for _, value in cells)
-            best |= {(len(rows), 1 + i) for i, (_, value) in enumerate(cells) if value == top}
+            top, _ = max(cells, key=itemgetter(1))  # who reads two equal figures wants both marked
+            best |= {(len(rows), 1 + i) for i, (words, _) in enumerate(cells) if words == top}
         rows.append((name, *(words for words, _ in cells), *nulls))
     rows.append(("Ships as", *(e.exported.ships for e in entries), *("—" for _ in audits)))
     rows.append(("Parameters", *(f"{e.trained.num_parameters:,}" for e in entries), *("—" for _ in audits)))
@@ -154,7 +156,7 @@ def groups_table(entries: Sequence[Entry], weakest: int | None = None) -> Table:
             for label, word in enumerate(LABELS):
                 groups = [group for group in block.groups if group.label == label]
                 if weakest is not None:
-                    groups = [group for group in groups if group.num_images >= _SMALLEST_GROUP][:weakest]
+                    groups = [group for group in groups if group.num_images >= SMALLEST_GROUP][:weakest]
                 rows += [
                     (e.spec.display_name, name, f"{_GROUP_WORDS[word]} {g.name}", str(g.num_images), share_words(g))
                     for g in groups
