@@ -35,7 +35,7 @@ _STYLE = """<style>
 [data-testid=stImage] img { max-height: 55vh; object-fit: contain; object-position: left top }
 @media (max-width: 640px) {
   [data-testid=stImage] img { max-height: 30vh }
-  [data-testid=stTabs] [role=tablist] { flex-wrap: wrap }
+  [data-testid=stTabs] [role=tablist] { flex-wrap: wrap; row-gap: 0 }
   [data-testid=stAlertContainer] { padding: .6rem .75rem }
 }
 </style>"""
