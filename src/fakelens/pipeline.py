@@ -41,7 +41,6 @@ Place = str | Path
 """A path."""
 Detector = DetectorSpec | str
 """A detector, or its name."""
-_CTRL_C_S = 1.0  # Ctrl+C reaches a child too, and a second signal would cut its end short
 
 
 def _chosen(detectors: Sequence[Detector] | None, recipe: Recipe) -> list[DetectorSpec]:
@@ -125,10 +124,8 @@ def _train_apart(workdir: Path, spec: DetectorSpec, position: str, *, force: boo
         try:
             status = child.wait()
         except Stopped as stop:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(_CTRL_C_S)
-            child.terminate()
-            if child.wait() != stop.status:
+            child.send_signal(stop.number)
+            if child.wait() != stop.status:  # otherwise it has said so
                 raise
             status = stop.status
         except BaseException:

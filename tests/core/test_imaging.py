@@ -606,7 +606,7 @@ class TestModelInput:
         assert to_model_input(squares[:0], 4).shape == (0, 3, 4, 4)
 
     def test_too_large_an_input_names_both_sizes(self) -> None:
-        with pytest.raises(ValueError, match=r"224 px .* 128 px"):
+        with pytest.raises(ValueError, match=r"224 px, .* 128 px: choose a smaller input_px"):
             to_model_input(np.zeros((1, 128, 128, 3), np.uint8))
 
     @pytest.mark.parametrize("file_format", FORMATS)

@@ -82,8 +82,7 @@ def compress(
 ) -> StageRecord:
     """Make `NAME_compact` of the trained detector NAME; goes on from the last whole epoch of an interrupted run.
 
-    Writes what training writes (`best.safetensors`, `history.csv`, `plots/`, `train.json`), so that everything that
-    follows takes the compact detector for any other.
+    Writes what training writes, so that everything that follows takes the compact detector for any other.
 
     Args:
         workdir: holds `data/` and `NAME/`.

@@ -20,7 +20,7 @@ class Stopped(BaseException):
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
-        self.status = 128 + number
+        self.number, self.status = number, 128 + number
 
     @property
     def words(self) -> str:
@@ -62,7 +62,7 @@ _active: list[_Handler] = []
 def _raise_again(stop: Stopped) -> None:
     """Send the signal once more, in a moment: in a finaliser, where it came first, Python drops what is raised."""
     take_signals_back()
-    timer = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), stop.status - 128))
+    timer = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), stop.number))
     timer.daemon = True
     timer.start()
 
