@@ -1,7 +1,8 @@
 """The figures of an evaluation, as PNG files. `subject` says whose they are: a detector and the data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from textwrap import fill
 from typing import Any, Protocol
@@ -189,7 +190,8 @@ def plot_risk_coverage(path: Path, sets: Mapping[str, Scored], band: float, subj
     axes.set(
         xlabel="Coverage: share of pictures that get a verdict", ylabel="Selective risk: share of these that are wrong"
     )
-    axes.set(xlim=(0, 1.02), ylim=(0, None))
+    # Where nothing is wrong the curve lies on the axis; a scale of its own would blow up a single mistake.
+    axes.set(xlim=(0, 1.02), ylim=(-0.002, max(0.05, axes.get_ylim()[1])))
     axes.legend(loc="upper left", frameon=False)
     reading = f"Lower is better. The dot: pictures within {band:g} of 0.5 are called uncertain."
     return save_figure(path, figure, "Risk–coverage curve", subject, reading)
@@ -205,8 +207,8 @@ _MIDDLE_LUMINANCE = 0.179
 class _Panel:
     field: str
     title: str
-    form: str
-    ticks: str
+    form: Callable[[float], str]
+    ticks: Callable[[float], str]
     colour_map: str
     limits: tuple[float, float]
     beyond: str
@@ -214,8 +216,16 @@ class _Panel:
 
 
 _PANELS = (
-    _Panel("auc", "AUC on the degraded pictures", "{:.3f}", "{x:.1f}", "viridis", (0.5, 1.0), "min"),
-    _Panel("flips", "Share of verdicts that the degradation flips", "{:.1%}", "{x:.0%}", "magma_r", (0.0, 0.5), "max"),
+    _Panel("auc", "AUC on the degraded pictures", "{:.3f}".format, "{:.1f}".format, "viridis", (0.5, 1.0), "min"),
+    _Panel(
+        "flips",
+        "Share of verdicts that the degradation flips",
+        percent,
+        partial(percent, decimals=0),
+        "magma_r",
+        (0.0, 0.5),
+        "max",
+    ),
 )
 
 
@@ -247,7 +257,7 @@ def _heat_map(figure: Any, axes: Any, rows: list[list[StepFigures]], panel: _Pan
         for column, step in enumerate(steps):
             colour = _readable_on(shown.cmap(shown.norm(values[row, column])))
             place = {"x": column + 0.5, "ha": "center", "color": colour}
-            axes.text(y=row + 0.42, s=panel.form.format(values[row, column]), va="bottom", fontsize=10, **place)
+            axes.text(y=row + 0.42, s=panel.form(values[row, column]), va="bottom", fontsize=10, **place)
             axes.text(y=row + 0.49, s=fill(step.label, _LABEL_CHARACTERS), va="top", fontsize=7.5, **place)
     axes.grid(visible=False)
     axes.set(title=panel.title, xlabel="mild → strong", xticks=[])
@@ -255,7 +265,7 @@ def _heat_map(figure: Any, axes: Any, rows: list[list[StepFigures]], panel: _Pan
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(shown, ax=axes, extend=panel.beyond, fraction=0.05, pad=0.02)
-    bar.ax.yaxis.set_major_formatter(panel.ticks)
+    bar.ax.yaxis.set_major_formatter(lambda value, _: panel.ticks(value))
 
 
 def _readable_on(colour: tuple[float, float, float, float]) -> str:

@@ -41,7 +41,7 @@ def _plot(
     series: dict[str, str],
     subject: str,
 ) -> Path:
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import FixedLocator, MaxNLocator
 
     figure, axes = new_figure(6.4, 4.0)
     epochs = [row.epoch + 1 for row in history]
@@ -62,5 +62,6 @@ def _plot(
         axes.axvspan(0.5, first_of_all + 0.5, color="0.93", zorder=0)
         reading += " Shaded: only the head is trained."
     axes.set(xlabel="Epoch", ylabel=f"{title} ({unit})", xlim=(0.5, len(history) + 0.5))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True) if len(history) > 1 else FixedLocator([1]))
+    axes.margins(y=0.12)
     return save_figure(path, figure, f"{title} by epoch", subject, reading)
