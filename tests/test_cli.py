@@ -53,6 +53,7 @@ def test_help_lists_every_stage() -> None:
         (["predict", "x.jpg", "--bundle", "nowhere"], 1, "nowhere does not exist: name the folder of a bundle"),
         (["prepare", "--recipe", "smoke", "--set", "data.num_images=7"], 1, "num_images"),
         (["prepare", "--recipe", "smoke", "--set", "data.source=folder"], 1, "data.path"),
+        (["run", "--set", "data.source=folder", "--set", "data.path=nowhere"], 1, "error: [1/15] nowhere"),
         (
             ["evaluate", next(iter(discover())), "--workdir", "nowhere"],
             1,

@@ -442,7 +442,7 @@ def detectors(
         print(to_commented_yaml(find(name).defaults))
         return
     rows = [(spec.name, spec.display_name, spec.weights or "none", spec.summary) for spec in discover().values()]
-    print_table(("Name", "", "Pretrained weights", ""), rows)
+    print_table(("Name", "Detector", "Pretrained weights", "What it is"), rows)
 
 
 @app.command()

@@ -1,7 +1,6 @@
 """`fakelens run`: the stages in order. Reads as the story of the project."""
 
 import contextlib
-import itertools
 import os
 import shlex
 import subprocess
@@ -15,7 +14,7 @@ from fakelens.core.artifacts import differences, load_record, read_json, write_b
 from fakelens.core.errors import FakelensError
 from fakelens.core.lock import PARENT, hold
 from fakelens.core.outputs import check_folder
-from fakelens.core.progress import POSITION, SILENT, Numbered, Reporter, numbered_by_parent
+from fakelens.core.progress import POSITION, SILENT, Reporter, Steps, numbered_by_parent
 from fakelens.core.records import ExportResults, Metrics, TrainResults
 from fakelens.core.run_folder import RUNS, RunFolder, newest_bundle
 from fakelens.core.stopping import Stopped, is_follower
@@ -73,8 +72,7 @@ def run(
     # Data, bundle and report are of all; each detector is trained, and each row evaluated and exported.
     num_compressed = sum(row.full is not None for own in rows.values() for row in own)
     total = 3 + len(detectors) + num_compressed + 2 * sum(map(len, rows.values()))
-    steps = (Numbered(reporter, f"[{number}/{total}]") for number in itertools.count(1))
-    with _working(workdir, recipe, reporter):
+    with _working(workdir, recipe, reporter), Steps(reporter, total) as steps:
         prepare(workdir, recipe, force=force, reporter=next(steps))
         for spec, own in rows.items():
             step = next(steps)

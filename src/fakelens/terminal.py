@@ -135,7 +135,8 @@ def status_of(error: Exception) -> int:
     else:
         words = in_one_line(error) if isinstance(error, OSError | MemoryError) else None
     if words is not None:
-        print(f"error: {words}", file=sys.stderr)
+        where = "".join(f"{note} " for note in getattr(error, "__notes__", ()))
+        print(f"error: {where}{words}", file=sys.stderr)
         return 1
     # typer's own wrong-use errors know how to show themselves and carry exit status 2.
     if not hasattr(error, "exit_code") or not hasattr(error, "show"):

@@ -52,6 +52,24 @@ class Numbered:
         return self._reporter.task(f"{self.position} {title}", total)
 
 
+class Steps:
+    """Reporters of so many stages in turn. An error that leaves the `with` block notes in which of them it came."""
+
+    def __init__(self, reporter: Reporter, total: int) -> None:
+        self._reporter, self._number, self._total = reporter, 0, total
+
+    def __next__(self) -> Numbered:
+        self._number += 1
+        return Numbered(self._reporter, f"[{self._number}/{self._total}]")
+
+    def __enter__(self) -> "Steps":
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is not None:
+            error.add_note(f"[{self._number}/{self._total}]")
+
+
 def numbered_by_parent(reporter: Reporter) -> Reporter:
     """The reporter of a command that a run may have started for one of its stages."""
     position = os.environ.get(POSITION)
