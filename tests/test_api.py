@@ -87,7 +87,7 @@ def test_detector_and_thresholds_are_chosen_as_on_the_command_line(bundle: fakel
     assert (judgement.detector, judgement.threshold.fake) == ("mobile_net", 0.9)
     with pytest.raises(fakelens.FakelensError, match="it has small_net"):
         bundle.judge(WHITE, detector="resnet")
-    with pytest.raises(fakelens.FakelensError, match=r"there are 0\.01"):
+    with pytest.raises(fakelens.FakelensError, match=r"choose one of 0\.01"):
         bundle.judge([WHITE], max_fpr=0.5)
 
 

@@ -85,7 +85,7 @@ def test_a_stage_without_images_names_the_runs_that_have_them(command: str, tmp_
     result = fakelens(*command.split(), cwd=tmp_path)
     assert result.returncode == 1
     assert "runs/openfake holds no prepared images" in result.stderr
-    assert "add --recipe demo or --workdir 'runs/with space', where there are some, or run" in result.stderr
+    assert "add --recipe demo or --workdir 'runs/with space' to use those that are there, or run" in result.stderr
     assert not (tmp_path / "runs" / "openfake").exists()
 
 

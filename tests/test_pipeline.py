@@ -322,7 +322,7 @@ def test_the_conclusion_and_the_card_are_of_the_file_that_ships(finished_run: Pa
             f"On {best.num_images} pictures from the sources it was trained on: it judges "
             in (gist(entry, PreparedData(finished_run / "data"))[0])
         )
-        assert percent(entry.shipped.metrics.accuracy, 1) in gist(entry, PreparedData(finished_run / "data"))[0]
+        assert percent(entry.shipped.metrics.accuracy) in gist(entry, PreparedData(finished_run / "data"))[0]
 
 
 def test_each_verdict_of_a_demonstration_says_so_wherever_it_goes(finished_run: Path) -> None:

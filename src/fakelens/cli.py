@@ -13,7 +13,6 @@ import typer
 
 from fakelens import __version__
 from fakelens.core.run_folder import RunFolder, newest_bundle
-from fakelens.core.stopping import Stopped, stopped_by_signals
 from fakelens.terminal import (
     TerminalReporter,
     escape_what_cannot_be_printed,
@@ -81,14 +80,10 @@ def main() -> None:
     """Run the command line: what a user can mend is one message and a status, a bug keeps its trace."""
     escape_what_cannot_be_printed()
     try:
-        with stopped_by_signals():
-            _refuse_empty_words(sys.argv[1:])
-            status = app(standalone_mode=False)
+        _refuse_empty_words(sys.argv[1:])
+        status = app(standalone_mode=False)
         if status == _INTERRUPTED:  # which typer makes of a KeyboardInterrupt itself
             raise KeyboardInterrupt
-    except Stopped as stop:
-        print(stop.words, file=sys.stderr)
-        status = stop.status
     except (typer.Abort, KeyboardInterrupt):
         print("interrupted: run the same command again to go on", file=sys.stderr)
         status = _INTERRUPTED

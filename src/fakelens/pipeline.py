@@ -115,6 +115,7 @@ def _train_apart(workdir: Path, spec: DetectorSpec, position: str, *, force: boo
 
     Raises:
         SystemExit: with its status, when it fails; it has said why.
+        Stopped: when a signal killed it.
     """
     command = [sys.executable, "-m", "fakelens", "train", spec.name, "--workdir", str(workdir)]
     environment = os.environ | {PARENT: str(os.getpid()), POSITION: position}
@@ -129,8 +130,10 @@ def _train_apart(workdir: Path, spec: DetectorSpec, position: str, *, force: boo
         except BaseException:
             child.terminate()
             raise
+    if status < 0:  # killed, perhaps for its memory: it could not say so
+        raise Stopped(-status)
     if status:
-        raise SystemExit(status if status > 0 else 128 - status)
+        raise SystemExit(status)
 
 
 @contextlib.contextmanager
@@ -185,7 +188,7 @@ def prepared(workdir: Path) -> "PreparedData":
         for path in beside
     )
     remedy = "run `fakelens prepare` first, with the same --recipe and --workdir"
-    others = f"add {options}, where there are some, or " if beside else ""
+    others = f"add {options} to use those that are there, or " if beside else ""
     raise FakelensError(f"{workdir} holds no prepared images: {others}{remedy}")
 
 

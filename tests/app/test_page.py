@@ -179,7 +179,7 @@ def test_a_file_that_cannot_be_judged_is_its_reason_and_spoils_only_itself(app: 
 def test_thirty_at_once_are_a_table_and_one_card(app: AppTest) -> None:
     files = [(f"{number}.png", BROKEN["cut png"][0] if number == 7 else WHITE) for number in range(31)]
     upload(app, *files)
-    assert "Only the first 30 of these 31" in app.info[0].value
+    assert "1 more picture was not looked at: at most 30" in app.warning[0].value
     table = app.dataframe[0].value
     assert len(table) == limits.MAX_PICTURES == 30
     assert list(table["Verdict"]).count("Likely AI-generated (3 of 3)") == 29

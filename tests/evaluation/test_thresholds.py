@@ -36,7 +36,7 @@ def test_points_are_of_the_photographs_alone() -> None:
     assert point_at(points, 0.05).threshold.real == 0.4
     assert point_at(points, 0.05).threshold.fake == pytest.approx(0.945)
     assert points_of([{"false_positive_rate": None, "threshold": {"real": 0.4, "fake": 0.6}}]) == points[:1]
-    with pytest.raises(ValueError, match=r"there are 0\.01, 0\.05"):
+    with pytest.raises(ValueError, match=r"choose one of 0\.01, 0\.05"):
         point_at(points, 0.2)
 
 

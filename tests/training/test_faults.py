@@ -7,12 +7,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from fakelens import pipeline
 from fakelens.core.errors import DamagedFileError, FakelensError
 from fakelens.core.progress import Silent
+from fakelens.core.stopping import Stopped
 from fakelens.detectors.spec import discover
 from fakelens.recipes import RECIPES, training_settings
 from fakelens.training.callbacks import read_progress
@@ -203,7 +206,7 @@ def started(workdir: Path, *words: str, settings: tuple[str, ...] = ()) -> subpr
     sets = [word for setting in ("train.max_epochs=500", *settings) for word in ("--set", setting)]
     command = [sys.executable, "-m", "fakelens", *words, "--recipe", "smoke", "--workdir", str(workdir), *sets]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
     deadline, checkpoint = time.monotonic() + 150, workdir / SPEC.name / "last.ckpt"
     written = set[int]()
     while len(written) < 2:  # at the second one the first epoch has been said
@@ -235,10 +238,8 @@ def test_a_signal_ends_training_soon_with_its_status_and_a_checkpoint(data_only:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("number", "to", "status"), [(signal.SIGINT, "the run", 130), (signal.SIGTERM, "the second", 143)]
-)
-def test_a_signal_to_one_of_the_processes_of_a_run_ends_all(
+@pytest.mark.parametrize(("number", "to", "status"), [(signal.SIGINT, "all", 130), (signal.SIGTERM, "the second", 143)])
+def test_a_signal_to_the_processes_of_a_run_ends_all(
     data_only: Path, number: signal.Signals, to: str, status: int
 ) -> None:
     """A run on two devices has its training in a process of its own, whose second one the engine starts."""
@@ -246,11 +247,59 @@ def test_a_signal_to_one_of_the_processes_of_a_run_ends_all(
     run = started(data_only, "run", "--detectors", SPEC.name, settings=("train.devices=2", "train.accelerator=cpu"))
     children = psutil.Process(run.pid).children(recursive=True)
     first, second = (child for child in children if "fakelens" in " ".join(child.cmdline()))
-    os.kill(run.pid if to == "the run" else second.pid, number)
+    if to == "all":
+        os.killpg(run.pid, number)  # as a terminal does, which the run hands on once more
+    else:
+        os.kill(second.pid, number)
     said = ended(run, status)
     assert "[2/6] train" in said
     for process in (first, second):
         assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_training_that_is_killed_for_its_memory_ends_the_run_with_a_word(
+    data_only: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying = tmp_path / "python"
+    dying.write_text("#!/bin/sh\nkill -9 $$\n")
+    dying.chmod(0o755)
+    monkeypatch.setattr("fakelens.pipeline.sys", SimpleNamespace(executable=str(dying)))
+    recipe = RECIPES["smoke"]
+    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"devices": 2, "accelerator": "cpu"})})
+    with pytest.raises(Stopped, match="SIGKILL"):
+        pipeline.run(data_only, recipe, [SPEC])
+
+
+EARLY = """
+import os, signal, sys
+class Signal:
+    def find_spec(name, *_):
+        if name == "fakelens.cli":
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Signal)
+from fakelens.__main__ import main
+main()
+"""
+
+
+def test_a_signal_while_the_command_is_imported_is_one_line_and_so_are_two() -> None:
+    done = subprocess.run([sys.executable, "-c", EARLY], capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stderr) == (130, "interrupted (SIGINT): run the same command again to go on\n")
+
+
+LATE = """
+import os, signal
+from fakelens.core import stopping
+with stopping.stopped_by_signals():
+    pass
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_a_signal_after_all_was_done_changes_nothing() -> None:
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_signal_ends_prepare_with_its_status(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ Pictures = dict[str, Picture | Refusal]
 Assessments = dict[tuple[str, str], Assessment]
 """By model and picture."""
 _THUMBNAIL_PX = 96
-_PROBABILITY_PX = 165  # three of them beside picture, verdict and name fit the page
+_PROBABILITY_PX = 175  # three of them beside picture, verdict and name fit the page
 _SHOWN = "shown"  # key of the pictures of the last run
 _CLOSER = "closer"  # key of the picture that is looked at
 
@@ -157,7 +157,7 @@ def show_table(models: Sequence[BundledModel], pictures: Pictures, answers: Mapp
         format="%.1f %%",
         min_value=0,
         max_value=100,
-        color=view.COLOURS[Verdict.FAKE],
+        color=view.COLOURS[Verdict.UNCERTAIN],  # one for all, which says nothing of the verdict
     )
 
     def open_row() -> None:
@@ -173,11 +173,14 @@ def show_table(models: Sequence[BundledModel], pictures: Pictures, answers: Mapp
         column_config={
             "Picture": st.column_config.ImageColumn(width=60),
             "Verdict": st.column_config.TextColumn(width=190),
-            **{model.display_name: probability for model in models},
             "File": st.column_config.TextColumn(width=130),
+            **{model.display_name: probability for model in models},
         },
     )
     st.caption("Tick a row to look closer at its picture.")
+    for picture in pictures.values():
+        if isinstance(picture, Refusal):
+            st.caption(wording.as_text(f"{picture.name} cannot be judged: {picture.error}."))
     rows = [answer for own in answers.values() for answer in own]
     with st.container(horizontal=True):
         for kind, data in (("CSV", answers_csv(rows)), ("JSON", answers_json(rows))):
@@ -199,11 +202,11 @@ def _table_row(
     return {
         "Picture": thumbnail_url(picture),
         "Verdict": view.combined_briefly([one.verdict for one in judgements]) if judgements else "Not judged",
+        "File": harmless(picture.name),  # the table has a download of its own
         **{
             model.display_name: 100 * answer.probability if isinstance(answer, Judgement) else None
             for model, answer in zip(models, answers, strict=True)
         },
-        "File": harmless(picture.name),  # the table has a download of its own
         "Remarks": " ".join(remarks),
     }
 

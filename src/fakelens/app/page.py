@@ -32,13 +32,16 @@ _STYLE = """<style>
   white-space: normal !important; font-size: .85rem
 }
 [data-testid=stFileUploaderDropzoneInstructions] { display: none }
-[data-testid=stImage] img { max-height: 55vh; object-fit: contain; object-position: left top }
+[data-testid=stImage] img {
+  max-height: 55vh; object-fit: contain; object-position: left top; border-radius: 0
+}
 @media (max-width: 640px) {
   [data-testid=stImage] img { max-height: 30vh }
   [data-testid=stTabs] [role=tablist] { flex-wrap: wrap; row-gap: 0 }
   [data-testid=stAlertContainer] { padding: .6rem .75rem }
 }
 </style>"""
+_EXAMPLE_PX = 150  # two in a row on a telephone
 _TO_THE_VERDICT = "<script>document.querySelector('[data-testid=stMain]').scrollTo({top: 0})</script>"
 
 
@@ -56,13 +59,19 @@ def main() -> None:
     st.html(_STYLE)
     st.title("fakelens", anchor=False)
     # The verdict stands first, whatever has to run before it.
-    verdict_place, entry_place, settings_place = st.container(), st.container(), st.container()
+    notice_place, verdict_place, entry_place, settings_place = (st.container() for _ in range(4))
     try:
         bundle = open_own()
         if words := refusal():
             st.toast(f"A file was not taken. {words}", icon=":material/hourglass_top:", duration="infinite")
         with entry_place:
-            pictures = take_pictures(bundle)
+            pictures, num_left_out = take_pictures(bundle)
+        if num_left_out:
+            notice_place.warning(
+                f"{num_left_out} more {'picture was' if num_left_out == 1 else 'pictures were'} not looked at: at most "
+                f"{limits.MAX_PICTURES} at a time.",
+                icon=":material/filter_list:",
+            )
         with settings_place:
             choice = choose_threshold(bundle)
             show_limits(bundle)
@@ -75,10 +84,13 @@ def main() -> None:
         st.stop()
 
 
-def take_pictures(bundle: Bundle) -> Pictures:
-    """The pictures on the page: those of the drop zone, and those given in other ways. Each is decoded once."""
+def take_pictures(bundle: Bundle) -> tuple[Pictures, int]:
+    """The pictures on the page: those of the drop zone, and those given in other ways. Each is decoded once.
+
+    And how many of the drop zone there is no room for.
+    """
     uploads = st.file_uploader(
-        f"Pictures to judge ({format_words()})",
+        f"Drop pictures here or upload them ({format_words()})",
         type=limits.FILE_TYPES,
         accept_multiple_files=True,
         max_upload_size=limits.MAX_FILE_MB,
@@ -90,20 +102,19 @@ def take_pictures(bundle: Bundle) -> Pictures:
         arrivals = list(other_arrivals(bundle)) if more.open else []
     if example := st.session_state.pop("example", None):
         arrivals.append(example)
+    if any(arrival.key not in others for arrival in arrivals):
         st.html(_TO_THE_VERDICT, unsafe_allow_javascript=True)
     st.caption(wording.LIMITS)
     present = {upload.file_id for upload in uploads}
     for key in known.keys() - present:
         del known[key]
     room = limits.MAX_PICTURES - len(others)
-    if len(uploads) > room:
-        st.info(f"Only the first {room} of these {len(uploads)} pictures are judged: remove some.")
     dropped = [Arrival(upload.file_id, upload.name, partial(read, upload, "pictures")) for upload in uploads[:room]]
     take_in(bundle, [arrival for arrival in dropped if arrival.key not in known], known)
     take_in(bundle, [arrival for arrival in arrivals if arrival.key not in others][: max(0, room)], others)
     if others:
         st.button("Remove the pasted, camera and example pictures", on_click=remove_others, icon=":material/delete:")
-    return {**{arrival.key: known[arrival.key] for arrival in dropped}, **others}
+    return {**{arrival.key: known[arrival.key] for arrival in dropped}, **others}, max(0, len(uploads) - room)
 
 
 def other_arrivals(bundle: Bundle) -> Iterator[Arrival]:
@@ -124,12 +135,18 @@ def other_arrivals(bundle: Bundle) -> Iterator[Arrival]:
     examples = sorted(name for name in bundle.info.files if name.startswith(f"{EXAMPLES}/"))
     if examples:
         st.markdown("Examples, made by a program: to see how the page works, not how well a detector does.")
-    for column, name in zip(st.columns(max(1, len(examples))), examples, strict=False):
-        path, label = bundle.folder / name, " ".join(Path(name).stem.rsplit("-", 1))
-        column.image(path, width="stretch", alt=f"Example picture: {label}")
-        column.button(
-            capital(label), key=name, width="stretch", on_click=choose_example, args=(path, name, capital(label))
-        )
+    with st.container(horizontal=True):
+        for name in examples:
+            path, label = bundle.folder / name, " ".join(Path(name).stem.rsplit("-", 1))
+            with st.container(width=_EXAMPLE_PX):
+                st.image(path, width="stretch", alt=f"Example picture: {label}")
+                st.button(
+                    capital(label),
+                    key=name,
+                    width="stretch",
+                    on_click=choose_example,
+                    args=(path, name, capital(label)),
+                )
 
 
 def take_in(bundle: Bundle, arrivals: list[Arrival], kept: Pictures) -> None:

@@ -25,6 +25,7 @@ from fakelens.runtime.judgement import Answer, Assessment, Judgement, Picture, R
 
 FORGOTTEN = "this picture had to make room for those of other visitors: remove it and add it again"
 _PREVIEW_PX = 640  # short side of what a screen is shown
+_LEAST_MAPPED_PX = 480  # short side of a picture under its heat-map
 _HEATMAP_OPACITY = 0.6
 COLOURS = {Verdict.FAKE: "#c8622a", Verdict.REAL: "#2a7f9a", Verdict.UNCERTAIN: "#7d8790"}
 # Decoding and running are what takes memory: one picture at a time, whoever asks, fits a small machine.
@@ -70,11 +71,13 @@ def answer(picture: Picture | Refusal, assessment: Assessment | None, detector: 
 def with_heatmap(picture: Picture, assessment: Assessment, stored_px: int) -> bytes:
     """The picture for the page with the heat-map over what the detector saw of it at `stored_px`."""
     with Image.open(io.BytesIO(picture.preview)) as image:
-        image.load()
-        scale = min(image.size) / stored_px
-        left, top, right, bottom = (round(scale * edge) for edge in assessment.box)
-        box = left, top, min(image.width, right), min(image.height, bottom)
-        return heatmap.as_jpeg(heatmap.overlay(image, assessment.heatmap, box, _HEATMAP_OPACITY))
+        # So large that the frame around what was seen stays thin.
+        enlarged = max(1, _LEAST_MAPPED_PX // min(image.size))
+        shown = image.resize((enlarged * image.width, enlarged * image.height), Image.Resampling.BICUBIC)
+    scale = min(shown.size) / stored_px
+    left, top, right, bottom = (round(scale * edge) for edge in assessment.box)
+    box = left, top, min(shown.width, right), min(shown.height, bottom)
+    return heatmap.as_jpeg(heatmap.overlay(shown, assessment.heatmap, box, _HEATMAP_OPACITY))
 
 
 def caption(shown: Judgement) -> str:

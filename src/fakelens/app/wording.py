@@ -13,7 +13,7 @@ NOTHING_STORED = (
 )
 LIMITS = (
     f"At most {MAX_PICTURES} pictures at a time, {MAX_FILE_MB} MB each. A file that turns red was not taken: it is "
-    "larger, or of another kind."
+    "larger, of another kind, or too much at once."
 )
 CANNOT_TELL = (
     "A verdict is a statistical guess, not a proof. A detector misses pictures from generators that it never "

@@ -130,7 +130,7 @@ def point_at(points: Sequence[OperatingPoint], rate: float | None) -> OperatingP
         if point.false_positive_rate == rate:
             return point
     known = ", ".join(f"{p.false_positive_rate:g}" for p in points if p.false_positive_rate is not None) or "none"
-    raise FakelensError(f"no threshold was kept for a false-positive rate of {rate}: there are {known}")
+    raise FakelensError(f"no threshold was kept for a false-positive rate of {rate}: choose one of {known}")
 
 
 def capital(words: str) -> str:

@@ -5,11 +5,13 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 
 _GRACE_S = 8.0
 _AGAIN_S = 0.05
+_SAME_S = 0.5  # Ctrl+C reaches every process of a run, and again by what its parent hands on
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 _LAUNCHERS = {"TORCHELASTIC_RUN_ID", "SLURM_PROCID"}
@@ -21,22 +23,24 @@ class Stopped(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number, self.status = number, 128 + number
+        self._said = False
 
-    @property
-    def words(self) -> str:
-        """The words of the command at its end."""
-        return f"interrupted ({self}): run the same command again to go on"
+    def say(self) -> None:
+        """Say once, on stderr, how to go on."""
+        if not self._said:
+            self._said = True
+            with contextlib.suppress(OSError):
+                os.write(2, f"interrupted ({self}): run the same command again to go on\n".encode())
 
     def exit_at_once(self) -> None:
         """End the process, whatever hangs in it; not without a word."""
-        with contextlib.suppress(OSError):
-            os.write(2, f"{self.words}\n".encode())
+        self.say()
         os._exit(self.status)
 
 
 class _Handler:
     def __init__(self) -> None:
-        self._pid = os.getpid()
+        self._pid, self.first_s = os.getpid(), 0.0
 
     def __call__(self, number: int, _: FrameType | None) -> None:
         if os.getpid() != self._pid:  # a forked loader worker, whose parent ends the work in order
@@ -46,8 +50,12 @@ class _Handler:
             if os.environ.get("LOCAL_RANK", "0") != "0" and not _LAUNCHERS & os.environ.keys():
                 os.kill(os.getppid(), number)
             os._exit(128 + number)
-        for again in _SIGNALS:
-            signal.signal(again, signal.SIG_DFL)  # a second one ends it at once
+        if self.first_s:
+            if time.monotonic() - self.first_s > _SAME_S:  # a second one ends it at once
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(self._pid, number)
+            return
+        self.first_s = time.monotonic()
         # What hangs in a library must not outlive the scheduler's patience.
         stop = Stopped(number)
         timer = threading.Timer(_GRACE_S, stop.exit_at_once)
@@ -61,7 +69,7 @@ _active: list[_Handler] = []
 
 def _raise_again(stop: Stopped) -> None:
     """Send the signal once more, in a moment: in a finaliser, where it came first, Python drops what is raised."""
-    take_signals_back()
+    _active[-1].first_s = 0.0
     timer = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), stop.number))
     timer.daemon = True
     timer.start()
@@ -69,8 +77,11 @@ def _raise_again(stop: Stopped) -> None:
 
 @contextlib.contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """Within the block SIGINT and SIGTERM raise `Stopped` in the main thread."""
-    before, dropped = {number: signal.getsignal(number) for number in _SIGNALS}, sys.unraisablehook
+    """Within the block SIGINT and SIGTERM raise `Stopped` in the main thread; after it they are ignored.
+
+    What follows is the interpreter's end, which one more signal would break off with a trace.
+    """
+    dropped = sys.unraisablehook
     _active.append(_Handler())
     take_signals_back()
     sys.unraisablehook = lambda event: (
@@ -79,10 +90,10 @@ def stopped_by_signals() -> Iterator[None]:
     try:
         yield
     finally:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         sys.unraisablehook = dropped
         _active.pop()
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def take_signals_back() -> None:

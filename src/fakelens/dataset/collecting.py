@@ -206,6 +206,8 @@ def _not_enough(
     remedies = [f"ask for at most --set data.num_images={2 * min(most.values())}"] if min(most.values()) > 6 else []
     if settings.source == "openfake":
         remedies.append("read more of it with --set data.num_shards=…")
+    if settings.source == "folder":
+        remedies.append("put more pictures into the folder")
     if refused[UNDER_BOTH_LABELS]:
         remedies.append("keep fakes made from these photographs with --set data.keep_reconstructions=true")
     if settings.cap_per_generator:

@@ -86,7 +86,8 @@ def gist(entry: Entry, data: PreparedData) -> tuple[str, ...]:
         step = max(entry.robustness, key=lambda step: step.flips)
         sentences.append(
             f"What changes verdicts most, of the degradations that were tried, is {step.family}, {step.label}: "
-            f"{round(step.flips * step.num_images)} of {step.num_images} pictures get another one."
+            f"{round(step.flips * step.num_images)} of {step.num_images} pictures get another one, and it then finds "
+            f"{percent(step.recall)} of the AI-generated ones."
         )
     return tuple(sentences)
 
@@ -94,21 +95,20 @@ def gist(entry: Entry, data: PreparedData) -> tuple[str, ...]:
 def point_gist(entry: Entry) -> tuple[str, ...]:
     """Each operating point's figures on the test split, a sentence each, in their order."""
     return tuple(
-        f"On {entry.test.num_images:,} test pictures, before it was made smaller to ship, this setting called "
-        f"{percent(point.false_positive_rate, 1)} of the photographs AI-generated, found "
-        f"{percent(point.recall, 1)} of the AI-generated pictures, and left "
-        f"{percent(1 - point.abstaining.coverage, 1)} of all uncertain."
+        f"With these two lines the detector, before its numbers were rounded to ship, called "
+        f"{percent(point.false_positive_rate)} of the photographs among {entry.test.num_images:,} test pictures "
+        f"AI-generated, found {percent(point.recall)} of the AI-generated ones, and left "
+        f"{percent(1 - point.abstaining.coverage)} of all uncertain."
         for point in entry.test.operating_points
     )
 
 
 def _set_sentence(name: str, block: Metrics) -> str:
-    when = "On" if name == TEST else "Before it was made smaller to ship, on"
+    when = "On" if name == TEST else "Before its numbers were rounded to ship, on"
     return (
         f"{when} {block.num_images:,} {_SET_WORDS.get(name, f'pictures of the set {name}')}: it judges "
-        f"{percent(block.accuracy, 1)} correctly, finds "
-        f"{percent(block.recall, 0)} of the AI-generated pictures and calls "
-        f"{percent(block.false_positive_rate, 0)} of the photographs AI-generated."
+        f"{percent(block.accuracy)} correctly, finds {percent(block.recall)} of the AI-generated pictures and calls "
+        f"{percent(block.false_positive_rate)} of the photographs AI-generated."
     )
 
 

@@ -110,7 +110,7 @@ def summary(workdir: Path, detectors: Sequence[DetectorSpec]) -> tuple[Table, st
     data, entries = _loaded(workdir, detectors)
     words = [
         f"Held-out test split, n={entries[0].test.num_images}, half of them fake, as shipped; in brackets Wilson's "
-        f"95 % intervals. The files' metadata alone would reach {data.results.audit.random_split:.3f}.",
+        f"95 % intervals. {_nulls_words(data)}",
         *(f"{e.spec.display_name}: {e.exported.why}." for e in entries),
     ]
     if data.is_demo:
@@ -119,6 +119,13 @@ def summary(workdir: Path, detectors: Sequence[DetectorSpec]) -> tuple[Table, st
             "(`fakelens run`, OpenFake) expect hours on a GPU, accuracies well below these, and less on new generators."
         )
     return summary_table(entries), "\n".join(words)
+
+
+def _nulls_words(data: PreparedData) -> str:
+    """What classifiers reach that look at no content, beside which every figure must be read."""
+    file, *pixels = (f"{audit.random_split:.3f}" for audit in data.results.audits.values())
+    also = f", of fine-grain pixel statistics {pixels[0]}" if pixels else ""
+    return f"A classifier of the files' metadata alone reaches {file}{also}."
 
 
 def _loaded(workdir: Path, detectors: Sequence[DetectorSpec]) -> tuple[PreparedData, list[Entry]]:
@@ -159,8 +166,9 @@ def _conclusion(data: PreparedData, entries: Sequence[Entry]) -> Iterator[str]:
     low, high = wilson_interval(round(shipped.accuracy * shipped.num_images), shipped.num_images)
     several = "the most accurate on validation pictures, as it ships"
     equal = [entry.spec.display_name for entry in entries[1:] if entry.rank()[0] == best.rank()[0]]
-    same = f" ({' and '.join(equal)} just as much)" if equal else ""
-    chosen = f"{best.spec.display_name} is {several + same if len(entries) > 1 else 'the detector of this run'}"
+    if equal:
+        several = f"one of {len(equal) + 1} that are equally accurate on validation pictures, as they ship"
+    chosen = f"{best.spec.display_name} is {several if len(entries) > 1 else 'the detector of this run'}"
     yield (
         f"**{chosen}: it judges {percent(shipped.accuracy, 1)} of {shipped.num_images:,} held-out test pictures "
         f"rightly (95 % interval {percent(low, 1)} to {percent(high, 1)}"
@@ -193,8 +201,8 @@ def _next_steps(workdir: Path, data: PreparedData) -> Iterator[str]:
     if data.is_demo:
         yield "Train on real pictures: `fakelens run` takes OpenFake: gigabytes to download, hours on a GPU"
         yield (
-            "Or your own, in `FOLDER/real` and `FOLDER/fake`: `fakelens run --set data.source=folder --set "
-            "data.path=FOLDER`"
+            "Or your own, here 1,000 photographs in `FOLDER/real` and as many fakes in `FOLDER/fake`: `fakelens run "
+            "--set data.source=folder --set data.path=FOLDER --set data.num_images=2000 --workdir runs/mine`"
         )
     else:
         yield ("Evaluate them on labelled pictures of your own: `fakelens judge FOLDER` with `real/` and `fake/` in it")

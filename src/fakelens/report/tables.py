@@ -156,7 +156,8 @@ def groups_table(entries: Sequence[Entry], weakest: int | None = None) -> Table:
             for label, word in enumerate(LABELS):
                 groups = [group for group in block.groups if group.label == label]
                 if weakest is not None:
-                    groups = [group for group in groups if group.num_images >= SMALLEST_GROUP][:weakest]
+                    large = (group for group in groups if group.num_images >= SMALLEST_GROUP)
+                    groups = [group for group in large if group.share_right < 1][:weakest]
                 rows += [
                     (e.spec.display_name, name, f"{_GROUP_WORDS[word]} {g.name}", str(g.num_images), share_words(g))
                     for g in groups
