@@ -87,7 +87,8 @@ def gist(entry: Entry, data: PreparedData) -> tuple[str, ...]:
         sentences.append(
             f"What changes verdicts most, of the degradations that were tried, is {step.family}, {step.label}: "
             f"{round(step.flips * step.num_images)} of {step.num_images} pictures get another one, and it then finds "
-            f"{percent(step.recall)} of the AI-generated ones."
+            f"{percent(step.recall)} of the AI-generated ones and accuses {percent(step.false_positive_rate)} of the "
+            "photographs."
         )
     return tuple(sentences)
 

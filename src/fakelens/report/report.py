@@ -167,7 +167,8 @@ def _conclusion(data: PreparedData, entries: Sequence[Entry]) -> Iterator[str]:
     several = "the most accurate on validation pictures, as it ships"
     equal = [entry.spec.display_name for entry in entries[1:] if entry.rank()[0] == best.rank()[0]]
     if equal:
-        several = f"one of {len(equal) + 1} that are equally accurate on validation pictures, as they ship"
+        lead = ", and leads by AUC" if best.rank() > entries[1].rank() else ""
+        several = f"as accurate on validation pictures as {' and '.join(equal)}, as they ship{lead}"
     chosen = f"{best.spec.display_name} is {several if len(entries) > 1 else 'the detector of this run'}"
     yield (
         f"**{chosen}: it judges {percent(shipped.accuracy, 1)} of {shipped.num_images:,} held-out test pictures "
