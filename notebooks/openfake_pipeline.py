@@ -210,5 +210,8 @@ for model in opened.models:
     judgement = judgement_of(picture, assessment, model.threshold)
     print(f"{model.display_name}: {judgement.words}. {judgement.sentence}", *judgement.remarks, sep="\n")
     image = picture.images[model.stored_px]
-    mapped = overlay(image, assessment.heatmap, assessment.box, opacity=0.6)
+    times = max(1, 320 // image.height)  # large enough to look at
+    image = image.resize((times * image.width, times * image.height))
+    box = tuple(times * edge for edge in assessment.box)
+    mapped = overlay(image, assessment.heatmap, box, opacity=0.6)
     display(Image(as_jpeg(Picture.fromarray(np.hstack([image, mapped]))), width=512))

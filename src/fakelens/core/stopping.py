@@ -23,12 +23,13 @@ class Stopped(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number, self.status = number, 128 + number
-        self._said = False
+
+    _said = False
 
     def say(self) -> None:
-        """Say once, on stderr, how to go on."""
-        if not self._said:
-            self._said = True
+        """Say on stderr how to go on; once in a process."""
+        if not Stopped._said:
+            Stopped._said = True
             with contextlib.suppress(OSError):
                 os.write(2, f"interrupted ({self}): run the same command again to go on\n".encode())
 
