@@ -70,6 +70,7 @@ from pathlib import Path
 from fakelens.core.lock import hold
 signal.signal(signal.SIGTERM, lambda *_: time.sleep(2) or sys.exit())
 with hold(Path(sys.argv[1])):
+    time.sleep(0.5)  # until it waits for the lock
     print("held", flush=True)
     time.sleep(60)
 """
