@@ -172,23 +172,25 @@ def test_an_examples_verdict_is_in_sight_on_a_telephone(visit: Callable[..., Any
     assert verdict.bounding_box()["y"] < 844
 
 
-def test_a_pasted_picture_is_judged(visit: Callable[..., Any]) -> None:
-    page = visit()
+def test_each_pasted_picture_is_judged_in_sight(visit: Callable[..., Any]) -> None:
+    page = visit(width=390, height=844)
     page.get_by_text("Paste a picture, use the camera").click()
     box = page.get_by_test_id("stChatInputTextArea")
-    box.click()
-    box.evaluate(
-        """(box, bytes) => {
-            const held = new DataTransfer();
-            held.items.add(new File([new Uint8Array(bytes)], 'pasted.png', {type: 'image/png'}));
-            box.dispatchEvent(new ClipboardEvent('paste', {clipboardData: held, bubbles: true}));
-        }""",
-        list(flat_picture(255)),
-    )
-    page.get_by_test_id("stChatInput").get_by_text("pasted.png").wait_for()
-    page.wait_for_timeout(500)
-    box.press("Enter")
-    heading(page, "likely AI-generated").wait_for()
+    for name, level, words in (("white.png", 255, "likely AI-generated"), ("black.png", 0, "likely a photograph")):
+        box.click()
+        box.evaluate(
+            """(box, [name, bytes]) => {
+                const held = new DataTransfer();
+                held.items.add(new File([new Uint8Array(bytes)], name, {type: 'image/png'}));
+                box.dispatchEvent(new ClipboardEvent('paste', {clipboardData: held, bubbles: true}));
+            }""",
+            [name, list(flat_picture(level))],
+        )
+        page.get_by_test_id("stChatInput").get_by_text(name).wait_for()
+        page.wait_for_timeout(500)
+        box.press("Enter")
+        heading(page, words).wait_for()
+        page.wait_for_function("document.querySelector('[data-testid=stMain]').scrollTop == 0")
 
 
 def test_a_telephone_in_the_dark(visit: Callable[..., Any], give: Callable[..., None]) -> None:

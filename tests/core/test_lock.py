@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from fakelens.core.errors import FolderInUseError
 from fakelens.core.lock import PARENT, hold
+from fakelens.core.stopping import Stopped
 
 HOLDER = """
 import sys, time
@@ -68,7 +70,7 @@ SLOW_TO_END = """
 import signal, sys, time
 from pathlib import Path
 from fakelens.core.lock import hold
-signal.signal(signal.SIGTERM, lambda *_: time.sleep(2) or sys.exit())
+signal.signal(signal.SIGTERM, lambda *_: time.sleep(3) or sys.exit())
 with hold(Path(sys.argv[1])):
     time.sleep(0.5)  # until it waits for the lock
     print("held", flush=True)
@@ -92,10 +94,19 @@ def test_a_child_whose_parent_is_killed_takes_the_lock_over_and_ends(tmp_path: P
         assert parent.stdout.readline() == "held\n"
         parent.kill()
         parent.wait()
+        time.sleep(0.3)  # who waits has to wake up
         with pytest.raises(FolderInUseError), hold(tmp_path):
             pass
         assert parent.stdout.read() == ""  # which the child closes by ending
     with hold(tmp_path):
+        pass
+
+
+def test_a_child_whose_parent_is_gone_before_it_asks_does_not_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PARENT, "1")
+    with pytest.raises(Stopped, match="SIGTERM"), hold(tmp_path):
         pass
 
 

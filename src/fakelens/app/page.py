@@ -42,7 +42,8 @@ _STYLE = """<style>
 }
 </style>"""
 _EXAMPLE_PX = 150  # two in a row on a telephone
-_TO_THE_VERDICT = "<script>document.querySelector('[data-testid=stMain]').scrollTo({top: 0})</script>"
+# Streamlit runs a script once: each of them has a number of its own.
+_TO_THE_VERDICT = "<script>/* {number} */ document.querySelector('[data-testid=stMain]').scrollTo(0, 0)</script>"
 
 
 class Arrival(NamedTuple):
@@ -87,7 +88,7 @@ def main() -> None:
 def take_pictures(bundle: Bundle) -> tuple[Pictures, int]:
     """The pictures on the page: those of the drop zone, and those given in other ways. Each is decoded once.
 
-    And how many of the drop zone there is no room for.
+    And how many there is no room for.
     """
     uploads = st.file_uploader(
         f"Drop pictures here or upload them ({format_words()})",
@@ -102,19 +103,23 @@ def take_pictures(bundle: Bundle) -> tuple[Pictures, int]:
         arrivals = list(other_arrivals(bundle)) if more.open else []
     if example := st.session_state.pop("example", None):
         arrivals.append(example)
-    if any(arrival.key not in others for arrival in arrivals):
-        st.html(_TO_THE_VERDICT, unsafe_allow_javascript=True)
+    new = [arrival for arrival in arrivals if arrival.key not in others]
+    if new:
+        number = st.session_state["num_arrivals"] = st.session_state.get("num_arrivals", 0) + 1
+        st.html(_TO_THE_VERDICT.format(number=number), unsafe_allow_javascript=True)
     st.caption(wording.LIMITS)
     present = {upload.file_id for upload in uploads}
     for key in known.keys() - present:
         del known[key]
+    taken = new[: limits.MAX_PICTURES - len(others)]
+    take_in(bundle, taken, others)
     room = limits.MAX_PICTURES - len(others)
     dropped = [Arrival(upload.file_id, upload.name, partial(read, upload, "pictures")) for upload in uploads[:room]]
     take_in(bundle, [arrival for arrival in dropped if arrival.key not in known], known)
-    take_in(bundle, [arrival for arrival in arrivals if arrival.key not in others][: max(0, room)], others)
     if others:
         st.button("Remove the pasted, camera and example pictures", on_click=remove_others, icon=":material/delete:")
-    return {**{arrival.key: known[arrival.key] for arrival in dropped}, **others}, max(0, len(uploads) - room)
+    num_left_out = len(uploads) - len(dropped) + len(new) - len(taken)
+    return {**{arrival.key: known[arrival.key] for arrival in dropped}, **others}, num_left_out
 
 
 def other_arrivals(bundle: Bundle) -> Iterator[Arrival]:

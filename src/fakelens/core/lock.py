@@ -15,7 +15,7 @@ from typing import Any
 
 from fakelens.core.errors import FolderInUseError
 from fakelens.core.run_folder import LOCK
-from fakelens.core.stopping import is_follower
+from fakelens.core.stopping import Stopped, is_follower
 
 PARENT = "FAKELENS_PARENT_PID"
 """Environment variable by which a process lets its children work in the folder that it holds."""
@@ -31,6 +31,7 @@ def hold(folder: Path) -> Iterator[None]:
 
     Raises:
         FolderInUseError: naming the process that holds it.
+        Stopped: when the parent, which should hold it, is gone.
     """
     place = folder.resolve()
     if place in _held or is_follower():
@@ -46,6 +47,8 @@ def hold(folder: Path) -> Iterator[None]:
             raise FolderInUseError(
                 f"{folder} is in use by {_words(holder)}: wait until that ends, or choose another folder with --workdir"
             )
+        if PARENT in os.environ:  # it was killed before this process could wait for its lock
+            raise Stopped(signal.SIGTERM)
         file.truncate(0)
         json.dump(
             {
@@ -75,7 +78,7 @@ def _beside_its_holder(place: Path, file: Any) -> Iterator[None]:
         with contextlib.suppress(ModuleNotFoundError, OSError, ValueError):
             import fcntl
 
-            fcntl.lockf(file, fcntl.LOCK_EX)  # who waits comes before whoever asks later
+            fcntl.lockf(file, fcntl.LOCK_EX)  # woken at once: no new command is that quick
             if not over.is_set():
                 os.kill(os.getpid(), signal.SIGTERM)
 

@@ -34,14 +34,17 @@ class Stopped(BaseException):
                 os.write(2, f"interrupted ({self}): run the same command again to go on\n".encode())
 
     def exit_at_once(self) -> None:
-        """End the process, whatever hangs in it; not without a word."""
+        """End the process, whatever hangs in it; not without a word, nor with the cursor that a bar has hidden."""
+        if os.isatty(2):
+            os.write(2, b"\x1b[?25h\n")
         self.say()
         os._exit(self.status)
 
 
 class _Handler:
     def __init__(self) -> None:
-        self._pid, self.first_s = os.getpid(), 0.0
+        self._pid = os.getpid()
+        self.first: tuple[Stopped, float] | None = None
 
     def __call__(self, number: int, _: FrameType | None) -> None:
         if os.getpid() != self._pid:  # a forked loader worker, whose parent ends the work in order
@@ -51,14 +54,14 @@ class _Handler:
             if os.environ.get("LOCAL_RANK", "0") != "0" and not _LAUNCHERS & os.environ.keys():
                 os.kill(os.getppid(), number)
             os._exit(128 + number)
-        if self.first_s:
-            if time.monotonic() - self.first_s > _SAME_S:  # a second one ends it at once
-                signal.signal(number, signal.SIG_DFL)
-                os.kill(self._pid, number)
+        if self.first:
+            stop, since_s = self.first
+            if time.monotonic() - since_s > _SAME_S:  # a second one ends it at once
+                stop.exit_at_once()
             return
-        self.first_s = time.monotonic()
-        # What hangs in a library must not outlive the scheduler's patience.
         stop = Stopped(number)
+        self.first = stop, time.monotonic()
+        # What hangs in a library must not outlive the scheduler's patience.
         timer = threading.Timer(_GRACE_S, stop.exit_at_once)
         timer.daemon = True
         timer.start()
@@ -70,7 +73,7 @@ _active: list[_Handler] = []
 
 def _raise_again(stop: Stopped) -> None:
     """Send the signal once more, in a moment: in a finaliser, where it came first, Python drops what is raised."""
-    _active[-1].first_s = 0.0
+    _active[-1].first = None
     timer = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), stop.number))
     timer.daemon = True
     timer.start()
