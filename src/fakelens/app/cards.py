@@ -97,6 +97,8 @@ def show_card(model: BundledModel, picture: Picture | Refusal, assessment: Asses
         st.image(data, width="stretch", alt=f"The picture {picture.name}{manner}")
         if mapped:
             st.html(heatmap.legend_html())
+            if heatmap.is_faint(assessment.heatmap):
+                st.caption("No region of this picture moved the score by much.")
     with right:
         st.html(view.bar_html(shown.probability, shown.threshold, shown.verdict))
         st.markdown(shown.sentence)

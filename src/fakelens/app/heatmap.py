@@ -37,6 +37,11 @@ def overlay(picture: Image.Image, heatmap: npt.NDArray[np.float32], box: Box, op
     return shown
 
 
+def is_faint(heatmap: npt.NDArray[np.float32]) -> bool:
+    """Whether the map moves the score nowhere by so much that its colours are full."""
+    return bool(np.abs(heatmap).max() < _LEAST_FULL_LOGIT)
+
+
 def as_jpeg(picture: Image.Image) -> bytes:
     """An RGB picture as a small file for the page."""
     buffer = io.BytesIO()

@@ -96,7 +96,7 @@ def gist(entry: Entry, data: PreparedData) -> tuple[str, ...]:
 def point_gist(entry: Entry) -> tuple[str, ...]:
     """Each operating point's figures on the test split, a sentence each, in their order."""
     return tuple(
-        f"With these two lines the detector, before its numbers were rounded to ship, called "
+        f"With these two lines the detector, before it was made into the file that ships, called "
         f"{percent(point.false_positive_rate)} of the photographs among {entry.test.num_images:,} test pictures "
         f"AI-generated, found {percent(point.recall)} of the AI-generated ones, and left "
         f"{percent(1 - point.abstaining.coverage)} of all uncertain."
@@ -105,7 +105,7 @@ def point_gist(entry: Entry) -> tuple[str, ...]:
 
 
 def _set_sentence(name: str, block: Metrics) -> str:
-    when = "On" if name == TEST else "Before its numbers were rounded to ship, on"
+    when = "On" if name == TEST else "Before it was made into the file that ships, on"
     return (
         f"{when} {block.num_images:,} {_SET_WORDS.get(name, f'pictures of the set {name}')}: it judges "
         f"{percent(block.accuracy)} correctly, finds {percent(block.recall)} of the AI-generated pictures and calls "

@@ -85,6 +85,20 @@ _FOLDED = "#### "  # headings of what the page shows only when it is asked for
 _TEMPLATE = Path(__file__).with_name("report_template.html")
 
 
+_GLOSSARY = (
+    "Accuracy: the share of pictures that are judged rightly; balanced: the mean of both labels' shares.",
+    "Precision: of the pictures called fake, the share that is. Recall: of the fakes, the share that is found. F1: the "
+    "harmonic mean of these two.",
+    "AUC: how often a fake scores higher than a photograph, whatever the threshold; 0.5 is a coin's, 1 perfect.",
+    "Ships as: the form of the ONNX file. int8: numbers of eight bits in place of 32, smaller and faster; a gate compares "
+    "it with the trained network on validation pictures.",
+    "95 % interval: the test pictures are a sample; intervals made like this hold the true figure 19 times in 20.",
+    "Calibration: whether a stated 80 % is right in 80 % of cases. Coverage: the share of pictures that get a verdict.",
+    "McNemar's and DeLong's tests: how easily chance alone would make such a difference between two detectors; below "
+    "0.05 is called significant.",
+)
+
+
 def write_report(workdir: Path, detectors: Sequence[DetectorSpec], recipe_yaml: str) -> Path:
     """Write the report of every detector given; returns the page's path.
 
@@ -147,6 +161,8 @@ def _blocks(workdir: Path, data: PreparedData, entries: Sequence[Entry], recipe_
     yield comparison_table(data, entries).markdown()
     yield _bullets([*_comparison_notes(data, entries), *_named_set_notes(workdir, entries)])
     yield f"![Accuracy of what ships against time and size]({PLOTS}/{TRADEOFF})"
+    yield f"{_FOLDED}How to read these figures"
+    yield _bullets(_GLOSSARY)
     for entry in entries:
         yield from _detector(entry)
     yield from _side_by_side(entries)

@@ -27,7 +27,7 @@ def with_retries(work: Callable[[], _T]) -> _T:
     which ends this.
     """
     wait_s = _FIRST_WAIT_S
-    for _ in range(_MAX_RETRIES):
+    for number in range(1, _MAX_RETRIES + 1):
         try:
             return work()
         except Exception as error:
@@ -35,7 +35,7 @@ def with_retries(work: Callable[[], _T]) -> _T:
                 raise
             asked_s = _asked_wait_s(error)
             now_s = wait_s if asked_s is None else asked_s + 1  # it counts in whole seconds
-            _LOGGER.warning("%s: asking again in %g s", _reason(error), now_s)
+            _LOGGER.warning("%s: asking again in %g s (%d of %d)", _reason(error), now_s, number, _MAX_RETRIES)
         time.sleep(now_s)
         wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
     return work()
