@@ -90,8 +90,8 @@ _GLOSSARY = (
     "Precision: of the pictures called fake, the share that is. Recall: of the fakes, the share that is found. F1: the "
     "harmonic mean of these two.",
     "AUC: how often a fake scores higher than a photograph, whatever the threshold; 0.5 is a coin's, 1 perfect.",
-    "Ships as: the form of the ONNX file. int8: numbers of eight bits in place of 32, smaller and faster; a gate compares "
-    "it with the trained network on validation pictures.",
+    "Ships as: the form of the ONNX file. int8: numbers of eight bits in place of 32, smaller and faster; a gate "
+    "compares it with the trained network on validation pictures.",
     "95 % interval: the test pictures are a sample; intervals made like this hold the true figure 19 times in 20.",
     "Calibration: whether a stated 80 % is right in 80 % of cases. Coverage: the share of pictures that get a verdict.",
     "McNemar's and DeLong's tests: how easily chance alone would make such a difference between two detectors; below "
