@@ -104,14 +104,14 @@ def take_pictures(bundle: Bundle) -> tuple[Pictures, int]:
     if example := st.session_state.pop("example", None):
         arrivals.append(example)
     new = [arrival for arrival in arrivals if arrival.key not in others]
-    if new:
+    taken = new[: limits.MAX_PICTURES - len(others)]
+    if taken:
         number = st.session_state["num_arrivals"] = st.session_state.get("num_arrivals", 0) + 1
         st.html(_TO_THE_VERDICT.format(number=number), unsafe_allow_javascript=True)
     st.caption(wording.LIMITS)
     present = {upload.file_id for upload in uploads}
     for key in known.keys() - present:
         del known[key]
-    taken = new[: limits.MAX_PICTURES - len(others)]
     take_in(bundle, taken, others)
     room = limits.MAX_PICTURES - len(others)
     dropped = [Arrival(upload.file_id, upload.name, partial(read, upload, "pictures")) for upload in uploads[:room]]

@@ -125,8 +125,8 @@ def plot_tradeoff(path: Path, points: Sequence[tuple[str, float, float, float]],
     axes.margins(0.3)
     # Nothing is above 1; one picture more or less is no cliff.
     low, high = axes.get_ylim()
-    low = min(low, high - 0.06)
-    axes.set_ylim(low, min(high, 1 + 0.05 * (high - low)))
+    high = min(high, 1 + 0.05 * max(0.06, high - low))
+    axes.set_ylim(min(low, high - 0.06), high)
     return save_figure(
         path, figure, "Accuracy against latency", subject, "Up and to the left is better; area: file size."
     )

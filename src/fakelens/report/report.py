@@ -30,7 +30,7 @@ from fakelens.core.run_folder import (
     TRADEOFF,
     RunFolder,
 )
-from fakelens.core.scoring import percent
+from fakelens.core.scoring import capital, percent
 from fakelens.core.table import Table, plain
 from fakelens.dataset.splits import TEST
 from fakelens.dataset.store import PreparedData
@@ -124,7 +124,7 @@ def summary(workdir: Path, detectors: Sequence[DetectorSpec]) -> tuple[Table, st
     data, entries = _loaded(workdir, detectors)
     words = [
         f"Held-out test split, n={entries[0].test.num_images}, half of them fake, as shipped; in brackets Wilson's "
-        f"95 % intervals. {_nulls_words(data)}",
+        f"95 % intervals. {capital(_nulls_words(data))}",
         *(f"{e.spec.display_name}: {e.exported.why}." for e in entries),
     ]
     if data.is_demo:
@@ -137,9 +137,9 @@ def summary(workdir: Path, detectors: Sequence[DetectorSpec]) -> tuple[Table, st
 
 def _nulls_words(data: PreparedData) -> str:
     """What classifiers reach that look at no content, beside which every figure must be read."""
-    file, *pixels = (f"{audit.random_split:.3f}" for audit in data.results.audits.values())
-    also = f", of fine-grain pixel statistics {pixels[0]}" if pixels else ""
-    return f"A classifier of the files' metadata alone reaches {file}{also}."
+    file, *pixels = (percent(audit.random_split, 1) for audit in data.results.audits.values())
+    also = f", one of fine-grain pixel statistics {pixels[0]}" if pixels else ""
+    return f"a classifier of the files' metadata alone reaches {file}{also}."
 
 
 def _loaded(workdir: Path, detectors: Sequence[DetectorSpec]) -> tuple[PreparedData, list[Entry]]:
@@ -195,9 +195,7 @@ def _conclusion(data: PreparedData, entries: Sequence[Entry]) -> Iterator[str]:
     unseen = f"On pictures of other origins its checkpoint is right in {' and '.join(others)}; " if others else (
         "No set of unseen generators was judged: expect less there; "
     )  # fmt: skip
-    nulls = [percent(audit.random_split, 1) for audit in data.results.audits.values()]
-    pixels = f", one of fine-grain pixel statistics {nulls[1]}" if len(nulls) > 1 else ""
-    yield f"{unseen}a classifier of the files' metadata alone reaches {nulls[0]}{pixels}."
+    yield unseen + _nulls_words(data)
     size_mb = sum(entry.shipped.size_bytes for entry in entries) / 1e6
     slowest = max(entry.shipped.latency_ms for entry in entries)
     yield (
